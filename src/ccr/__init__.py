@@ -1,0 +1,1 @@
+"""ccr: a reproducible pipeline for cross-lingual cross-modal retrieval."""

@@ -1,0 +1,372 @@
+"""What passes between the rooms: schemas, atomic writes, content hashes, jobs and the memo (law 6).
+
+Everything a stage writes goes through here, so that a killed job leaves the old file or the new one, an
+artifact's content hash does not depend on when or by which version it was made, and bad files are reported
+in words.
+"""
+
+import ast
+import functools
+import hashlib
+import json
+import os
+import platform
+import shutil
+import socket
+import subprocess
+import uuid
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute
+import pyarrow.parquet as pq
+
+from ccr.errors import CcrError
+
+LANGUAGES = {"en": "English", "zh": "Chinese", "de": "German", "fr": "French", "cs": "Czech", "ja": "Japanese"}
+SPLITS = ("train", "val", "test")
+ORIGINS = ("human", "mt", "back")
+
+_NAME = pa.dictionary(pa.int32(), pa.string())
+CAPTIONS = pa.schema(
+    [
+        ("item_id", pa.string()),
+        ("caption_id", pa.string()),
+        ("split", _NAME),
+        ("lang", _NAME),
+        ("origin", _NAME),
+        ("engine", pa.string()),
+        ("parent_id", pa.string()),
+        ("text", pa.string()),
+    ]
+)
+ITEMS = pa.schema([("item_id", pa.string()), ("split", _NAME), ("path", pa.string()), ("kind", _NAME)])
+FEATURES = pa.schema(
+    [("item_id", pa.string()), ("frames", pa.int32()), ("features", pa.list_(pa.float16()))]
+)
+REJECTED = pa.schema([("item_id", pa.string()), ("path", pa.string()), ("reason", pa.string())])
+ALIGNMENT = pa.schema(
+    [
+        ("caption_id", pa.string()),
+        ("source_token", pa.string()),
+        ("target_token", pa.string()),
+        ("source_start", pa.int32()),
+        ("source_end", pa.int32()),
+        ("target_start", pa.int32()),
+        ("target_end", pa.int32()),
+    ]
+)
+RANKS = pa.schema(
+    [("direction", _NAME), ("query_id", pa.string()), ("item_id", pa.string()), ("rank", pa.int32())]
+)
+EMBEDDINGS = pa.schema([("caption_id", pa.string()), ("embedding", pa.list_(pa.float32()))])
+
+MEMO = Path("work/memo")
+
+
+# --- atomic writes (law 8) ---------------------------------------------------------------------------------
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def atomic(path: str | os.PathLike) -> Iterator[Path]:
+    """Yield a temporary name beside `path`; on success it is synced and renamed to `path`, else removed."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.tmp")
+    try:
+        yield temporary
+        _sync(temporary)
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def atomic_folder(path: str | os.PathLike) -> Iterator[Path]:
+    """Yield a temporary folder beside `path`; on success it takes the place of `path`, else it is removed."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.tmp")
+    temporary.mkdir()
+    try:
+        yield temporary
+        for file in temporary.rglob("*"):
+            if file.is_file():
+                _sync(file)
+        if path.exists():
+            shutil.rmtree(path)
+        os.replace(temporary, path)
+        _sync(path.parent)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def write_json(obj: Any, path: str | os.PathLike) -> None:
+    """Write `obj` as JSON, sorted keys, atomically. NaN is refused (`ValueError`)."""
+    with atomic(path) as temporary:
+        temporary.write_text(json.dumps(obj, indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def read_json(path: str | os.PathLike) -> Any:
+    """Read a JSON file; `CcrError` when it is missing or torn."""
+    try:
+        return json.loads(Path(path).read_text())
+    except FileNotFoundError as error:
+        raise CcrError(f"{path}: no such file. Run the job that makes it (`ccr plan` lists the jobs).") from error
+    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise CcrError(f"{path}: not valid JSON ({error}). Delete it and run its job again.") from error
+
+
+# --- Parquet -----------------------------------------------------------------------------------------------
+
+
+class ContentHash:
+    """Hash of a table's content, fed batch by batch: names, types and values, not file layout or metadata."""
+
+    def __init__(self, schema: pa.Schema):
+        self._hash = hashlib.blake2b(digest_size=16)
+        self._schema = schema
+        self._hash.update(repr([(f.name, str(f.type)) for f in schema]).encode())
+
+    def update(self, table: pa.Table | pa.RecordBatch) -> None:
+        """Add rows. Column values are hashed through a canonical copy of their buffers."""
+        table = pa.Table.from_batches([table]) if isinstance(table, pa.RecordBatch) else table
+        for name in self._schema.names:
+            column = table[name]
+            if pa.types.is_dictionary(column.type):
+                column = column.cast(column.type.value_type)
+            self._update_array(pa.concat_arrays(column.chunks) if column.num_chunks else None)
+
+    def _update_array(self, array: pa.Array | None) -> None:
+        if array is None:
+            return
+        if pa.types.is_list(array.type):
+            self._hash.update(array.value_lengths().to_numpy(zero_copy_only=False).tobytes())
+            self._update_array(array.flatten())
+        elif pa.types.is_string(array.type):
+            nulls = array.is_null()
+            self._hash.update(nulls.to_numpy(zero_copy_only=False).tobytes())
+            lengths = pa.compute.binary_length(array.fill_null(""))
+            self._hash.update(lengths.to_numpy(zero_copy_only=False).tobytes())
+            self._hash.update(pa.compute.binary_join(pa.array([array.fill_null("").to_pylist()]), "")[0].as_buffer())
+        else:
+            self._hash.update(array.to_numpy(zero_copy_only=False).tobytes())
+
+    def hexdigest(self) -> str:
+        """The hash so far."""
+        return self._hash.hexdigest()
+
+
+def with_metadata(schema: pa.Schema, *, key: str, content: str, metadata: Mapping[str, str] | None = None) -> pa.Schema:
+    """`schema` with the job's key, the content hash and further string metadata."""
+    return schema.with_metadata({**(metadata or {}), "ccr.key": key, "ccr.content": content})
+
+
+def write_parquet(
+    table: pa.Table | Mapping[str, Any],
+    path: str | os.PathLike,
+    schema: pa.Schema,
+    *,
+    key: str = "",
+    metadata: Mapping[str, str] | None = None,
+) -> None:
+    """Write a table (or columns) atomically after a cast to `schema`; the same table gives the same bytes.
+
+    `metadata` (strings) goes into the schema metadata beside the job's `key` and the content hash.
+    """
+    if not isinstance(table, pa.Table):
+        table = pa.table({name: table[name] for name in schema.names}, schema=schema)
+    table = table.select(schema.names).cast(schema.remove_metadata())
+    content = ContentHash(schema)
+    content.update(table)
+    for name, value in sorted((metadata or {}).items()):
+        content._hash.update(f"{name}={value}".encode())
+    table = table.replace_schema_metadata(
+        with_metadata(schema, key=key, content=content.hexdigest(), metadata=metadata).metadata
+    )
+    with atomic(path) as temporary:
+        pq.write_table(table, temporary, compression="zstd", write_page_checksum=True)
+
+
+def read_parquet(
+    path: str | os.PathLike, schema: pa.Schema | None = None, columns: list[str] | None = None
+) -> pa.Table:
+    """Read a Parquet file, checking page checksums; `CcrError` when it is missing, torn or of another schema."""
+    columns = columns or (schema.names if schema else None)
+    try:
+        with pq.ParquetFile(path, page_checksum_verification=True) as file:
+            missing = [name for name in columns or [] if name not in file.schema_arrow.names]
+            if missing:
+                raise CcrError(f"{path}: no column {missing[0]!r}; it has {', '.join(file.schema_arrow.names)}.")
+            return file.read(columns=columns)
+    except FileNotFoundError as error:
+        raise CcrError(f"{path}: no such file. Run the job that makes it (`ccr plan` lists the jobs).") from error
+    except (pa.ArrowException, OSError) as error:
+        raise CcrError(
+            f"{path}: not a readable Parquet file, perhaps cut off ({error}). Delete it and run its job again."
+        ) from error
+
+
+def content_hash(path: str | os.PathLike) -> str:
+    """Hash of a file's content: from the metadata of our Parquet files, else of the bytes.
+
+    Of a folder: the hash of its `manifest.json` (raw data of the mini-world), else of names, sizes and times
+    (raw data of others, too large to read twice).
+    """
+    path = Path(path)
+    if path.is_dir():
+        if (path / "manifest.json").exists():
+            return content_hash(path / "manifest.json")
+        files = sorted(file for file in path.rglob("*") if file.is_file())
+        listing = [(str(f.relative_to(path)), f.stat().st_size, f.stat().st_mtime_ns) for f in files]
+        return digest(listing)
+    if path.suffix == ".parquet":
+        try:
+            content = (pq.read_schema(path).metadata or {}).get(b"ccr.content")
+        except (pa.ArrowException, OSError) as error:
+            raise CcrError(
+                f"{path}: not a readable Parquet file, perhaps cut off ({error}). Delete it and run its job again."
+            ) from error
+        if content:
+            return content.decode()
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
+
+
+def digest(obj: Any) -> str:
+    """Hash of a JSON-able object."""
+    return hashlib.blake2b(json.dumps(obj, sort_keys=True, default=str).encode(), digest_size=16).hexdigest()
+
+
+# --- jobs, keys and provenance -----------------------------------------------------------------------------
+
+# What a stage's result depends on: its own package and the libraries it uses (never cli, params, artifacts).
+CODE = {
+    "world": ("world",),
+    "captions": ("captions",),
+    "translate": ("translate",),
+    "features": ("features", "store"),
+    "train": ("train", "networks", "objectives", "retrieval", "store"),
+    "evaluate": ("evaluate", "networks", "retrieval", "store"),
+    "tables": ("tables", "retrieval"),
+}
+
+
+@functools.cache
+def code_hash(stage: str) -> str:
+    """Hash of the syntax trees of the stage's code, docstrings stripped: a comment changes nothing."""
+    package = Path(__file__).parent
+    trees = {}
+    for room in CODE[stage]:
+        for file in sorted((package / room).rglob("*.py")):
+            tree = ast.parse(file.read_text())
+            for node in ast.walk(tree):
+                if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef) and (
+                    ast.get_docstring(node, clean=False) is not None
+                ):
+                    node.body = node.body[1:]
+            trees[str(file.relative_to(package))] = ast.dump(tree)
+    return digest(trees)
+
+
+@dataclass(frozen=True)
+class Job:
+    """One unit of work: what it reads (role -> path or paths), writes (role -> path) and obeys.
+
+    `target` is its name: the path of what it makes. `key` identifies the result: see `job_key`.
+    """
+
+    stage: str
+    target: str
+    inputs: dict[str, Any]
+    outputs: dict[str, str]
+    settings: dict[str, Any]
+    threads: int = 1
+    key: str = ""
+
+    @property
+    def digest(self) -> str:
+        """Hash of the settings and the code: what a change in params.yaml or in the source changes."""
+        return digest([self.settings, code_hash(self.stage)])
+
+    def input_paths(self) -> list[str]:
+        """All inputs, flat."""
+        return [p for value in self.inputs.values() for p in ([value] if isinstance(value, str) else value)]
+
+
+def job_key(job: Job) -> str:
+    """Key of a job's result: settings, code, and the content of every input (law 6). Names do not enter."""
+    contents = {
+        role: content_hash(paths) if isinstance(paths, str) else [content_hash(p) for p in paths]
+        for role, paths in job.inputs.items()
+    }
+    return digest([job.stage, job.settings, code_hash(job.stage), contents])
+
+
+def load_job(path: str | os.PathLike) -> Job:
+    """A job from its JSON form (`ccr plan --json TARGET` writes one)."""
+    return Job(**read_json(path))
+
+
+def dump_job(job: Job) -> dict[str, Any]:
+    """The JSON form of a job."""
+    return asdict(job)
+
+
+def provenance(job: Job) -> dict[str, Any]:
+    """Where, when and by which code a result was made. Nothing depends on it (law 7)."""
+    commit = subprocess.run(
+        ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty"], capture_output=True, text=True
+    ).stdout.strip()
+    return {
+        "key": job.key,
+        "target": job.target,
+        "code": commit or "unknown",
+        "code_hash": code_hash(job.stage),
+        "host": socket.gethostname(),
+        "platform": platform.platform(),
+        "python": platform.python_version(),
+        "finished": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+
+
+# --- the memo (law 6) --------------------------------------------------------------------------------------
+
+
+def memo_path(key: str) -> Path:
+    """Folder of the memo that holds the outputs of the job with this key, under their roles."""
+    return MEMO / key[:2] / key
+
+
+def recall(job: Job) -> bool:
+    """Copy the outputs of an equal earlier job out of the memo; False when there is none."""
+    folder = memo_path(job.key)
+    if not folder.is_dir() or any(not (folder / role).exists() for role in job.outputs):
+        return False
+    for role, path in job.outputs.items():
+        with atomic(path) as temporary:
+            shutil.copyfile(folder / role, temporary)
+    return True
+
+
+def remember(job: Job) -> None:
+    """Keep a job's outputs in the memo."""
+    folder = memo_path(job.key)
+    if folder.is_dir():
+        shutil.rmtree(folder)
+    with atomic_folder(folder) as temporary:
+        for role, path in job.outputs.items():
+            shutil.copyfile(path, temporary / role)

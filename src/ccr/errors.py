@@ -1,0 +1,5 @@
+"""The one exception that is meant for people."""
+
+
+class CcrError(Exception):
+    """Bad input or bad settings. The message names the file, the row or key, what was expected and how to mend it."""

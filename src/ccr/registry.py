@@ -1,0 +1,134 @@
+"""Importers, engines, extractors and objectives by name: one line each, nothing imported until it is used.
+
+`ccr.params` checks the entries of params.yaml against these options and fills in the defaults, so the plan
+shows every resolved setting without importing torch. Adding one is a module and a line here.
+"""
+
+from dataclasses import dataclass
+from importlib import import_module
+from types import ModuleType
+from typing import Any, Literal
+
+
+@dataclass(frozen=True)
+class Option:
+    """A setting that an entry takes: its type, its default and its bounds (inclusive unless `gt`)."""
+
+    type: Any
+    default: Any
+    ge: float | None = None
+    gt: float | None = None
+    le: float | None = None
+
+
+class Entry:
+    """Where an entry's code lives and which options it takes."""
+
+    def __init__(self, module: str, **options: Option):
+        self.module = module
+        self.options = options
+
+    def load(self) -> ModuleType:
+        """Import the entry's module."""
+        return import_module(self.module)
+
+
+def flag(default: bool) -> Option:
+    """A boolean option."""
+    return Option(bool, default)
+
+
+def text(default: str) -> Option:
+    """A free string option."""
+    return Option(str, default)
+
+
+def choice(*names: str | int) -> Option:
+    """One of these values, the first by default."""
+    return Option(Literal[names], names[0])
+
+
+def number(default: float, ge: float | None = None, gt: float | None = None, le: float | None = None) -> Option:
+    """A float option with bounds."""
+    return Option(float, default, ge, gt, le)
+
+
+def count(default: int, ge: int = 1) -> Option:
+    """An integer option, at least `ge`."""
+    return Option(int, default, ge)
+
+
+def streams(*names: str) -> Option:
+    """The two streams a pairwise objective compares (`visual`, `source`, `target`, `back`)."""
+    return Option(tuple[Literal["visual", "source", "target", "back"], ...], names)
+
+
+IMPORTERS = {
+    "visualsearch": Entry("ccr.captions.visualsearch", collection=text("")),
+    "vatex": Entry("ccr.captions.vatex"),
+    "multi30k": Entry("ccr.captions.multi30k", task=choice(1, 2), test=text("")),
+}
+
+ENGINES = {
+    "precomputed": Entry("ccr.translate.precomputed", published=text("")),
+    "lexicon": Entry(
+        "ccr.translate.lexicon",
+        noise=number(0.1, ge=0, le=1),
+        wrong_sense=number(1.0, ge=0),
+        drop=number(1.0, ge=0),
+        repeat=number(0.5, ge=0),
+        order=number(1.0, ge=0),
+        untranslated=number(0.5, ge=0),
+        seed=count(0, ge=0),
+    ),
+    "none": Entry("ccr.translate.human"),
+}
+
+EXTRACTORS = {
+    "published": Entry("ccr.features.published", path=text("")),
+    "descriptor": Entry(
+        "ccr.features.descriptor",
+        frames=count(8),
+        size=count(64, ge=16),
+        grid=count(4),
+        on_unreadable=choice("error", "drop"),
+    ),
+}
+
+OBJECTIVES = {
+    "triplet": Entry(
+        "ccr.objectives.triplet",
+        on=streams("visual", "target"),
+        margin=number(0.2, ge=0),
+        negatives=choice("hardest", "all"),
+        scale=choice("mean", "sum"),
+        mask_same_item=flag(True),
+    ),
+    "infonce": Entry(
+        "ccr.objectives.infonce",
+        on=streams("visual", "target"),
+        tau=Option(float | None, None, gt=0),
+        mask_same_item=flag(True),
+    ),
+    "instance_alignment": Entry(
+        "ccr.objectives.instance_alignment",
+        on=streams("source", "target"),
+        loss=choice("infonce", "triplet"),
+        tau=Option(float | None, None, gt=0),
+        margin=number(0.2, ge=0),
+        mask_same_item=flag(True),
+    ),
+    "word_alignment": Entry(
+        "ccr.objectives.word_alignment",
+        on=streams("source", "target"),
+        epsilon=number(0.1, gt=0),
+        iterations=count(30),
+        margin=number(0.2, ge=0),
+    ),
+    "relation_distillation": Entry(
+        "ccr.objectives.relation_distillation",
+        on=streams("visual", "target"),
+        tau_teacher=number(0.07, gt=0),
+        tau_student=number(0.07, gt=0),
+    ),
+}
