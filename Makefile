@@ -1,0 +1,79 @@
+# make results/vatex_table.csv          a table, with everything it needs
+# make results/report/vatex_table.html  its report: the table, the figures, how it was made
+# make test | test-slow | lint | lock   tests; style and the laws of the house; new pins
+# make paper                            every table of the papers
+# PYTHON=python3.12 CORES=8 may be given.
+
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.ONESHELL:
+MAKEFLAGS += --no-builtin-rules --no-print-directory
+.DEFAULT_GOAL := default
+.PHONY: default paper test test-slow lint lock .venv FORCE
+
+PYTHON ?= python3
+# nproc would obey OMP_NUM_THREADS, which says how many threads one job takes, not how many cores there are
+CORES ?= $(shell env -u OMP_NUM_THREADS -u OMP_THREAD_LIMIT nproc 2>/dev/null || echo 1)
+READY := .venv/.ready
+PIPELINE := .venv/bin/python workflow/pipeline.py --cores $(CORES)
+# one thread for each test process: two that both take all cores slow each other tenfold
+PYTEST := OMP_NUM_THREADS=1 .venv/bin/python -m pytest -n $(CORES)
+
+# Whether there is something to do is Snakemake's to say, so these are always asked for (FORCE).
+default: $(READY)
+	@$(PIPELINE)
+
+paper: $(READY)
+	@$(PIPELINE) -- $@
+
+results/%: $(READY) FORCE
+	@$(PIPELINE) -- $@
+
+results/report/%.html: $(READY) FORCE
+	@$(PIPELINE) -- results/$*.csv
+	mkdir -p $(@D)
+	$(PIPELINE) --report $@ -- results/$*.csv
+
+test: $(READY)
+	@$(PYTEST) -m "not slow and not slurm"
+
+test-slow: $(READY)
+	@$(PYTEST) -m "slow and not slurm"
+
+lint: $(READY)
+	@.venv/bin/ruff check .
+	.venv/bin/ruff format --check .
+	.venv/bin/snakefmt --check Snakefile workflow
+	.venv/bin/lint-imports
+	.venv/bin/snakemake --lint
+
+.venv: $(READY)
+
+# The stamp is written last: a .venv without it was cut short and is made again. The lock is for two makes at once.
+$(READY): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; v = sys.version_info; v >= (3, 11) or sys.exit(f"ccr needs Python 3.11 or newer, \
+	$(PYTHON) is {v[0]}.{v[1]}. Name another one: make PYTHON=/path/to/python3.11 $(MAKECMDGOALS)")'
+	mkdir -p work
+	exec 9>work/venv.lock
+	flock 9
+	if [ $@ -nt pyproject.toml ] && [ $@ -nt constraints.txt ]; then exit; fi
+	echo "Setting up .venv (some minutes)" >&2
+	if [ -e $@ ]; then rm $@; else rm -rf .venv; $(PYTHON) -m venv .venv; fi
+	.venv/bin/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]' --constraint constraints.txt
+	touch $@
+
+# New pins: the newest versions that pyproject.toml admits, with the torch of the old pins (the newest one may be gigabytes
+# of CUDA), written without hosts, hashes and local versions.
+lock:
+	@rm -rf work/lock
+	$(PYTHON) -m venv work/lock
+	work/lock/bin/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]' "$$(grep '^torch==' constraints.txt)"
+	work/lock/bin/python -m pip freeze --exclude-editable | sed 's/+.*//' | grep -v '^nvidia-\|^triton==\|^cuda-' > work/lock/pins
+	cp work/lock/pins constraints.txt
+	work/lock/bin/python - <<-'END'
+	from pathlib import Path
+
+	head = Path("environment.yml").read_text().split("      - ")[0]
+	pins = Path("constraints.txt").read_text().split()
+	Path("environment.yml").write_text(head + "".join(f"      - {pin}\n" for pin in [*pins, "-e ."]))
+	END

@@ -1,0 +1,51 @@
+"""Snakemake as the only pipeline of this folder: `python workflow/pipeline.py [OPTIONS] [-- TARGETS]`.
+
+Waits for another one that runs here, removes the lock that a killed one left, and becomes
+`snakemake --workflow-profile workflow/profiles/local OPTIONS -- TARGETS`.
+"""
+
+import fcntl
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+SNAKEMAKE = [sys.executable, "-m", "snakemake", "--workflow-profile", "workflow/profiles/local"]
+
+
+def take_lock() -> None:
+    """Hold `work/pipeline.lock` until this process and what it becomes has ended, by whatever end."""
+    Path("work").mkdir(exist_ok=True)
+    lock = os.open("work/pipeline.lock", os.O_CREAT | os.O_RDWR, 0o666)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        print("Another pipeline runs in this folder; waiting for it to end.", file=sys.stderr)
+        fcntl.flock(lock, fcntl.LOCK_EX)
+    os.set_inheritable(lock, True)
+
+
+def snakemake_runs_here() -> bool:
+    """Whether a Snakemake that someone started by hand is at work in this folder (Linux; else False)."""
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            command = (process / "cmdline").read_bytes().split(b"\0")[:3]
+            if process.name != str(os.getpid()) and os.readlink(process / "cwd") == os.getcwd():
+                if any(os.path.basename(word) == b"snakemake" for word in command):
+                    return True
+        except OSError:
+            continue
+    return False
+
+
+def main() -> None:
+    take_lock()
+    locks = Path(".snakemake/locks")
+    if locks.is_dir() and any(locks.iterdir()) and not snakemake_runs_here():
+        print("Removing the lock of a pipeline that was killed.", file=sys.stderr)
+        subprocess.run([*SNAKEMAKE, "--unlock"], check=True)
+    os.execv(sys.executable, [*SNAKEMAKE, *sys.argv[1:]])
+
+
+if __name__ == "__main__":
+    main()
