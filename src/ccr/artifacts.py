@@ -17,7 +17,7 @@ import subprocess
 import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -370,3 +370,31 @@ def remember(job: Job) -> None:
     with atomic_folder(folder) as temporary:
         for role, path in job.outputs.items():
             shutil.copyfile(path, temporary / role)
+
+
+def recorded_key(job: Job) -> str | None:
+    """The key that a job's existing outputs carry; None when one is missing or they disagree."""
+    keys = set()
+    for path in map(Path, job.outputs.values()):
+        if not path.exists():
+            return None
+        if path.suffix == ".parquet":
+            keys.add((pq.read_schema(path).metadata or {}).get(b"ccr.key", b"").decode())
+        elif path.name in ("config.json", "metrics.json"):
+            keys.add(read_json(path)["key"])
+    return keys.pop() if len(keys) == 1 else None
+
+
+def adopt(job: Job) -> bool:
+    """Take a job's existing outputs into the memo if its present key is the one they carry; True if it is there."""
+    if any(not Path(path).exists() for path in job.input_paths()):
+        return False
+    job = replace(job, key=job_key(job))
+    if not memo_path(job.key).is_dir() and recorded_key(job) == job.key:
+        remember(job)
+    return memo_path(job.key).is_dir()
+
+
+def clear_memo() -> None:
+    """Delete the memo."""
+    shutil.rmtree(MEMO, ignore_errors=True)

@@ -22,10 +22,11 @@ class Option:
 
 
 class Entry:
-    """Where an entry's code lives and which options it takes."""
+    """Where an entry's code lives and which options it takes; of an importer also which files it `expects`."""
 
-    def __init__(self, module: str, **options: Option):
+    def __init__(self, module: str, expects: tuple[str, ...] = (), **options: Option):
         self.module = module
+        self.expects = expects
         self.options = options
 
     def load(self) -> ModuleType:
@@ -64,9 +65,21 @@ def streams(*names: str) -> Option:
 
 
 IMPORTERS = {
-    "visualsearch": Entry("ccr.captions.visualsearch", collection=text("")),
-    "vatex": Entry("ccr.captions.vatex"),
-    "multi30k": Entry("ccr.captions.multi30k", task=choice(1, 2), test=text("")),
+    "visualsearch": Entry(
+        "ccr.captions.visualsearch",
+        expects=("TextData/{collection}{train,val,test}[_{engine}]_{tag}.caption.txt", "FeatureData/{visual}/"),
+        collection=text(""),
+    ),
+    "vatex": Entry(
+        "ccr.captions.vatex",
+        expects=("vatex_training_v1.0.json", "vatex_validation_v1.0.json", "val_ids.txt", "test_ids.txt"),
+    ),
+    "multi30k": Entry(
+        "ccr.captions.multi30k",
+        expects=("task{1,2}/raw/{split}.{lang}.gz", "task{1,2}/image_splits/{split}.txt", "images/"),
+        task=choice(1, 2),
+        test=text(""),
+    ),
 }
 
 ENGINES = {
@@ -98,7 +111,7 @@ EXTRACTORS = {
 OBJECTIVES = {
     "triplet": Entry(
         "ccr.objectives.triplet",
-        on=streams("visual", "target"),
+        pair=streams("visual", "target"),
         margin=number(0.2, ge=0),
         negatives=choice("hardest", "all"),
         scale=choice("mean", "sum"),
@@ -106,13 +119,13 @@ OBJECTIVES = {
     ),
     "infonce": Entry(
         "ccr.objectives.infonce",
-        on=streams("visual", "target"),
+        pair=streams("visual", "target"),
         tau=Option(float | None, None, gt=0),
         mask_same_item=flag(True),
     ),
     "instance_alignment": Entry(
         "ccr.objectives.instance_alignment",
-        on=streams("source", "target"),
+        pair=streams("source", "target"),
         loss=choice("infonce", "triplet"),
         tau=Option(float | None, None, gt=0),
         margin=number(0.2, ge=0),
@@ -120,14 +133,14 @@ OBJECTIVES = {
     ),
     "word_alignment": Entry(
         "ccr.objectives.word_alignment",
-        on=streams("source", "target"),
+        pair=streams("source", "target"),
         epsilon=number(0.1, gt=0),
         iterations=count(30),
         margin=number(0.2, ge=0),
     ),
     "relation_distillation": Entry(
         "ccr.objectives.relation_distillation",
-        on=streams("visual", "target"),
+        pair=streams("visual", "target"),
         tau_teacher=number(0.07, gt=0),
         tau_student=number(0.07, gt=0),
     ),

@@ -1,0 +1,133 @@
+"""The command line: one subcommand per stage, each makes one target of the plan; the only door into the package."""
+
+import json
+import logging
+import os
+import sys
+import time
+from importlib import import_module
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ccr import artifacts, params
+from ccr.artifacts import Job
+from ccr.errors import CcrError
+
+app = typer.Typer(
+    help="Reproducible cross-lingual cross-modal retrieval: captions in, a table of results out.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+log = logging.getLogger("ccr")
+
+ParamsFile = Annotated[Path, typer.Option("--params", help="The settings to obey.", show_default=True)]
+PARAMS = Path("params.yaml")
+
+STAGES = {
+    "world": "Publish the synthetic mini-world as raw data: data/raw/{data}.",
+    "captions": "Import a raw data set: data/{data}/captions.parquet.",
+    "translate": "Translate captions: data/{data}/translations/{mt}/{lang}[.back|.queries].parquet.",
+    "features": "Extract or import features: data/{data}/features/{visual}.parquet.",
+    "train": "Train a teacher or student: results/{teachers,runs}/.../seed{n}.",
+    "evaluate": "Evaluate a run: results/evaluations/.../seed{n}.",
+    "tables": "Make a table: results/{table}.csv.",
+}
+
+
+def execute(job: Job) -> None:
+    """Copy the job's result from the memo, or compute it and remember it."""
+    start = time.perf_counter()
+    if artifacts.recall(job):
+        log.info("%s: copied from the memo (key %s)", job.target, job.key[:12])
+        return
+    for variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+        os.environ[variable] = str(job.threads)
+    import_module(f"ccr.{job.stage}").run(job)
+    artifacts.remember(job)
+    log.info("%s: computed in %.1f s (key %s)", job.target, time.perf_counter() - start, job.key[:12])
+
+
+def _stage_command(stage: str, text: str) -> None:
+    def command(target: Annotated[str, typer.Argument(help="What to make.")], file: ParamsFile = PARAMS) -> None:
+        plan = params.plan(params.load(file))
+        job = plan.job(target)
+        if job.stage != stage:
+            raise CcrError(f"{target} is made by `ccr {job.stage}`, not `ccr {stage}`.")
+        execute(plan.keyed(target))
+
+    app.command(stage, help=text)(command)
+
+
+for _stage, _text in STAGES.items():
+    _stage_command(_stage, _text)
+
+
+@app.command("plan")
+def show_plan(
+    target: Annotated[str, typer.Argument(help="A table's name, or any target.")],
+    as_json: Annotated[bool, typer.Option("--json", help="The jobs as JSON, one per line.")] = False,
+    file: ParamsFile = PARAMS,
+) -> None:
+    """List every job that a table needs, in order, with its resolved settings."""
+    plan = params.plan(params.load(file))
+    if target in plan.params.tables:
+        target = f"results/{target}.csv"
+    for job in plan.needs(target):
+        if as_json:
+            print(json.dumps(artifacts.dump_job(job)))
+        else:
+            print(f"{job.stage:10s}{job.target}")
+            for name, value in job.settings.items():
+                if job.stage != "tables":
+                    print(f"{'':12s}{name}: {json.dumps(value, ensure_ascii=False)}")
+
+
+presets = typer.Typer(no_args_is_help=True, help="Presets: sets of edits to params.yaml.")
+app.add_typer(presets, name="params")
+
+
+@presets.command("use")
+def use_preset(preset: Annotated[str, typer.Argument(help="paper, laptop or smoke.")], file: ParamsFile = PARAMS) -> None:
+    """Write a preset's values into params.yaml; comments stay."""
+    for path, old, new in params.use(preset, file):
+        print(f"{path}: {json.dumps(old)} -> {json.dumps(new)}")
+
+
+@presets.command("check")
+def check_params(file: ParamsFile = PARAMS) -> None:
+    """Validate params.yaml and list what differs from its preset."""
+    plan = params.plan(params.load(file))
+    for path, value, preset in params.differences(file):
+        print(f"{path}: {json.dumps(value)} (preset {plan.params.preset}: {json.dumps(preset)})")
+    print(f"{file}: valid; {len(plan.jobs)} jobs in {len(plan.params.tables)} tables")
+
+
+memo = typer.Typer(no_args_is_help=True, help="The memo: results by the key of what made them.")
+app.add_typer(memo, name="memo")
+
+
+@memo.command("adopt")
+def adopt_results(file: ParamsFile = PARAMS) -> None:
+    """Take results that lie in data/ and results/ (pulled, say) into the memo, where their key is the plan's."""
+    plan = params.plan(params.load(file))
+    adopted = [job for job in plan.jobs.values() if artifacts.adopt(job)]
+    print(f"{len(adopted)} of {len(plan.jobs)} jobs are in the memo")
+
+
+@memo.command("gc")
+def empty_memo() -> None:
+    """Delete the memo: what is lost is computed again when it is needed."""
+    artifacts.clear_memo()
+
+
+def main() -> None:
+    """Entry point: a `CcrError` is a message and exit status 1, without a traceback."""
+    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    try:
+        app()
+    except CcrError as error:
+        print(f"ccr: {error}", file=sys.stderr)
+        sys.exit(1)
