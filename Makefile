@@ -75,5 +75,5 @@ lock:
 
 	head = Path("environment.yml").read_text().split("      - ")[0]
 	pins = Path("constraints.txt").read_text().split()
-	Path("environment.yml").write_text(head + "".join(f"      - {pin}\n" for pin in [*pins, "-e ."]))
+	Path("environment.yml").write_text(head + "".join(f"      - {pin}\n" for pin in pins))
 	END

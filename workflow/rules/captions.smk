@@ -1,0 +1,48 @@
+WORLD = Planned("data/raw/{data}")
+CAPTIONS = Planned("data/{data}/captions.parquet")
+
+
+# the mini-world publishes raw data; its manifest names every file and is written last
+rule world:
+    output:
+        "data/raw/{data}/manifest.json",
+    log:
+        "logs/captions/{data}/world.log",
+    benchmark:
+        "logs/captions/{data}/world.tsv"
+    conda:
+        "../../environment.yml"
+    threads: WORLD.threads
+    resources:
+        mem_mb=1000,
+        runtime=30,
+        gpu=0,
+    params:
+        job=WORLD.arguments,
+        digest=WORLD.digest,
+    shell:
+        "ccr world {params.job} 2>&1 | tee {log:q}"
+
+
+rule captions:
+    input:
+        CAPTIONS.inputs,
+    output:
+        "data/{data}/captions.parquet",
+        "data/{data}/items.parquet",
+    log:
+        "logs/captions/{data}/captions.log",
+    benchmark:
+        "logs/captions/{data}/captions.tsv"
+    conda:
+        "../../environment.yml"
+    threads: CAPTIONS.threads
+    resources:
+        mem_mb=2000,
+        runtime=30,
+        gpu=0,
+    params:
+        job=CAPTIONS.arguments,
+        digest=CAPTIONS.digest,
+    shell:
+        "ccr captions {params.job} 2>&1 | tee {log:q}"

@@ -1,0 +1,87 @@
+# All the functions of the workflow. They ask the plan what a job reads, takes and depends on.
+import json
+import os
+import shlex
+import sys
+from pathlib import Path
+
+import yaml
+from ccr import params as settings
+from ccr.artifacts import atomic, digest
+from ccr.errors import CcrError
+
+
+configfile: "params.yaml"
+
+
+wildcard_constraints:
+    data=r"[^/]+",
+    mt=r"[^/]+",
+    visual=r"[^/]+(?<!\.rejected)",
+    lang=r"[a-z]+",
+    direction=r"|\.back|\.queries",
+    langs=r"[a-z+]+",
+    teacher=r"[^/]+",
+    method=r"[^/]+",
+    seed=r"\d+",
+    table=r"[^/]+",
+
+
+def for_people(function, *arguments):
+    """Ends Snakemake with the message, and only the message, of a CcrError: nothing else helps to mend it."""
+    try:
+        return function(*arguments)
+    except CcrError as error:
+        sys.exit(str(error))
+
+
+def snapshot(config):
+    """Writes the settings of this run under their hash, so that its jobs obey `--config` and no later edit."""
+    path = f"work/params/{digest(config)}.yaml"
+    if not Path(path).exists():
+        with atomic(path) as temporary:
+            temporary.write_text(
+                yaml.safe_dump(json.loads(json.dumps(config)), sort_keys=False)
+            )
+    return path
+
+
+class Planned:
+    """A kind of job by the pattern of its targets: functions of the wildcards, answered by the plan."""
+
+    def __init__(self, target):
+        self.target = target
+
+    def job(self, wildcards):
+        return for_people(PLAN.job, self.target.format(**dict(wildcards.items())))
+
+    def inputs(self, wildcards):
+        """The plan's inputs; for what lies in the mini-world's raw data stands its manifest, which is written last."""
+        return sorted(
+            {made_or_found(path) for path in self.job(wildcards).input_paths()}
+        )
+
+    def digest(self, wildcards):
+        """Changes with the job's settings and with its code, and so makes Snakemake run it again."""
+        return self.job(wildcards).digest
+
+    def threads(self, wildcards):
+        return self.job(wildcards).threads
+
+    def arguments(self, wildcards, output):
+        """Arguments of `ccr STAGE`. Taking `output` keeps them out of what Snakemake compares with the last run."""
+        return shlex.join(["--params", PARAMS, self.job(wildcards).target])
+
+
+def made_or_found(path):
+    world = next((root for root in WORLDS if Path(path).is_relative_to(root)), None)
+    return f"{world}/manifest.json" if world else path
+
+
+PLAN = for_people(settings.plan, for_people(settings.validate, config))
+PARAMS = snapshot(config)
+WORLDS = [job.target for job in PLAN.jobs.values() if job.stage == "world"]
+# jobs find the `ccr` of this Python, whether or not its environment is activated
+os.environ.update(
+    PATH=os.pathsep.join([str(Path(sys.executable).parent), *os.get_exec_path()])
+)

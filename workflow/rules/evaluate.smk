@@ -1,0 +1,30 @@
+EVALUATION = Planned(
+    "results/evaluations/{data}/{mt}/{visual}/{lang}/{method}/seed{seed}"
+)
+
+
+rule evaluate:
+    input:
+        EVALUATION.inputs,
+    output:
+        multiext(
+            "results/evaluations/{data}/{mt}/{visual}/{lang}/{method}/seed{seed}/",
+            "metrics.json",
+            "ranks.parquet",
+        ),
+    log:
+        "logs/evaluate/{data}/{mt}/{visual}/{lang}/{method}/seed{seed}.log",
+    benchmark:
+        "logs/evaluate/{data}/{mt}/{visual}/{lang}/{method}/seed{seed}.tsv"
+    conda:
+        "../../environment.yml"
+    threads: EVALUATION.threads
+    resources:
+        mem_mb=2000,
+        runtime=60,
+        gpu=1,
+    params:
+        job=EVALUATION.arguments,
+        digest=EVALUATION.digest,
+    shell:
+        "ccr evaluate {params.job} 2>&1 | tee {log:q}"

@@ -1,0 +1,42 @@
+TABLE = Planned("results/{table}.csv")
+
+
+rule tables:
+    input:
+        TABLE.inputs,
+    output:
+        report(
+            "results/{table}.csv",
+            caption="../report/table.rst",
+            category="Tables",
+            labels={"table": "{table}"},
+        ),
+        multiext("results/{table}", ".json", ".md", ".tex"),
+        report(
+            "results/figures/{table}/training_curves.png",
+            caption="../report/training_curves.rst",
+            category="Figures",
+            labels={"table": "{table}", "figure": "training curves"},
+        ),
+        report(
+            "results/figures/{table}/recall.png",
+            caption="../report/recall.rst",
+            category="Figures",
+            labels={"table": "{table}", "figure": "recall"},
+        ),
+    log:
+        "logs/tables/{table}.log",
+    benchmark:
+        "logs/tables/{table}.tsv"
+    conda:
+        "../../environment.yml"
+    threads: TABLE.threads
+    resources:
+        mem_mb=1000,
+        runtime=30,
+        gpu=0,
+    params:
+        job=TABLE.arguments,
+        digest=TABLE.digest,
+    shell:
+        "ccr tables {params.job} 2>&1 | tee {log:q}"
