@@ -1,0 +1,139 @@
+"""The one set of checks that every raw data set passes, whoever imported it."""
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from ccr.captions.raw import Raw
+from ccr.errors import CcrError
+
+# Zero-width space, word joiner and byte-order mark: invisible, no part of a text (joiners of scripts stay).
+INVISIBLE = "[\u200b\u2060\ufeff]"
+SPACE = r"[\p{Z}\p{Cc}]+"
+
+
+def checked(raw: Raw) -> tuple[pa.Table, pa.Table, list[str]]:
+    """Items with their split, captions with clean text and their item's split, and notes on what was dropped.
+
+    Raises `CcrError` at the first item in two splits, caption id given twice, caption of an item in no split,
+    empty caption, or translation without its original.
+    """
+    notes = list(raw.notes)
+    _check_items(raw.items)
+    captions = _with_split(raw.captions, raw.items)
+    captions = _with_clean_text(captions, notes)
+    _check_ids(captions)
+    _check_parents(captions)
+    has_caption = pc.is_in(raw.items["item_id"], captions["item_id"].combine_chunks())
+    empty = raw.items.filter(pc.invert(has_caption))
+    for count in empty["split"].value_counts().to_pylist():
+        notes.append(f"{count['counts']:,} items of {count['values']} dropped, they have no caption")
+    return raw.items.filter(has_caption), captions, notes
+
+
+def _where(table: pa.Table, index: int) -> str:
+    row = table.slice(index, 1).to_pylist()[0]
+    return f"{row['file']}, {'record' if row['file'].endswith('.json') else 'line'} {row['row']}"
+
+
+def _name(table: pa.Table, index: int) -> str:
+    return table["item_id"][index].as_py()
+
+
+def _caption(table: pa.Table, index: int) -> str:
+    return table["caption_id"][index].as_py()
+
+
+def _more(count: int) -> str:
+    return f" ({count - 1:,} more like it)" if count > 1 else ""
+
+
+def _first(mask: pa.ChunkedArray) -> tuple[int, int]:
+    """Index of the first true value (-1: none) and their number."""
+    return pc.index(mask, pa.scalar(True)).as_py(), pc.sum(mask).as_py() or 0
+
+
+def _repeated(values: pa.ChunkedArray) -> tuple[int, int] | None:
+    """The first two places of the first value that occurs twice, None when all differ."""
+    codes = values.combine_chunks().dictionary_encode().indices.to_numpy()
+    order = np.argsort(codes, kind="stable")
+    twice = np.flatnonzero(codes[order][1:] == codes[order][:-1])
+    if not len(twice):
+        return None
+    at = twice[np.argmin(order[twice + 1])]
+    return int(order[at]), int(order[at + 1])
+
+
+def _check_items(items: pa.Table) -> None:
+    if (pair := _repeated(items["item_id"])) is None:
+        return
+    one, two = pair
+    splits = [items["split"][i].as_py() for i in pair]
+    if splits[0] == splits[1]:
+        raise CcrError(
+            f"{_where(items, two)}: item {_name(items, two)!r} is listed twice, first in "
+            f"{_where(items, one)}. Remove one of the two."
+        )
+    raise CcrError(
+        f"item {_name(items, two)!r} is in two splits: {splits[0]} ({_where(items, one)}) and {splits[1]} "
+        f"({_where(items, two)}). An item belongs to one split, else test data reach training: remove one."
+    )
+
+
+def _with_split(captions: pa.Table, items: pa.Table) -> pa.Table:
+    at = pc.index_in(captions["item_id"], items["item_id"].combine_chunks())
+    bad, count = _first(pc.is_null(at))
+    if bad >= 0:
+        lists = ", ".join(pc.unique(items["file"]).to_pylist())
+        raise CcrError(
+            f"{_where(captions, bad)}: caption {_caption(captions, bad)} belongs to item "
+            f"{_name(captions, bad)!r}, which is in no split{_more(count)}. Add the item to its split's list "
+            f"or remove the caption; lists: {lists or 'none found'}."
+        )
+    split = items["split"].take(at)
+    bad, count = _first(pc.fill_null(pc.not_equal(captions["split"], split), False))
+    if bad >= 0:
+        raise CcrError(
+            f"item {_name(captions, bad)!r} is in two splits: {split[bad].as_py()} "
+            f"({_where(items, at[bad].as_py())}), and {captions['split'][bad].as_py()} by its caption "
+            f"{_caption(captions, bad)} ({_where(captions, bad)}){_more(count)}. Remove one of the two."
+        )
+    return captions.set_column(captions.schema.get_field_index("split"), "split", split)
+
+
+def _with_clean_text(captions: pa.Table, notes: list[str]) -> pa.Table:
+    """NFC, invisible characters removed, every run of white space and control characters one space."""
+    text = captions["text"]
+    invisible = pc.sum(pc.match_substring_regex(text, INVISIBLE)).as_py()
+    if invisible:
+        text = pc.replace_substring_regex(text, INVISIBLE, "")
+        notes.append(f"zero-width characters removed from {invisible:,} captions")
+    text = pc.utf8_normalize(pc.utf8_trim(pc.replace_substring_regex(text, SPACE, " "), " "), "NFC")
+    bad, count = _first(pc.equal(text, ""))
+    if bad >= 0:
+        raise CcrError(
+            f"{_where(captions, bad)}: caption {_caption(captions, bad)} is empty{_more(count)}. "
+            "Write the caption, or remove it and its translations."
+        )
+    return captions.set_column(captions.schema.get_field_index("text"), "text", text)
+
+
+def _check_ids(captions: pa.Table) -> None:
+    if (pair := _repeated(captions["caption_id"])) is not None:
+        one, two = pair
+        raise CcrError(
+            f"{_where(captions, two)}: caption id {_caption(captions, two)} is given twice, first in "
+            f"{_where(captions, one)}. Number the item's captions 0, 1, 2, ... or remove one."
+        )
+
+
+def _check_parents(captions: pa.Table) -> None:
+    parents = captions["parent_id"]
+    known = pc.is_in(parents, captions["caption_id"].combine_chunks())
+    bad, count = _first(pc.and_not(pc.is_valid(parents), known))
+    if bad >= 0:
+        raise CcrError(
+            f"{_where(captions, bad)}: caption {_caption(captions, bad)} is a translation of "
+            f"{parents[bad].as_py()}, which is not in the data set{_more(count)}. Add the original or remove "
+            "the translation."
+        )

@@ -1,0 +1,161 @@
+"""What an importer hands over, and readers that name the file and the line when something is wrong."""
+
+import gzip
+import json
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from ccr.errors import CcrError
+
+LISTED = pa.schema(
+    [("item_id", pa.string()), ("split", pa.string()), ("file", pa.string()), ("row", pa.int32())]
+)
+FOUND = pa.schema(
+    [
+        ("item_id", pa.string()),
+        ("tag", pa.string()),
+        ("n", pa.int32()),
+        ("caption_id", pa.string()),
+        ("split", pa.string()),
+        ("lang", pa.string()),
+        ("origin", pa.string()),
+        ("engine", pa.string()),
+        ("parent_id", pa.string()),
+        ("text", pa.string()),
+        ("file", pa.string()),
+        ("row", pa.int32()),
+    ]
+)
+
+
+@dataclass(frozen=True)
+class Raw:
+    """A raw data set as found: unchecked, unsorted, each row with the file and row it comes from.
+
+    `items` (schema LISTED) has one row per mention of an item in a split; `captions` (schema FOUND) one per
+    caption, `split` null where the publisher's file says nothing about it; `notes` say what was left out.
+    """
+
+    items: pa.Table
+    captions: pa.Table
+    notes: list[str]
+
+    @classmethod
+    def collect(cls, items: list[pa.Table], captions: list[pa.Table], notes: list[str]) -> "Raw":
+        """One `Raw` from the tables of single files."""
+        return cls(
+            pa.concat_tables([LISTED.empty_table(), *items]),
+            pa.concat_tables([FOUND.empty_table(), *captions]),
+            notes,
+        )
+
+
+def listed(file: Path, item_ids: list[str], split: str) -> pa.Table:
+    """The items of a split, in the order in which `file` lists them."""
+    size = len(item_ids)
+    columns = [item_ids, _same(split, size), _same(str(file), size), range(1, size + 1)]
+    return pa.table([pa.array(column) for column in columns], names=LISTED.names).cast(LISTED)
+
+
+def found(
+    file: Path,
+    *,
+    item_id: Any,
+    tag: str,
+    n: Any,
+    text: Any,
+    row: Any,
+    lang: str,
+    split: str | None = None,
+    origin: str = "human",
+    engine: str | None = None,
+    parent_tag: str | None = None,
+    parent_engine: str | None = None,
+) -> pa.Table:
+    """The captions of one file: the arrays `item_id`, `n`, `text`, `row`, and what holds for all of them.
+
+    A caption's id is `{item}#{tag}#{n}`, with `@{engine}` behind it for a machine translation (two engines'
+    files carry the same ids); its parent has the same item and n.
+    """
+    item_id, n = pa.array(item_id, pa.string()), pa.array(n, pa.int32())
+    size = len(item_id)
+    parents = _ids(item_id, parent_tag, n, parent_engine) if parent_tag else _same(None, size)
+    columns = {
+        "item_id": item_id,
+        "tag": _same(tag, size),
+        "n": n,
+        "caption_id": _ids(item_id, tag, n, engine),
+        "split": _same(split, size),
+        "lang": _same(lang, size),
+        "origin": _same(origin, size),
+        "engine": _same(engine, size),
+        "parent_id": parents,
+        "text": pa.array(text, pa.string()),
+        "file": _same(str(file), size),
+        "row": pa.array(row, pa.int32()),
+    }
+    return pa.table(columns, schema=FOUND)
+
+
+def _same(value: str | None, size: int) -> pa.Array:
+    return pa.repeat(pa.scalar(value, pa.string()), size)
+
+
+def _ids(item_id: pa.Array, tag: str, n: pa.Array, engine: str | None) -> pa.Array:
+    ids = pc.binary_join_element_wise(item_id, tag, n.cast(pa.string()), "#")
+    return ids if engine is None else pc.binary_join_element_wise(ids, engine, "@")
+
+
+def read_text(path: Path) -> str:
+    """A UTF-8 text file, unpacked when its name ends in `.gz`; `CcrError` when it is cut off or not UTF-8."""
+    data = path.read_bytes()
+    if path.suffix == ".gz":
+        try:
+            data = gzip.decompress(data)
+        except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+            raise CcrError(
+                f"{path}: not a whole gzip file, probably cut off when copied ({error}). Fetch it again."
+            ) from error
+    try:
+        return data.decode("utf-8").removeprefix("\ufeff")
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        raise CcrError(
+            f"{path}, line {line} (byte {error.start}): not UTF-8 ({error.reason}, byte "
+            f"0x{data[error.start]:02x}). Fetch the file again, or convert it with `iconv -t UTF-8`."
+        ) from error
+
+
+def read_lines(path: Path) -> list[str]:
+    """The lines of a text file. Only a line feed ends a line: captions may hold other separators."""
+    lines = read_text(path).split("\n")
+    if lines[-1] == "":
+        lines.pop()
+    return lines
+
+
+def read_ids(path: Path) -> list[str]:
+    """A file with one id per line."""
+    ids = [line.strip() for line in read_lines(path)]
+    if "" in ids:
+        raise CcrError(f"{path}, line {ids.index('') + 1}: empty, an id was expected. Remove the line.")
+    return ids
+
+
+def read_records(path: Path) -> list[dict]:
+    """A JSON file that holds a list of objects."""
+    try:
+        records = json.loads(read_text(path))
+    except json.JSONDecodeError as error:
+        raise CcrError(
+            f"{path}, line {error.lineno}, column {error.colno}: not valid JSON ({error.msg}), probably cut "
+            "off when it was copied. Fetch the file again."
+        ) from error
+    if not isinstance(records, list) or not all(isinstance(record, dict) for record in records):
+        raise CcrError(f"{path}: a JSON list of objects was expected. Fetch the file again.")
+    return records

@@ -1,0 +1,82 @@
+"""VATEX, the official layout (Wang et al., ICCV 2019).
+
+`vatex_training_v1.0.json`, `vatex_validation_v1.0.json`: `[{"videoID", "enCap": [10], "chCap": [10]}, ...]`.
+The field takes 1,500 of the 3,000 official validation videos for validation and the other 1,500 for testing:
+`val_ids.txt` and `test_ids.txt`, one id per line.
+"""
+
+from pathlib import Path
+
+import pyarrow as pa
+
+from ccr.captions.raw import Raw, found, listed, read_ids, read_records
+from ccr.errors import CcrError
+
+TRAINING, VALIDATION = "vatex_training_v1.0.json", "vatex_validation_v1.0.json"
+HALVES = {"val": "val_ids.txt", "test": "test_ids.txt"}
+KEYS = {"en": "enCap", "zh": "chCap"}
+
+
+def expected(settings: dict) -> list[str]:
+    """The files that the pipeline needs, relative to the root."""
+    return [TRAINING, VALIDATION, *HALVES.values()]
+
+
+def read(root: Path, settings: dict) -> Raw:
+    """The captions in `langs` of the training videos and of both halves of the validation videos."""
+    unknown = [lang for lang in settings["langs"] if lang not in KEYS]
+    if unknown:
+        raise CcrError(
+            f"VATEX has captions in {', '.join(KEYS)}, none in {unknown[0]!r}. "
+            f"Take it out of datasets.{settings['data']}."
+        )
+    items, captions = [], []
+    if (root / TRAINING).exists():
+        records = _records(root / TRAINING)
+        items.append(listed(root / TRAINING, [record["videoID"] for record in records], "train"))
+        captions += _captions(root / TRAINING, records, settings["langs"])
+    if (root / VALIDATION).exists():
+        for split, name in HALVES.items():
+            if not (root / name).exists():
+                raise CcrError(
+                    f"{root / name}: missing. It lists, one id per line, the videos of {VALIDATION} that are "
+                    f"the field's {split} split."
+                )
+            items.append(listed(root / name, read_ids(root / name), split))
+        captions += _captions(root / VALIDATION, _records(root / VALIDATION), settings["langs"])
+    return Raw.collect(items, captions, [])
+
+
+def _records(path: Path) -> list[dict]:
+    records = read_records(path)
+    for number, record in enumerate(records, start=1):
+        if not isinstance(record.get("videoID"), str) or not record["videoID"]:
+            raise CcrError(f"{path}, record {number}: key 'videoID' must hold an id. Mend the record.")
+        for key in KEYS.values():
+            texts = record.get(key)
+            if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
+                raise CcrError(
+                    f"{path}, record {number} ({record['videoID']}): key {key!r} must hold a list of "
+                    "captions. Mend the record."
+                )
+            try:
+                "".join(texts).encode()
+            except UnicodeEncodeError as error:
+                raise CcrError(
+                    f"{path}, record {number} ({record['videoID']}), key {key!r}: half of a UTF-16 pair "
+                    f"({error.object[error.start]!a}) is no character. Mend the caption."
+                ) from error
+    return records
+
+
+def _captions(path: Path, records: list[dict], langs: list[str]) -> list[pa.Table]:
+    tables = []
+    for lang in langs:
+        rows = [
+            (record["videoID"], n, text, number)
+            for number, record in enumerate(records, start=1)
+            for n, text in enumerate(record[KEYS[lang]])
+        ]
+        item_id, n, text, row = zip(*rows, strict=True) if rows else ((), (), (), ())
+        tables.append(found(path, item_id=item_id, tag=lang, n=n, text=text, row=row, lang=lang))
+    return tables

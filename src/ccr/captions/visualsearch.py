@@ -1,0 +1,145 @@
+"""VisualSearch text lists, as the NRCCR authors publish them.
+
+`TextData/{collection}{split}[_{engine}]_{tag}.caption.txt`, no engine and no tag for the English original; a
+line is `{item}#{tag}#{n} {text}`. A tag is a chain of languages: `enc` (English), `zh` (Chinese, by people),
+`enc2zh` (English put into Chinese by the engine in the file name), `enc2zh2enc` (and back).
+`TextData/{split}.ids.txt`, where published, lists the items of a split; else they are those of its captions.
+"""
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from ccr.artifacts import LANGUAGES, SPLITS
+from ccr.captions.raw import Raw, found, listed, read_ids, read_lines
+from ccr.errors import CcrError
+
+TAGS = {"enc": "en", **{lang: lang for lang in LANGUAGES}}
+LINE = r"^(?P<item>[^\s]+)#(?P<tag>[^#\s]+)#(?P<n>[0-9]{1,9})(?:\s(?P<text>.*))?$"
+ORIGIN = {1: "human", 2: "mt", 3: "back"}
+
+
+@dataclass(frozen=True)
+class CaptionFile:
+    """What a caption file's name says."""
+
+    path: Path
+    split: str
+    engine: str | None
+    tag: str
+
+    @property
+    def langs(self) -> list[str | None]:
+        """The tag's chain of languages, None for one we do not know."""
+        return [TAGS.get(part) for part in self.tag.split("2")]
+
+
+def _collection(settings: dict) -> str:
+    return settings["options"]["collection"] or settings["data"]
+
+
+def expected(settings: dict) -> list[str]:
+    """The files that the pipeline needs, relative to the root; `*` stands for an engine's name."""
+    collection, (source, *targets) = _collection(settings), settings["langs"]
+    tag = {lang: tag for tag, lang in reversed(TAGS.items())}
+    original = "" if source == "en" else f"_{source}"
+    names = [f"{split}{original}" for split in SPLITS]
+    for target in targets:
+        names += [f"train_*_{tag[source]}2{tag[target]}"]
+        names += [f"{split}" if target == "en" else f"{split}_{target}" for split in SPLITS[1:]]
+    return [f"TextData/{collection}{name}.caption.txt" for name in names]
+
+
+def read(root: Path, settings: dict) -> Raw:
+    """All human captions in `langs`, and every published machine translation between them."""
+    items, captions, notes = [], [], []
+    for file in _files(root / "TextData", _collection(settings)):
+        if set(file.langs) <= set(settings["langs"]):
+            captions.append(_captions(file))
+        else:
+            known = all(file.langs)
+            why = "not among the chosen languages" if known else "a language unknown to this project"
+            notes.append(f"{file.path.name} left out: {file.tag!r} is {why}")
+    for split in SPLITS:
+        ids = root / "TextData" / f"{split}.ids.txt"
+        items += [listed(ids, read_ids(ids), split)] if ids.exists() else _items_of(captions, split)
+    return Raw.collect(items, captions, notes)
+
+
+def _files(folder: Path, collection: str) -> list[CaptionFile]:
+    pattern = re.compile(rf"{re.escape(collection)}({'|'.join(SPLITS)})(?:_(.+))?\.caption\.txt")
+    files = []
+    for path in sorted(folder.glob("*.caption.txt")):
+        if match := pattern.fullmatch(path.name):
+            engine, _, tag = (match[2] or "enc").rpartition("_")
+            files.append(CaptionFile(path, match[1], engine or None, tag))
+    return files
+
+
+def _captions(file: CaptionFile) -> pa.Table:
+    depth = len(file.langs)
+    if depth not in ORIGIN or (depth > 1) != bool(file.engine):
+        raise CcrError(
+            f"{file.path}: engine {file.engine!r} and tag {file.tag!r} do not go together. The name of machine "
+            "translations is {collection}{split}_{engine}_{tag}.caption.txt with a tag such as enc2zh or "
+            "enc2zh2enc, that of human captions has no engine. Rename the file."
+        )
+    lines = pa.array(read_lines(file.path), pa.string())
+    parts = pc.extract_regex(lines, LINE)
+    bad = pc.index(parts.is_valid(), pa.scalar(False)).as_py()
+    if bad >= 0:
+        raise CcrError(_complaint(file, bad + 1, lines[bad].as_py()))
+    item_id, tag, n, text = parts.flatten()
+    other = pc.index(pc.equal(tag, file.tag), pa.scalar(False)).as_py()
+    if other >= 0:
+        raise CcrError(
+            f"{file.path}, line {other + 1}: tag {tag[other].as_py()!r}, but by the file's name its captions "
+            f"are {file.tag!r}. Move the line to the right file, or rename the file."
+        )
+    return found(
+        file.path,
+        item_id=item_id,
+        tag=file.tag,
+        n=n.cast(pa.int32()),
+        text=text,
+        row=range(1, len(lines) + 1),
+        split=file.split,
+        lang=file.langs[-1],
+        origin=ORIGIN[depth],
+        engine=file.engine,
+        parent_tag=file.tag.rpartition("2")[0] or None,
+        parent_engine=file.engine if depth == 3 else None,
+    )
+
+
+def _complaint(file: CaptionFile, number: int, line: str) -> str:
+    """What is wrong with a line that is not a caption."""
+    head = line.split(maxsplit=1)[:1]
+    if not head:
+        what = "the line is empty"
+    elif "#" not in head[0]:
+        what = f"no tag in {_shown(line)}"
+    else:
+        what = f"malformed: {_shown(line)}"
+    return (
+        f"{file.path}, line {number}: {what}. Expected is `{{item}}#{file.tag}#{{number}} {{text}}`. Mend "
+        "the line or remove it."
+    )
+
+
+def _shown(line: str) -> str:
+    return repr(line if len(line) <= 60 else line[:57] + "...")
+
+
+def _items_of(captions: list[pa.Table], split: str) -> list[pa.Table]:
+    """The items of a split without an id list: those of its captions, each where it is first seen."""
+    rows = pa.concat_tables([c.filter(pc.equal(c["split"], split)) for c in captions]) if captions else None
+    if not rows:
+        return []
+    codes = rows["item_id"].combine_chunks().dictionary_encode().indices
+    first = np.unique(codes, return_index=True)[1]
+    return [rows.take(pa.array(first)).select(["item_id", "split", "file", "row"])]

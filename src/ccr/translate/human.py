@@ -1,0 +1,46 @@
+"""Engine none: the human captions of the target language stand where machine translations would.
+
+For the row `supervised`, the upper bound: no translation takes place.
+"""
+
+import logging
+from collections import Counter, defaultdict
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from ccr.errors import CcrError
+
+log = logging.getLogger(__name__)
+
+
+def pair(captions: pa.Table, source_lang: str, target_lang: str) -> pa.Table:
+    """Human target captions (schema CAPTIONS), each with a source caption of its item as `parent_id`.
+
+    The n-th goes with the n-th; the source captions start over when there are fewer. Target captions of an
+    item without a source caption have no partner: they are left out and counted in the log.
+    """
+    human = captions.filter(pc.equal(captions["origin"], "human"))
+    sources = human.filter(pc.equal(human["lang"], source_lang))
+    targets = human.filter(pc.equal(human["lang"], target_lang))
+    if not len(targets):
+        raise CcrError(
+            f"no human captions in {target_lang!r}: a translation variant with engine none needs them. Take "
+            "the methods that use it out of the table, or the language out of the data set."
+        )
+    partners = defaultdict(list)
+    for item, caption in zip(sources["item_id"].to_pylist(), sources["caption_id"].to_pylist(), strict=True):
+        partners[item].append(caption)
+    seen: Counter[str] = Counter()
+    chosen = []
+    for item in targets["item_id"].to_pylist():
+        own = partners.get(item)
+        chosen.append(own[seen[item] % len(own)] if own else None)
+        seen[item] += 1
+    parents = pa.array(chosen, pa.string())
+    if parents.null_count:
+        log.warning(
+            "%s captions left out: their items have no caption in %s", parents.null_count, source_lang
+        )
+    paired = targets.set_column(targets.schema.get_field_index("parent_id"), "parent_id", parents)
+    return paired.filter(parents.is_valid())
