@@ -99,7 +99,6 @@ class Training(Section):
 
     network: str = "small"
     lr: Positive = 1e-3
-    lr_visual: Positive | None = None
     weight_decay: Weight = 0.01
     batch: Annotated[Integer, Field(ge=2)] = 128
     epochs: Count = 20
@@ -319,6 +318,10 @@ def _objectives(terms: Raw, path: str) -> dict[str, dict[str, Any]]:
     return resolved
 
 
+def _needs(objectives: Mapping[str, Raw], what: str) -> bool:
+    return any(what in registry.OBJECTIVES[term["objective"]].needs for term in objectives.values())
+
+
 def _streams(objectives: Mapping[str, Raw]) -> set[str]:
     return {stream for term in objectives.values() for stream in term["pair"]}
 
@@ -441,9 +444,8 @@ def _check_methods(params: Params) -> None:
             raise CcrError(f"params.yaml: {path}: give it `objectives` to train on, or `uses` of a trained method.")
         if not method.uses and "visual" not in _streams(objectives):
             raise CcrError(f"params.yaml: {path}.objectives: no term has the stream 'visual'; nothing to retrieve.")
-        distils = any(term["objective"] == "relation_distillation" for term in objectives.values())
-        if distils and not method.teacher:
-            raise CcrError(f"params.yaml: {path}.teacher: relation_distillation needs one of teachers.")
+        if _needs(objectives, "teacher") and not method.teacher:
+            raise CcrError(f"params.yaml: {path}.teacher: its objectives need a teacher; {_nearest('', params.teachers)}")
 
 
 def _check_tables(params: Params) -> None:
@@ -762,7 +764,7 @@ class _Planner:
             langs = [lang] if settings["select_on"] == "target" else [self.params.datasets[dataset].source_lang]
         inputs = self._texts(dataset, mt, langs, streams, settings["select_on"])
         inputs["features"] = self.features(dataset, visual)
-        if any(term["objective"] == "relation_distillation" for term in objectives.values()):
+        if _needs(objectives, "teacher"):
             inputs["teacher"] = self.teacher(dataset, mt, langs, entry.teacher, seed).outputs["embeddings"]
         return self._train(
             f"results/runs/{self._data(dataset)}/{mt}/{visual}/{'+'.join(langs)}/{name}/seed{seed}",

@@ -22,11 +22,16 @@ class Option:
 
 
 class Entry:
-    """Where an entry's code lives and which options it takes; of an importer also which files it `expects`."""
+    """Where an entry's code lives and which options it takes.
 
-    def __init__(self, module: str, expects: tuple[str, ...] = (), **options: Option):
+    `expects` lists the files that an importer reads, `needs` what an objective uses beside the embeddings
+    (`teacher`: embeddings of a CL teacher, `words`: token states).
+    """
+
+    def __init__(self, module: str, expects: tuple[str, ...] = (), needs: tuple[str, ...] = (), **options: Option):
         self.module = module
         self.expects = expects
+        self.needs = needs
         self.options = options
 
     def load(self) -> ModuleType:
@@ -133,6 +138,7 @@ OBJECTIVES = {
     ),
     "word_alignment": Entry(
         "ccr.objectives.word_alignment",
+        needs=("words",),
         pair=streams("source", "target"),
         epsilon=number(0.1, gt=0),
         iterations=count(30),
@@ -140,6 +146,7 @@ OBJECTIVES = {
     ),
     "relation_distillation": Entry(
         "ccr.objectives.relation_distillation",
+        needs=("teacher",),
         pair=streams("visual", "target"),
         tau_teacher=number(0.07, gt=0),
         tau_student=number(0.07, gt=0),

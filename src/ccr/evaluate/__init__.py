@@ -1,0 +1,107 @@
+"""Stage `evaluate`: a trained network on the human test captions of one language."""
+
+import logging
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+import torch
+
+from ccr import artifacts
+from ccr.artifacts import Job
+from ccr.errors import CcrError
+from ccr.networks.checkpoint import load_network, load_tokenizer
+from ccr.networks.tokens import Tokens
+from ccr.retrieval.embed import embed_captions, embed_items
+from ccr.retrieval.fusion import rank_fused
+from ccr.retrieval.metrics import chance_sumr, metrics
+from ccr.retrieval.ranks import Ranks, rank_both
+from ccr.store import open_features
+
+log = logging.getLogger(__name__)
+
+
+@dataclass
+class TestSet:
+    """Captions (caption_id, item_id, text), item ids in order, and the item number of each caption."""
+
+    captions: pd.DataFrame
+    items: np.ndarray
+    caption_item: np.ndarray
+
+
+def run(job: Job) -> None:
+    """Embed the test captions and items, rank both ways, write `metrics.json` and `ranks.parquet`.
+
+    Raises `CcrError` for an empty test set, missing translations, and embeddings that are not finite.
+    """
+    torch.set_num_threads(job.settings["threads"])
+    test = _test_set(job)
+    network, description = load_network(job.inputs["model"], job.inputs["config"])
+    network.to("cuda" if torch.cuda.is_available() else "cpu")
+    tokenizer = load_tokenizer(job.inputs["tokenizer"])
+    store = open_features(job.inputs["features"])
+    if store.dim != description["feature_dim"]:
+        raise CcrError(
+            f"{job.inputs['features']}: {store.dim} dimensions; {job.inputs['model']} was trained on "
+            f"{description['feature_dim']}. Train it again on these features."
+        )
+    batch = job.settings["batch"]
+    visual = embed_items(network, store, store.index(list(test.items)), batch)
+    parts = []
+    for query, weight in job.settings["queries"].items():
+        tokens = Tokens(tokenizer, _query_texts(job, test, query), description["settings"]["network"]["text"]["max_tokens"])
+        parts.append((weight, embed_captions(network, tokens, np.arange(len(tokens)), batch)))
+    t2v, v2t = _ranks(parts, visual, test.caption_item)
+    _write(job, test, t2v, v2t)
+
+
+def _test_set(job: Job) -> TestSet:
+    path, lang = job.inputs["captions"], job.settings["lang"]
+    captions = artifacts.read_parquet(path, artifacts.CAPTIONS).to_pandas()
+    chosen = (captions["split"] == "test") & (captions["lang"] == lang) & (captions["origin"] == "human")
+    captions = captions.loc[chosen, ["caption_id", "item_id", "text"]].reset_index(drop=True)
+    if captions.empty:
+        raise CcrError(f"{path}: no human {lang} captions in the test split; there is nothing to evaluate on.")
+    items, caption_item = np.unique(captions["item_id"].to_numpy(dtype=str), return_inverse=True)
+    return TestSet(captions, items, caption_item)
+
+
+def _query_texts(job: Job, test: TestSet, query: str) -> list[str]:
+    """The texts that stand for the test captions: themselves, or their translations into the source language."""
+    if query == "target":
+        return test.captions["text"].tolist()
+    path = job.inputs["queries"]
+    translated = artifacts.read_parquet(path, artifacts.CAPTIONS).to_pandas().set_index("parent_id")["text"]
+    texts = translated.reindex(test.captions["caption_id"])
+    if texts.isna().any():
+        raise CcrError(
+            f"{path}: {int(texts.isna().sum())} test captions have no translation, the first is "
+            f"{texts.index[int(texts.isna().to_numpy().argmax())]!r}. Translate them, or leave the row out."
+        )
+    return texts.tolist()
+
+
+def _ranks(parts: list[tuple[float, torch.Tensor]], visual: torch.Tensor, caption_item: np.ndarray) -> tuple[Ranks, Ranks]:
+    items = np.arange(len(visual))
+    if len(parts) == 1:
+        return rank_both(parts[0][1], visual, caption_item)
+    return (
+        rank_fused([(weight, captions, visual) for weight, captions in parts], caption_item, items),
+        rank_fused([(weight, visual, captions) for weight, captions in parts], items, caption_item),
+    )
+
+
+def _write(job: Job, test: TestSet, t2v: Ranks, v2t: Ranks) -> None:
+    values = metrics(t2v, v2t)
+    table = {
+        "direction": ["t2v"] * len(t2v.first) + ["v2t"] * len(v2t.first),
+        "query_id": [*test.captions["caption_id"], *test.items],
+        "item_id": [*test.captions["item_id"], *test.items],
+        "rank": np.concatenate([t2v.first, v2t.first]),
+    }
+    artifacts.write_parquet(table, job.outputs["ranks"], artifacts.RANKS, key=job.key)
+    facts = {"key": job.key, "n_queries": len(t2v.first), "n_items": len(v2t.first)}
+    facts["chance_sumr"] = chance_sumr(np.bincount(test.caption_item))
+    artifacts.write_json(values | facts, job.outputs["metrics"])
+    log.info("%s: SumR %.1f (chance %.1f)", job.target, values["sumr"], facts["chance_sumr"])

@@ -1,0 +1,47 @@
+"""A trained network on disk: `model.safetensors`, `config.json`, `tokenizer.json`. No pickle."""
+
+from collections.abc import Mapping
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from tokenizers import Tokenizer
+
+from ccr.artifacts import atomic, read_json
+from ccr.errors import CcrError
+from ccr.networks.dual_encoder import DualEncoder
+
+
+def save_weights(state: Mapping[str, torch.Tensor], path: str | PathLike) -> None:
+    """Write a state dict as safetensors, atomically."""
+    with atomic(path) as temporary:
+        save_file({name: tensor.contiguous() for name, tensor in state.items()}, temporary)
+
+
+def load_network(model: str | PathLike, config: str | PathLike) -> tuple[DualEncoder, dict[str, Any]]:
+    """The network in eval mode and its config. `CcrError` when a file is missing, torn or of another shape."""
+    description = read_json(config)
+    settings = description["settings"]
+    network = DualEncoder(
+        settings["network"], description["text_config"], description["feature_dim"], pretrained=False
+    )
+    try:
+        network.load_state_dict(load_file(model))
+    except FileNotFoundError as error:
+        raise CcrError(f"{model}: no such file. Train the run first.") from error
+    except (SafetensorError, RuntimeError) as error:
+        raise CcrError(f"{model}: does not fit {config} or is cut off ({error}). Train the run again.") from error
+    return network.eval(), description
+
+
+def load_tokenizer(path: str | PathLike) -> Tokenizer:
+    """The tokenizer of a run; `CcrError` when it is missing or torn."""
+    try:
+        return Tokenizer.from_str(Path(path).read_text())
+    except FileNotFoundError as error:
+        raise CcrError(f"{path}: no such file. Train the run first.") from error
+    except Exception as error:  # the tokenizers library raises bare Exception
+        raise CcrError(f"{path}: not a tokenizer ({error}). Train the run again.") from error

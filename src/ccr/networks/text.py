@@ -1,0 +1,111 @@
+"""The text encoder f (METHODS, "Networks"): any `transformers` encoder, run on real tokens only."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import AutoConfig, AutoModel, BertConfig
+
+from ccr.errors import CcrError
+from ccr.networks.ragged import Ragged
+
+
+def encoder_config(settings: Mapping[str, Any], vocabulary: int) -> dict[str, Any]:
+    """The `transformers` config of the encoder that `settings` (`networks.*.text`) ask for.
+
+    `scratch` is a BERT of the given size over a vocabulary of `vocabulary` pieces; anything else is a model name
+    or path. Raises `CcrError` when a named model is neither on disk nor to be had.
+    """
+    if settings["encoder"] == "scratch":
+        return BertConfig(
+            vocab_size=vocabulary,
+            hidden_size=settings["hidden"],
+            num_hidden_layers=settings["layers"],
+            num_attention_heads=settings["heads"],
+            intermediate_size=settings["feedforward"],
+            max_position_embeddings=settings["max_tokens"],
+            hidden_dropout_prob=settings["dropout"],
+            attention_probs_dropout_prob=0.0,  # keeps the fused attention kernels
+        ).to_dict()
+    return _pretrained(AutoConfig, settings["encoder"]).to_dict()
+
+
+def _pretrained(loader: Any, name: str) -> Any:
+    try:
+        return loader.from_pretrained(name)
+    except (OSError, ValueError) as error:
+        raise CcrError(
+            f"networks.*.text.encoder: {name!r} could not be loaded ({error}). Give a folder with config.json, "
+            f"model.safetensors and tokenizer.json, a model name that this machine can download, or `scratch`."
+        ) from error
+
+
+class TextEncoder(nn.Module):
+    """Token states of a ragged batch of captions.
+
+    Args:
+        settings: `networks.*.text` resolved.
+        config: a `transformers` config as a dict (see `encoder_config`).
+        pretrained: load the named model's weights; false when weights are loaded afterwards.
+    """
+
+    def __init__(self, settings: Mapping[str, Any], config: Mapping[str, Any], pretrained: bool):
+        super().__init__()
+        if pretrained and settings["encoder"] != "scratch":
+            self.model = _pretrained(AutoModel, settings["encoder"])
+        else:
+            self.model = AutoModel.from_config(AutoConfig.for_model(**config))
+        if getattr(self.model, "pooler", None) is not None:
+            self.model.pooler = None  # token states are pooled here; an unused layer would only confuse optimisers
+        self.width = self.model.config.hidden_size
+        self._first_position = _first_position(self.model.config)
+        self._freeze(settings["frozen_layers"])
+        self._ragged = self._runs_ragged()
+
+    def _freeze(self, layers: int) -> None:
+        """Freeze the embeddings and the first `layers` layers (0: nothing)."""
+        stack = next((m for m in self.model.modules() if isinstance(m, nn.ModuleList)), [])
+        if layers > len(stack):
+            raise CcrError(f"networks.*.text.frozen_layers: {layers} of {len(stack)} layers cannot be frozen.")
+        if layers:
+            for part in (self.model.embeddings, *stack[:layers]):
+                part.requires_grad_(False)
+
+    @torch.no_grad()
+    def _runs_ragged(self) -> bool:
+        """Whether the model, run without padding, gives what it gives with padding."""
+        ragged = Ragged(torch.tensor([5, 3]))
+        tokens = torch.arange(8) % self.model.config.vocab_size
+        training = self.model.training
+        self.model.eval()
+        try:
+            padded = self._padded(tokens, ragged)
+            self.model.set_attn_implementation("ragged")
+            agree = torch.allclose(self._flat(tokens, ragged), padded, atol=1e-4, rtol=1e-3)
+        except (ValueError, TypeError, RuntimeError, NotImplementedError):
+            agree = False
+        if not agree:
+            self.model.set_attn_implementation("sdpa" if self.model._supports_sdpa else "eager")
+        self.model.train(training)
+        return agree
+
+    def _flat(self, tokens: Tensor, ragged: Ragged) -> Tensor:
+        positions = ragged.position[None] + self._first_position
+        inputs = {"input_ids": tokens[None], "position_ids": positions, "ragged": ragged}
+        if hasattr(self.model.config, "type_vocab_size"):
+            inputs["token_type_ids"] = torch.zeros_like(tokens)[None]
+        return self.model(**inputs).last_hidden_state[0]
+
+    def _padded(self, tokens: Tensor, ragged: Ragged) -> Tensor:
+        states = self.model(input_ids=ragged.pad(tokens), attention_mask=ragged.mask.long()).last_hidden_state
+        return ragged.unpad(states)
+
+    def forward(self, tokens: Tensor, ragged: Ragged) -> Tensor:
+        """Token ids (N,) int64 -> token states (N, width)."""
+        return self._flat(tokens, ragged) if self._ragged else self._padded(tokens, ragged)
+
+
+def _first_position(config: Any) -> int:
+    """RoBERTa and its relatives number positions from behind their padding id."""
+    return config.pad_token_id + 1 if "roberta" in config.model_type else 0

@@ -1,0 +1,74 @@
+"""Captions as token ids, tokenised once: all texts of a job in one flat array."""
+
+import os
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors, trainers
+from torch import Tensor
+from transformers import AutoTokenizer
+
+from ccr.errors import CcrError
+from ccr.networks.ragged import Ragged
+
+SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
+
+
+def train_tokenizer(texts: Iterable[str], vocabulary: int) -> Tokenizer:
+    """A WordPiece tokenizer of at most `vocabulary` pieces: NFC, lower case, accents kept, CJK by character."""
+    tokenizer = Tokenizer(models.WordPiece(unk_token="[UNK]", max_input_chars_per_word=100))
+    tokenizer.normalizer = normalizers.Sequence(
+        [
+            normalizers.NFC(),
+            normalizers.BertNormalizer(strip_accents=False, lowercase=True, handle_chinese_chars=True),
+        ]
+    )
+    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    trainer = trainers.WordPieceTrainer(
+        vocab_size=vocabulary, special_tokens=list(SPECIAL), min_frequency=2, show_progress=False
+    )
+    tokenizer.train_from_iterator(texts, trainer)
+    ids = [(name, tokenizer.token_to_id(name)) for name in ("[CLS]", "[SEP]")]
+    tokenizer.post_processor = processors.TemplateProcessing(single="[CLS] $A [SEP]", special_tokens=ids)
+    return tokenizer
+
+
+def pretrained_tokenizer(name: str) -> Tokenizer:
+    """The tokenizer of a named model; `CcrError` when it cannot be had or has no fast form."""
+    try:
+        return AutoTokenizer.from_pretrained(name).backend_tokenizer
+    except (OSError, ValueError, AttributeError) as error:
+        raise CcrError(
+            f"networks.*.text.encoder: no tokenizer for {name!r} ({error}). Expected a folder with tokenizer.json, or "
+            f"a model name that this machine can download."
+        ) from error
+
+
+class Tokens:
+    """Tokenised texts, special tokens included, truncated to `max_tokens`; row i is text i.
+
+    Attributes:
+        ids: (total,) int64 token ids, text after text.
+        start, length: (texts,) int64.
+    """
+
+    def __init__(self, tokenizer: Tokenizer, texts: Sequence[str], max_tokens: int):
+        os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")  # a job keeps to its threads
+        tokenizer.no_padding()
+        tokenizer.enable_truncation(max_tokens)
+        encoded = [encoding.ids for encoding in tokenizer.encode_batch(list(texts))]
+        self.length = np.fromiter(map(len, encoded), np.int64, len(encoded))
+        self.start = np.cumsum(self.length) - self.length
+        self.ids = np.fromiter((i for ids in encoded for i in ids), np.int64, int(self.length.sum()))
+
+    def __len__(self) -> int:
+        return len(self.length)
+
+    def batch(self, rows: np.ndarray, device: Any = "cpu") -> tuple[Tensor, Ragged]:
+        """Token ids (N,) of these texts, one after the other, and their shape."""
+        length = self.length[rows]
+        shift = np.repeat(self.start[rows] - (np.cumsum(length) - length), length)
+        ids = torch.from_numpy(self.ids[shift + np.arange(len(shift))])
+        return ids.to(device), Ragged(torch.from_numpy(length).to(device))

@@ -1,0 +1,27 @@
+"""Bidirectional triplet hinge on cosine similarity (METHODS, item 1; NRCCR, VSE++)."""
+
+from torch import Tensor
+
+from ccr.objectives.step import Step
+
+
+def loss(
+    step: Step, *, pair: tuple[str, str], margin: float, negatives: str, scale: str, mask_same_item: bool
+) -> Tensor:
+    """Sum over both directions of max(0, margin + negative - positive).
+
+    Args:
+        negatives: `hardest` of each row and column, or `all`.
+        scale: `mean` over the entries of each direction, or `sum` over the batch.
+        mask_same_item: other rows of the same item are no negatives.
+    """
+    similarity = step.similarity(pair)
+    positive = similarity.diagonal()
+    rows = (margin + similarity - positive[:, None]).clamp(min=0)
+    columns = (margin + similarity - positive[None, :]).clamp(min=0)
+    rows, columns = rows - rows.diagonal().diag(), columns - columns.diagonal().diag()
+    if mask_same_item:
+        rows, columns = (x.masked_fill(step.same_item, 0.0) for x in (rows, columns))
+    if negatives == "hardest":
+        rows, columns = rows.amax(dim=1), columns.amax(dim=0)
+    return rows.sum() + columns.sum() if scale == "sum" else rows.mean() + columns.mean()

@@ -1,0 +1,55 @@
+"""Word-level alignment by optimal transport, for the CL teacher (METHODS, item 10; CL2CM)."""
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from ccr.objectives.step import Step
+
+
+def loss(step: Step, *, pair: tuple[str, str], epsilon: float, iterations: int, margin: float) -> Tensor:
+    """Hinge on the transport cost of each pair against a mismatched one, mean over the batch.
+
+    The bare cost is minimised by making all tokens equal; the mismatched pair (the caption of the batch's next row)
+    forbids that. Plans are computed without gradient: they are the self-made labels.
+    """
+    (source, source_mask), (target, target_mask) = step.words[pair[0]], step.words[pair[1]]
+    true = transport_cost(source, source_mask, target, target_mask, epsilon, iterations)
+    wrong = transport_cost(source, source_mask, target.roll(1, 0), target_mask.roll(1, 0), epsilon, iterations)
+    other = step.items != step.items.roll(1, 0)
+    return ((margin + true - wrong).clamp(min=0) * other).sum() / other.sum().clamp(min=1)
+
+
+def transport_cost(
+    source: Tensor, source_mask: Tensor, target: Tensor, target_mask: Tensor, epsilon: float, iterations: int
+) -> Tensor:
+    """<plan, cost> per sentence pair, (B,), cost = 1 - cosine of token states, uniform marginals.
+
+    Args:
+        source, target: token states (B, Ls, h), (B, Lt, h). source_mask, target_mask: (B, Ls), (B, Lt) real words.
+    """
+    cost = 1 - functional.normalize(source, dim=-1) @ functional.normalize(target, dim=-1).transpose(1, 2)
+    plan = sinkhorn(cost.detach(), source_mask, target_mask, epsilon, iterations)
+    return (plan * cost).sum((1, 2))
+
+
+@torch.no_grad()
+def sinkhorn(cost: Tensor, rows: Tensor, columns: Tensor, epsilon: float, iterations: int) -> Tensor:
+    """Entropic optimal transport plans of a batch of problems, in the log domain.
+
+    Args:
+        cost: (B, R, C). rows, columns: (B, R), (B, C) bool; masked places carry no mass.
+    Returns:
+        (B, R, C) plans; uniform marginals over the real places, zero elsewhere.
+    """
+    log_rows = torch.where(rows, -rows.sum(1, keepdim=True).clamp(min=1).log(), -torch.inf)
+    log_columns = torch.where(columns, -columns.sum(1, keepdim=True).clamp(min=1).log(), -torch.inf)
+    kernel = -cost.float() / epsilon
+    row_potential = torch.zeros_like(log_rows, dtype=torch.float32)
+    for _ in range(iterations):
+        column_potential = -torch.logsumexp(kernel + (row_potential + log_rows)[:, :, None], dim=1)
+        column_potential = column_potential.masked_fill(~columns, 0.0)
+        row_potential = -torch.logsumexp(kernel + (column_potential + log_columns)[:, None, :], dim=2)
+        row_potential = row_potential.masked_fill(~rows, 0.0)
+    log_plan = kernel + (row_potential + log_rows)[:, :, None] + (column_potential + log_columns)[:, None, :]
+    return log_plan.exp()

@@ -1,0 +1,43 @@
+"""Captions and items to embeddings, in batches. An embedding depends on its own caption or item alone."""
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ccr.networks.dual_encoder import DualEncoder
+from ccr.networks.ragged import Ragged
+from ccr.networks.tokens import Tokens
+from ccr.store import FeatureStore
+
+
+@torch.inference_mode()
+def embed_captions(network: DualEncoder, tokens: Tokens, rows: np.ndarray, batch: int) -> Tensor:
+    """(len(rows), dim) float32 unit embeddings of these texts, on the CPU. The network must be in eval mode."""
+    order = np.argsort(-tokens.length[rows], kind="stable")  # captions of like length share a batch
+    parts = [
+        network.embed_text(*tokens.batch(rows[order[start : start + batch]], network.device))[0].float().cpu()
+        for start in range(0, len(rows), batch)
+    ]
+    embeddings = torch.cat(parts)
+    out = torch.empty_like(embeddings)
+    out[torch.from_numpy(order)] = embeddings
+    return out
+
+
+@torch.inference_mode()
+def embed_items(network: DualEncoder, store: FeatureStore, items: np.ndarray, batch: int) -> Tensor:
+    """(len(items), dim) float32 unit embeddings of these rows of the store, on the CPU."""
+    parts = [
+        network.embed_visual(*visual_batch(network, store, items[start : start + batch])).float().cpu()
+        for start in range(0, len(items), batch)
+    ]
+    return torch.cat(parts)
+
+
+def visual_batch(network: DualEncoder, store: FeatureStore, items: np.ndarray) -> tuple[Tensor, Ragged]:
+    """Features (N, dim) float16 of these rows of the store and their shape, on the network's device."""
+    features, lengths = store.rows(items, network.max_frames)
+    return (
+        torch.from_numpy(features).to(network.device),
+        Ragged(torch.from_numpy(lengths).to(network.device)),
+    )

@@ -1,0 +1,76 @@
+"""Stage `train`: a CL teacher or a student from captions, translations and features to a run directory."""
+
+import json
+import logging
+import os
+import time
+
+import numpy as np
+import pandas as pd
+import torch
+
+from ccr import artifacts
+from ccr.artifacts import Job
+from ccr.networks.checkpoint import save_weights
+from ccr.networks.dual_encoder import DualEncoder
+from ccr.networks.text import encoder_config
+from ccr.networks.tokens import Tokens, pretrained_tokenizer, train_tokenizer
+from ccr.retrieval.embed import embed_captions
+from ccr.store import open_features, read_embeddings, write_embeddings
+from ccr.train.loop import Trainer
+from ccr.train.triplets import Triplets, Validation, read_texts
+
+log = logging.getLogger(__name__)
+
+
+def run(job: Job) -> None:
+    """Train one network and write its run directory.
+
+    Raises `CcrError` for missing or disagreeing inputs and for a loss that is not finite.
+    """
+    start = time.perf_counter()
+    settings = job.settings
+    os.environ["CUBLAS_WORKSPACE_CONFIG"] = ":4096:8"  # same seed, same result on a GPU too
+    torch.set_num_threads(settings["threads"])
+    torch.manual_seed(settings["seed"])
+    network_settings = settings["network"]
+
+    texts = read_texts(job)
+    if network_settings["text"]["encoder"] == "scratch":
+        tokenizer = train_tokenizer(texts.training(), network_settings["text"]["vocabulary"])
+    else:
+        tokenizer = pretrained_tokenizer(network_settings["text"]["encoder"])
+    tokens = Tokens(tokenizer, texts.texts, network_settings["text"]["max_tokens"])
+    store = open_features(job.inputs["features"]) if settings["role"] == "student" else None
+    teacher = read_embeddings(job.inputs["teacher"]) if "teacher" in job.inputs else None
+    triplets = Triplets(job, texts, store, teacher)
+    validation = Validation(job, texts, store)
+    log.info(
+        "%s: %d triplets, %d texts of %.1f tokens, streams %s",
+        job.target, len(triplets), len(tokens), tokens.length.mean(), "+".join(triplets.streams),
+    )  # fmt: skip
+
+    text_config = encoder_config(network_settings["text"], tokenizer.get_vocab_size())
+    feature_dim = store.dim if store is not None else None
+    network = DualEncoder(network_settings, text_config, feature_dim, pretrained=True)
+    trainer = Trainer(network.to("cuda" if torch.cuda.is_available() else "cpu"), settings, tokens, store)
+    history = trainer.fit(triplets, validation)
+
+    _write(job, trainer, history, tokenizer, {"text_config": text_config, "feature_dim": feature_dim})
+    if settings["role"] == "teacher":
+        rows = np.unique(np.concatenate([triplets.rows[stream] for stream in triplets.streams]))
+        embeddings = embed_captions(trainer.network.eval(), tokens, rows, settings["batch"])
+        ids = [texts.ids[row] for row in rows]
+        write_embeddings(job.outputs["embeddings"], ids, embeddings.numpy(), key=job.key)
+    seconds = time.perf_counter() - start
+    facts = {"seconds": round(seconds, 1), "device": str(network.device), "torch": torch.__version__}
+    artifacts.write_json(artifacts.provenance(job) | facts, job.outputs["provenance"])
+
+
+def _write(job: Job, trainer: Trainer, history: list[dict], tokenizer, description: dict) -> None:
+    save_weights(trainer.best, job.outputs["model"])
+    with artifacts.atomic(job.outputs["tokenizer"]) as temporary:
+        temporary.write_text(json.dumps(json.loads(tokenizer.to_str()), ensure_ascii=False, sort_keys=True))
+    with artifacts.atomic(job.outputs["history"]) as temporary:
+        pd.DataFrame(history).to_csv(temporary, index=False)
+    artifacts.write_json({"key": job.key, "settings": job.settings, **description}, job.outputs["config"])

@@ -1,0 +1,14 @@
+"""`python -m ccr.train JOB.json`: train a resolved job (a line of `ccr plan --json`) where only torch is installed."""
+
+import logging
+import sys
+
+from ccr.artifacts import load_job
+from ccr.errors import CcrError
+from ccr.train import run
+
+logging.basicConfig(level=logging.INFO, format="%(message)s")
+try:
+    run(load_job(sys.argv[1]))
+except CcrError as error:
+    sys.exit(f"ccr: {error}")

@@ -1,0 +1,166 @@
+"""Training and validation data as index arrays: which texts and which item stand in each row."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from ccr import artifacts
+from ccr.artifacts import Job
+from ccr.errors import CcrError
+from ccr.store import FeatureStore
+
+TEXT_STREAMS = ("source", "target", "back")
+
+
+@dataclass
+class Texts:
+    """Every caption of a job, one row each, in a fixed order.
+
+    Attributes:
+        table: caption_id, item_id, split, lang, origin, parent_id, text, role (captions, translations, back).
+    """
+
+    table: pd.DataFrame
+
+    @property
+    def texts(self) -> list[str]:
+        """The texts, row by row."""
+        return self.table["text"].tolist()
+
+    @property
+    def ids(self) -> list[str]:
+        """The caption ids, row by row."""
+        return self.table["caption_id"].tolist()
+
+    def training(self) -> Iterable[str]:
+        """The texts of the train split: all that a tokenizer may see."""
+        return self.table.loc[self.table["split"] == "train", "text"]
+
+    def select(self, **values: str) -> pd.DataFrame:
+        """Rows in which every named column has the value."""
+        mask = np.ones(len(self.table), dtype=bool)
+        for column, value in values.items():
+            mask &= (self.table[column] == value).to_numpy()
+        return self.table[mask]
+
+
+def read_texts(job: Job) -> Texts:
+    """Source captions of train, validation captions, and the translations that the job reads.
+
+    Human target captions of the train split are no part of it unless a translation variant brings them in.
+    """
+    captions = artifacts.read_parquet(job.inputs["captions"], artifacts.CAPTIONS).to_pandas()
+    captions = captions[captions["origin"] == "human"]
+    source = job.settings["source_lang"]
+    usable = ((captions["lang"] == source) & captions["split"].isin(["train", "val"])) | (
+        captions["lang"].isin(job.settings["langs"]) & (captions["split"] == "val")
+    )
+    tables = [captions[usable].assign(role="captions")]
+    for role in ("translations", "back"):
+        for path in job.inputs.get(role, []):
+            table = artifacts.read_parquet(path, artifacts.CAPTIONS).to_pandas()
+            tables.append(table[table["split"].isin(["train", "val"])].assign(role=role))
+    table = pd.concat(tables, ignore_index=True)
+    for column in ("split", "lang", "origin"):
+        table[column] = table[column].astype(str)
+    return Texts(table)
+
+
+def _positions(values: pd.Series, wanted: pd.Series, what: str, path: str) -> np.ndarray:
+    """Row numbers (of `values`' index) at which the `wanted` values stand."""
+    index = pd.Index(values)
+    if not index.is_unique:
+        repeated = index[index.duplicated()][0]
+        raise CcrError(f"{path}: {what} {repeated!r} stands twice; caption ids are unique.")
+    found = index.get_indexer(wanted)
+    if (found < 0).any():
+        first = wanted.iloc[int((found < 0).argmax())]
+        raise CcrError(f"{path}: no {what} {first!r} ({int((found < 0).sum())} such). Run its job again.")
+    return values.index.to_numpy()[found]
+
+
+class Triplets:
+    """The training rows: v_i, s_i, t_i (and b_i), as indices.
+
+    Attributes:
+        streams: the streams that the objectives compare, in the order visual, source, target, back.
+        rows: text stream -> (T,) row of the texts.
+        items: (T,) number of the item, 0 to the number of items - 1.
+        features: (items,) row of the feature store per item, None without a store.
+        teacher: text stream -> (T, d) float32 embeddings by the teacher, where there is one.
+    """
+
+    def __init__(
+        self, job: Job, texts: Texts, store: FeatureStore | None, teacher: tuple[list[str], np.ndarray] | None
+    ):
+        used = {stream for term in job.settings["objectives"].values() for stream in term["pair"]}
+        self.streams = [stream for stream in ("visual", *TEXT_STREAMS) if stream in used]
+        source = texts.select(split="train", role="captions")
+        if source.empty:
+            raise CcrError(f"{job.inputs['captions']}: no {job.settings['source_lang']} captions in the train split.")
+        self.rows = {"source": source.index.to_numpy()}
+        if {"target", "back"} & used:
+            target = texts.select(split="train", role="translations")
+            paths = ", ".join(job.inputs["translations"])
+            self.rows["target"] = target.index.to_numpy()
+            self.rows["source"] = _positions(source["caption_id"], target["parent_id"], "source caption", paths)
+        if "back" in used:
+            back = texts.select(split="train", role="back")
+            paths = ", ".join(job.inputs["back"])
+            self.rows["back"] = _positions(back["parent_id"], target["caption_id"], "back-translation of", paths)
+        names, self.items = np.unique(
+            texts.table["item_id"].to_numpy(dtype=str)[self.rows["source"]], return_inverse=True
+        )
+        self.features = store.index(list(names)) if store is not None else None
+        self.teacher = {} if teacher is None else self._teacher(teacher, texts, job.inputs["teacher"])
+
+    def _teacher(self, teacher: tuple[list[str], np.ndarray], texts: Texts, path: str) -> dict[str, np.ndarray]:
+        ids, embeddings = teacher
+        where = pd.Series(ids)
+        return {
+            stream: embeddings[_positions(where, texts.table["caption_id"].iloc[rows], "embedding of", path)]
+            for stream, rows in self.rows.items()
+        }
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+
+class Validation:
+    """What a network is selected on (METHODS, "A fair table"): captions of the val split and what they must find.
+
+    Attributes:
+        groups: one (captions, gallery, relevant) per language: rows of the texts; rows of the texts (teacher) or of
+            the feature store (student); for each caption the position of its partner in the gallery.
+    """
+
+    def __init__(self, job: Job, texts: Texts, store: FeatureStore | None):
+        self.groups = []
+        for lang in self._langs(job):
+            captions = self._captions(job, texts, lang)
+            if captions.empty:
+                raise CcrError(
+                    f"{job.inputs['captions']}: no {lang} captions in the val split to select on "
+                    f"(select_on: {job.settings['select_on']}). Set select_on: mt or source, or add such captions."
+                )
+            rows = captions.index.to_numpy()
+            if store is None:
+                parents = texts.select(split="val", role="captions", lang=job.settings["source_lang"])
+                path = ", ".join(job.inputs["translations"])
+                gallery = _positions(parents["caption_id"], captions["parent_id"], "source caption", path)
+                self.groups.append((rows, gallery, np.arange(len(rows))))
+            else:
+                names, relevant = np.unique(captions["item_id"].to_numpy(dtype=str), return_inverse=True)
+                self.groups.append((rows, store.index(list(names)), relevant))
+
+    @staticmethod
+    def _langs(job: Job) -> list[str]:
+        source = job.settings["select_on"] == "source"
+        return [job.settings["source_lang"]] if source else job.settings["langs"]
+
+    @staticmethod
+    def _captions(job: Job, texts: Texts, lang: str) -> pd.DataFrame:
+        role = "translations" if job.settings["select_on"] == "mt" else "captions"
+        return texts.select(split="val", role=role, lang=lang)
