@@ -179,9 +179,7 @@ def test_fusing_with_a_constant_matrix_changes_no_rank():
     captions, items, caption_item = random_test_set()
     similarity = captions @ items.T
     fused = fuse([similarity, np.ones_like(similarity)], [0.8, 0.2])
-    alone, fused = (
-        rank_similarity(scores, caption_item, np.arange(len(items))) for scores in (similarity, fused)
-    )
+    alone, fused = (rank_similarity(scores, caption_item, np.arange(len(items))) for scores in (similarity, fused))
     assert np.array_equal(alone.first, fused.first)
 
 
@@ -200,9 +198,7 @@ def test_untied_metrics_equal_the_published_code(published):
     for case in untied:
         errors, caption_item = arrays[f"{case}/errors"], arrays[f"{case}/gt_video_of_caption"]
         item = np.arange(errors.shape[1])
-        found = metrics(
-            rank_similarity(-errors, caption_item, item), rank_similarity(-errors.T, item, caption_item)
-        )
+        found = metrics(rank_similarity(-errors, caption_item, item), rank_similarity(-errors.T, item, caption_item))
         for name, value in expected[case]["reference"].items():
             scale = 100 if name.endswith("map") else 1
             assert found[name] == pytest.approx(scale * value, abs=1e-9), (case, name)
@@ -220,8 +216,6 @@ def test_tied_metrics_are_the_published_code_s_worst_case(published):
     for case in [case for case, values in expected.items() if values["tied"] and "nan" not in case]:
         errors, caption_item = arrays[f"{case}/errors"], arrays[f"{case}/gt_video_of_caption"]
         item = np.arange(errors.shape[1])
-        found = metrics(
-            rank_similarity(-errors, caption_item, item), rank_similarity(-errors.T, item, caption_item)
-        )
+        found = metrics(rank_similarity(-errors, caption_item, item), rank_similarity(-errors.T, item, caption_item))
         for name, value in expected[case]["rank_worst"].items():
             assert found[name] == pytest.approx(value, abs=1e-9), (case, name)

@@ -42,7 +42,7 @@ def chance_sumr(captions_per_item) -> float:
 
     Args:
         captions_per_item: (N,) integers m_i >= 1, C in all. A caption looks for its item among N; item i
-            looks for any of its captions among C, and misses with probability binom(C - m_i, k) / binom(C, k).
+            looks for any of its captions among C, and misses with chance binom(C - m_i, k) / binom(C, k).
     """
     count = np.asarray(captions_per_item, dtype=np.int64)
     text = sum(min(k / len(count), 1.0) for k in RECALLS)

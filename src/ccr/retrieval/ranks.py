@@ -118,7 +118,7 @@ def finite(embeddings, name: str) -> torch.Tensor:
         row = int(bad.nonzero()[0])
         raise CcrError(
             f"{name} embeddings: {int(bad.sum())} of {len(bad)} rows have NaN or inf, first row {row}. "
-            "The model diverged or its input is bad: look at the loss in history.csv, then at the input of that row."
+            "The model diverged or that row's input is bad: look at the loss in history.csv."
         )
     return embeddings
 

@@ -1,0 +1,28 @@
+"""The last room: the evaluations that a table names become `results/{table}.csv`, .json, .md, .tex and two figures.
+
+`columns` says what a table shows; `rows` reads the files; `comparison` is the paired test; each `as_*` module
+writes one format.
+"""
+
+from ccr.artifacts import Job
+from ccr.tables import as_csv, as_json, as_latex, as_markdown, figures
+from ccr.tables.comparison import compare
+from ccr.tables.rows import read_row
+
+
+def run(job: Job) -> None:
+    """Write every output of a table job.
+
+    Settings: `table` (its name), `rows` (one dict per row: identity, seeds, files, published figure; see
+    `rows.read_row`), `left_out` (rows that cannot exist, with the reason), `baseline` (its method's name).
+    Raises `CcrError` for files that are missing, torn, or do not belong together.
+    """
+    name = job.settings["table"]
+    left_out = job.settings["left_out"]
+    rows = compare([read_row(settings) for settings in job.settings["rows"]])
+    as_csv.write(rows, job.outputs["csv"])
+    as_json.write(rows, job.outputs["json"], job.key)
+    as_markdown.write(name, rows, left_out, job.settings["baseline"], job.outputs["md"], job.key)
+    as_latex.write(name, rows, left_out, job.settings["baseline"], job.outputs["tex"], job.key)
+    figures.training_curves(rows, job.outputs["curves"])
+    figures.recall(rows, job.outputs["recall"])

@@ -1,0 +1,116 @@
+"""Read the evaluations of one row and average them over its seeds."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.compute as pc
+
+from ccr.artifacts import RANKS, digest, read_json, read_parquet
+from ccr.errors import CcrError
+from ccr.retrieval.metrics import DIRECTIONS, METRICS
+from ccr.retrieval.significance import contributions
+
+COUNTS = ("chance_sumr", "n_queries", "n_items")
+
+
+@dataclass(frozen=True)
+class Row:
+    """One row of a table.
+
+    `settings`: as planned. `mean`, `std`: metric -> value over seeds (sample deviation; None for one seed).
+    `items` (n,): test item ids, sorted; `scores` (seeds, n): their contributions to SumR.
+    `p`: Holm-corrected p against the baseline, `difference`: SumR minus the baseline's, both None without
+    a baseline; `verdict`: higher, lower, or nothing where neither may be claimed.
+    """
+
+    settings: dict[str, Any]
+    mean: dict[str, float]
+    std: dict[str, float] | None
+    chance: float
+    n_queries: int
+    n_items: int
+    key: str
+    seed_keys: list[str]
+    items: np.ndarray
+    scores: np.ndarray
+    p: float | None = None
+    difference: float | None = None
+    verdict: str = ""
+
+    @property
+    def group(self) -> tuple[str, ...]:
+        """What a row shares with those it may be compared to."""
+        return tuple(self.settings[name] for name in ("data", "dataset", "visual", "source_lang", "target_lang"))
+
+    @property
+    def synthetic(self) -> bool:
+        """Whether its data is made up."""
+        return self.settings["data"] == "synthetic"
+
+    @property
+    def published(self) -> dict[str, Any] | None:
+        """The published figure {sumr, source}; it may stand beside official data only."""
+        return self.settings.get("published") if self.settings["data"] == "official" else None
+
+
+def read_row(settings: dict[str, Any]) -> Row:
+    """Read a row's files.
+
+    Args:
+        settings: identity (`columns.IDENTITY`), `select_on`, `seeds`, `reference` (is it the baseline),
+            `published` ({sumr, source} or None), and per seed: `metrics`, `ranks`, `history` (may be empty).
+    """
+    seeds = settings["seeds"]
+    for role in ("metrics", "ranks"):
+        if len(settings[role]) != len(seeds):
+            raise CcrError(
+                f"Row {settings['method']} of {settings['dataset']}: {len(seeds)} seeds but "
+                f"{len(settings[role])} {role} files; it needs one for each seed."
+            )
+    measured = [_read_metrics(path) for path in settings["metrics"]]
+    scored = [_read_scores(path) for path in settings["ranks"]]
+    for (items, scores), numbers, path in zip(scored, measured, settings["ranks"], strict=True):
+        if abs(scores.sum() - numbers["sumr"]) > 1e-3:
+            raise CcrError(
+                f"{path}: its ranks give SumR {scores.sum():.3f}, metrics.json beside it says "
+                f"{numbers['sumr']:.3f}. They are of different evaluations: delete both and evaluate again."
+            )
+        if not np.array_equal(items, scored[0][0]):
+            raise CcrError(f"{path}: other test items than {settings['ranks'][0]}; evaluate both again.")
+    numbers = np.array([[seed[name] for name in METRICS] for seed in measured])
+    keys = [str(seed["key"]) for seed in measured]
+    return Row(
+        settings=settings,
+        mean=dict(zip(METRICS, numbers.mean(axis=0).tolist(), strict=True)),
+        std=dict(zip(METRICS, numbers.std(axis=0, ddof=1).tolist(), strict=True)) if len(seeds) > 1 else None,
+        chance=float(np.mean([seed["chance_sumr"] for seed in measured])),
+        n_queries=measured[0]["n_queries"],
+        n_items=measured[0]["n_items"],
+        key=digest(keys)[:12],
+        seed_keys=keys,
+        items=scored[0][0],
+        scores=np.stack([scores for _, scores in scored]),
+    )
+
+
+def _read_metrics(path: str | Path) -> dict[str, Any]:
+    numbers = read_json(path)
+    missing = [name for name in (*METRICS, *COUNTS, "key") if name not in numbers]
+    if missing:
+        raise CcrError(f"{path}: no {missing[0]!r}; it must hold {', '.join(METRICS)}. Evaluate again.")
+    return numbers
+
+
+def _read_scores(path: str | Path) -> tuple[np.ndarray, np.ndarray]:
+    """Sorted item ids (n,) and their contributions to SumR (n,) from a ranks.parquet."""
+    table = read_parquet(path, RANKS)
+    items, item = np.unique(table["item_id"].to_numpy(), return_inverse=True)
+    rank = table["rank"].to_numpy()
+    direction = pc.cast(table["direction"], "string").to_numpy()
+    sides = [direction == name for name in DIRECTIONS]
+    if not all(side.any() for side in sides) or sum(side.sum() for side in sides) != len(rank):
+        raise CcrError(f"{path}: `direction` must hold {' and '.join(DIRECTIONS)}, both and nothing else.")
+    text, visual = sides
+    return items, contributions(rank[text], item[text], rank[visual], item[visual], len(items))

@@ -1,0 +1,269 @@
+"""Tables from evaluations: every format, the paired test, and what happens when files do not fit together."""
+
+import csv
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from ccr import tables
+from ccr.artifacts import RANKS, Job, write_json, write_parquet
+from ccr.errors import CcrError
+from ccr.retrieval.metrics import METRICS, chance_sumr, metrics
+from ccr.retrieval.ranks import Ranks
+from ccr.tables import columns
+
+N_ITEMS, PER_ITEM = 60, 3
+
+
+@pytest.fixture(autouse=True)
+def in_a_folder_of_its_own(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+
+def evaluation(folder, skill, seed, first_item=0):
+    """Write metrics.json and ranks.parquet of a made-up evaluation; a higher skill gives better ranks."""
+    generator = np.random.default_rng(seed)
+    # the same luck for every method of a seed: a paired test sees it
+    text, visual = (
+        np.maximum(1, np.round(generator.exponential(20, n) / skill)).astype(int) for n in (N_ITEMS * PER_ITEM, N_ITEMS)
+    )
+    none = np.zeros(1)
+    items = [f"item{first_item + n:03d}" for n in range(N_ITEMS)]
+    numbers = metrics(Ranks(text, none, none), Ranks(visual, none, none))
+    counts = {"n_queries": len(text), "n_items": N_ITEMS, "chance_sumr": chance_sumr([PER_ITEM] * N_ITEMS)}
+    write_json(numbers | counts | {"key": f"key-{folder}"}, f"{folder}/metrics.json")
+    caption_item = [item for item in items for _ in range(PER_ITEM)]
+    write_parquet(
+        {
+            "direction": ["t2v"] * len(text) + ["v2t"] * N_ITEMS,
+            "query_id": [f"caption{n}" for n in range(len(text))] + items,
+            "item_id": caption_item + items,
+            "rank": [*text, *visual],
+        },
+        f"{folder}/ranks.parquet",
+        RANKS,
+    )
+
+
+def history(path, n_epochs):
+    """Write a history.csv."""
+    lines = [f"{epoch},1.5,{1 / epoch},{10 * epoch}" for epoch in range(1, n_epochs + 1)]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("\n".join(["epoch,seconds,loss,val_sumr", *lines]) + "\n")
+
+
+def row(tmp_path, method, skill, *, seeds=(0, 1), mt="lexicon", trained=True, **settings):
+    """A row's settings, its files written."""
+    folders = [f"evaluations/{mt}/{method}/seed{seed}" for seed in seeds]
+    for seed, folder in zip(seeds, folders, strict=True):
+        evaluation(folder, skill, seed)
+        if trained:
+            history(tmp_path / folder / "history.csv", 5 + seed)
+    return {
+        "data": "synthetic",
+        "dataset": "vatex",
+        "mt": mt,
+        "visual": "descriptor",
+        "text_encoder": "scratch",
+        "source_lang": "en",
+        "target_lang": "zh",
+        "method": method,
+        "terms": "vs+vt",
+        "select_on": "target",
+        "seeds": list(seeds),
+        "reference": method == "baseline",
+        "published": None,
+        "metrics": [f"{folder}/metrics.json" for folder in folders],
+        "ranks": [f"{folder}/ranks.parquet" for folder in folders],
+        "history": [f"{folder}/history.csv" for folder in folders] if trained else [],
+        **settings,
+    }
+
+
+def job(rows, left_out=()):
+    """A table job as it is planned."""
+    figures = "results/figures/some_table"
+    return Job(
+        stage="tables",
+        target="results/some_table.csv",
+        inputs={role: [path for r in rows for path in r[role]] for role in ("metrics", "ranks", "history")},
+        outputs={
+            **{kind: f"results/some_table.{kind}" for kind in ("csv", "json", "md", "tex")},
+            "curves": f"{figures}/training_curves.png",
+            "recall": f"{figures}/recall.png",
+        },
+        settings={"table": "some_table", "rows": rows, "left_out": list(left_out), "baseline": "baseline"},
+        key="abc123",
+    )
+
+
+@pytest.fixture
+def small_table(tmp_path):
+    """A job of five rows, run."""
+    rows = [
+        row(tmp_path, "baseline", 5),
+        row(tmp_path, "same_as_baseline", 5),
+        row(tmp_path, "much_better", 15),
+        row(tmp_path, "supervised", 5.2, mt="human"),
+        row(tmp_path, "one_seed", 2, seeds=(0,), trained=False),
+    ]
+    left_out = [{"dataset": "vatex", "target_lang": "zh", "method": "nrccr", "reason": "no engine for the way back"}]
+    made = job(rows, left_out)
+    tables.run(made)
+    return made
+
+
+def read_csv(made):
+    with open(made.outputs["csv"], newline="") as file:
+        return {line["method"]: line for line in csv.DictReader(file)}
+
+
+def test_csv_holds_means_deviations_and_p_values(small_table):
+    lines = read_csv(small_table)
+    assert tuple(lines["baseline"]) == columns.CSV
+    assert list(lines) == [r["method"] for r in small_table.settings["rows"]]
+    measured = [json.loads(Path(path).read_text()) for path in small_table.settings["rows"][0]["metrics"]]
+    for name in METRICS:
+        values = [seed[name] for seed in measured]
+        assert float(lines["baseline"][name]) == pytest.approx(np.mean(values), abs=1e-4)
+        assert float(lines["baseline"][f"{name}_std"]) == pytest.approx(np.std(values, ddof=1), abs=1e-4)
+        assert lines["one_seed"][f"{name}_std"] == ""
+    assert lines["baseline"]["p_vs_baseline"] == ""
+    assert float(lines["same_as_baseline"]["p_vs_baseline"]) == 1
+    assert float(lines["much_better"]["p_vs_baseline"]) == pytest.approx(4 / 10_001, abs=1e-6)  # Holm: four tests
+    assert lines["supervised"]["p_vs_baseline"] != ""  # other translations, but the only baseline there is
+    assert lines["one_seed"]["n_seeds"] == "1"
+    assert lines["baseline"]["key"] != lines["much_better"]["key"]
+
+
+def test_json_is_the_csv_nested_by_row(small_table):
+    made = json.loads(Path(small_table.outputs["json"]).read_text())
+    assert made.pop("key") == "abc123"
+    lines = read_csv(small_table)
+    assert sorted(made) == sorted(f"vatex/{line['mt']}/descriptor/zh/{name}" for name, line in lines.items())
+    baseline = made["vatex/lexicon/descriptor/zh/baseline"]
+    assert baseline["sumr"] == float(lines["baseline"]["sumr"])
+    assert "p_vs_baseline" not in baseline
+
+
+def test_markdown_says_what_one_must_know(small_table):
+    text = Path(small_table.outputs["md"]).read_text()
+    assert text.startswith("# some_table (SYNTHETIC data)")
+    assert f"Chance level: SumR {chance_sumr([PER_ITEM] * N_ITEMS):.1f}" in text
+    assert "0.0004 (higher)" in text
+    assert "- vatex, zh, nrccr: no engine for the way back" in text
+    assert "selected on human-written validation captions of the target language" in text
+    assert "evaluations/lexicon/baseline/seed1/metrics.json | key-evaluations/lexicon/baseline/seed1" in text
+    assert "published" not in text.lower().replace("compared with published ones", "")
+    widths = {line.count("|") for line in text.split("## Rows")[0].splitlines() if line.startswith("|")}
+    assert len(widths) == 1
+
+
+def test_latex_has_whole_lines_and_no_bare_underscore(small_table):
+    text = Path(small_table.outputs["tex"]).read_text()
+    body = text.split(r"\midrule")[1].split(r"\bottomrule")[0].strip().splitlines()
+    assert len(body) == 5
+    assert {line.count("&") for line in body} == {text.split(r"\begin{tabular}{")[1].split("}")[0].count("r") + 1}
+    assert r"much\_better" in text
+    assert text.count("{") == text.count("}")
+    assert "SYNTHETIC" in text and "no engine for the way back" in text
+
+
+def test_the_same_job_gives_the_same_bytes(small_table):
+    before = {path: Path(path).read_bytes() for path in small_table.outputs.values()}
+    tables.run(small_table)
+    assert {path: Path(path).read_bytes() for path in small_table.outputs.values()} == before
+    assert before[small_table.outputs["curves"]].startswith(b"\x89PNG")
+
+
+def test_published_figures_stand_beside_official_data_only(tmp_path):
+    published = {"sumr": 366.5, "source": "the authors' page"}
+    rows = [
+        row(tmp_path, "baseline", 5, data="official", published=published),
+        row(tmp_path, "other", 6, dataset="vatex2", published=published),
+    ]
+    made = job(rows)
+    tables.run(made)
+    lines = read_csv(made)
+    assert lines["baseline"]["published_sumr"] == "366.5"
+    assert lines["baseline"]["published_source"] == "the authors' page"
+    assert lines["other"]["published_sumr"] == lines["other"]["published_source"] == ""
+    text = Path(made.outputs["md"]).read_text()
+    assert text.startswith("# some_table (partly SYNTHETIC data)")
+    assert text.count("366.5") == 1
+    assert lines["other"]["p_vs_baseline"] == ""  # its group has no baseline
+
+
+def test_baseline_of_the_same_translations_is_preferred(tmp_path):
+    rows = [
+        row(tmp_path, "baseline", 5, mt="clean"),
+        row(tmp_path, "baseline", 2, mt="noisy"),
+        row(tmp_path, "cl2cm", 5, mt="clean"),
+        row(tmp_path, "cl2cm", 2, mt="noisy"),
+        row(tmp_path, "supervised", 5, mt="human"),
+    ]
+    made = job(rows)
+    tables.run(made)
+    with open(made.outputs["csv"], newline="") as file:
+        lines = list(csv.DictReader(file))
+    assert [line["p_vs_baseline"] for line in lines] == ["", "", "1.0", "1.0", ""]
+    assert columns.labels(columns.groups([tables.read_row(r) for r in rows])[0])[0] == "baseline (clean)"
+
+
+def test_nothing_is_claimed_when_the_seeds_disagree(tmp_path):
+    # far better in seed 0, a little worse in seed 1
+    better, worse = row(tmp_path, "mixed", 40, seeds=(0,)), row(tmp_path, "mixed", 4.8, seeds=(1,))
+    mixed = better | {"seeds": [0, 1]}
+    mixed |= {role: better[role] + worse[role] for role in ("metrics", "ranks", "history")}
+    _, compared = tables.compare([tables.read_row(r) for r in (row(tmp_path, "baseline", 5), mixed)])
+    assert compared.p < 0.05 and compared.verdict == ""
+
+
+def test_a_table_without_training_has_a_figure_too(tmp_path):
+    made = job([row(tmp_path, "baseline", 5, trained=False)])
+    tables.run(made)
+    assert Path(made.outputs["curves"]).read_bytes().startswith(b"\x89PNG")
+
+
+def test_files_of_different_evaluations_are_refused(tmp_path):
+    mixed_up = row(tmp_path, "a", 5) | {"ranks": row(tmp_path, "b", 9)["ranks"]}
+    with pytest.raises(CcrError, match="different evaluations"):
+        tables.run(job([mixed_up]))
+
+
+def test_a_paired_test_of_different_items_is_refused(tmp_path):
+    rows = [row(tmp_path, "baseline", 5, seeds=(0,)), row(tmp_path, "other", 5, seeds=(0,))]
+    evaluation("evaluations/lexicon/other/seed0", 5, 0, first_item=1)
+    with pytest.raises(CcrError, match="same test items"):
+        tables.run(job(rows))
+
+
+def test_missing_and_incomplete_files_are_named(tmp_path):
+    made = job([row(tmp_path, "baseline", 5, seeds=(0,))])
+    (path,) = made.inputs["metrics"]
+    write_json({"key": "k", "sumr": 3.0}, path)
+    with pytest.raises(CcrError, match=f"{path}: no 't2v_r1'"):
+        tables.run(made)
+    with pytest.raises(CcrError, match="2 seeds but 1 metrics"):
+        tables.read_row(made.settings["rows"][0] | {"seeds": [0, 1]})
+    (tmp_path / path).unlink()
+    with pytest.raises(CcrError, match="no such file"):
+        tables.run(made)
+
+
+def test_a_torn_history_is_named(tmp_path):
+    made = job([row(tmp_path, "baseline", 5, seeds=(0,))])
+    (tmp_path / made.inputs["history"][0]).write_text("epoch,seconds,loss,val_sumr\n1,2.0,0.5\n")
+    with pytest.raises(CcrError, match=r"history.csv: every line needs"):
+        tables.run(made)
+
+
+def test_tables_do_not_need_torch():
+    code = "import sys, ccr.tables; assert 'torch' not in sys.modules"
+    source = str(Path(tables.__file__).parents[2])
+    subprocess.run([sys.executable, "-c", code], check=True, env=os.environ | {"PYTHONPATH": source})
