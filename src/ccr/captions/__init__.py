@@ -54,9 +54,7 @@ def _missing(root: Path, files: list[str], missing: list[str], settings: dict) -
     if settings["source"] == "synthetic":
         lines.append(f"These are made by the project: run `ccr world {root}`.")
     else:
-        lines.append(
-            f"Put them there, or point datasets.{name}.root in params.yaml to them. To run without them,"
-        )
+        lines.append(f"Put them there, or point datasets.{name}.root in params.yaml to them. To run without them,")
         lines.append(f"set `datasets.{name}.source: synthetic` (with mt: lexicon, visual: descriptor).")
     return "\n".join(lines)
 
@@ -108,8 +106,8 @@ def _summary(settings: dict, items: pa.Table, captions: pa.Table, notes: list[st
     media = len(items) - items["path"].null_count
     name = f"{settings['data']} ({settings['source']})"
     lines = [f"{name}: {len(items):,} items ({sizes}), {media:,} with a file"]
-    kinds = captions.select(["lang", "origin", "engine", "split"]).to_pylist()
-    counts = Counter((row["lang"], row["origin"], row["engine"] or "", row["split"]) for row in kinds)
+    kinds = captions.group_by(["lang", "origin", "engine", "split"]).aggregate([([], "count_all")]).to_pylist()
+    counts = Counter({(k["lang"], k["origin"], k["engine"] or "", k["split"]): k["count_all"] for k in kinds})
     for lang, origin, engine in sorted({kind[:3] for kind in counts}):
         sizes = ", ".join(f"{split} {counts[lang, origin, engine, split]:,}" for split in SPLITS)
         lines.append(f"  {lang} {origin}{f' ({engine})' if engine else ''}: {sizes}")

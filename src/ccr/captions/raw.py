@@ -12,9 +12,7 @@ import pyarrow.compute as pc
 
 from ccr.errors import CcrError
 
-LISTED = pa.schema(
-    [("item_id", pa.string()), ("split", pa.string()), ("file", pa.string()), ("row", pa.int32())]
-)
+LISTED = pa.schema([("item_id", pa.string()), ("split", pa.string()), ("file", pa.string()), ("row", pa.int32())])
 FOUND = pa.schema(
     [
         ("item_id", pa.string()),

@@ -39,8 +39,6 @@ def pair(captions: pa.Table, source_lang: str, target_lang: str) -> pa.Table:
         seen[item] += 1
     parents = pa.array(chosen, pa.string())
     if parents.null_count:
-        log.warning(
-            "%s captions left out: their items have no caption in %s", parents.null_count, source_lang
-        )
+        log.warning("%s captions left out: their items have no caption in %s", parents.null_count, source_lang)
     paired = targets.set_column(targets.schema.get_field_index("parent_id"), "parent_id", parents)
     return paired.filter(parents.is_valid())
