@@ -1,0 +1,95 @@
+"""Features that somebody else extracted and published.
+
+A folder under the root (option `path`, by default `FeatureData/{name}`) that holds either
+
+- `features.npy`, (items, dim) or (items, frames, dim), and `ids.txt`, one id per line; or
+- one `{item_id}.npy` per item, (frames, dim) or (1, frames, dim): the official I3D dump of VATEX.
+"""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ccr.artifacts import content_hash
+from ccr.errors import CcrError
+from ccr.features import Item
+
+
+def extract(
+    items: list[Item], root: Path, options: dict[str, Any], *, name: str, threads: int
+) -> tuple[dict[str, str], Iterator[np.ndarray]]:
+    """Read the dump's features of these items; `CcrError` when the dump is absent, torn or lacks items."""
+    relative = options["path"] or f"FeatureData/{name}"
+    folder = root / relative
+    if (folder / "features.npy").exists() or (folder / "ids.txt").exists():
+        have, read, source = _matrix(folder)
+    else:
+        have, read, source = _files(folder)
+    missing = [item.item_id for item in items if item.item_id not in have]
+    if missing:
+        raise CcrError(
+            f"{folder}: {len(missing)} of {len(items)} items have no features: {', '.join(map(repr, missing[:5]))}"
+            f"{', ...' if len(missing) > 5 else ''}. Add them to the dump, or take the items out of the data set."
+        )
+    metadata = {
+        "extractor": "published",
+        "weights": f"{relative}/{source}",
+        "preprocess": "as published",
+        "frame_sampling": "as published",
+    }
+    return metadata, (read(item.item_id) for item in items)
+
+
+def _load(path: Path, mmap: bool) -> np.ndarray:
+    try:
+        array = np.load(path, mmap_mode="r" if mmap else None, allow_pickle=False)
+    except FileNotFoundError as error:
+        raise CcrError(f"{path}: no such file. A published dump is `features.npy` beside `ids.txt`.") from error
+    except (OSError, ValueError, EOFError) as error:
+        raise CcrError(f"{path}: not a whole .npy array ({error}). Fetch it again.") from error
+    if not np.issubdtype(array.dtype, np.floating):
+        raise CcrError(f"{path}: holds {array.dtype}, expected floating-point features.")
+    return array
+
+
+def _matrix(folder: Path) -> tuple[dict[str, int], Callable[[str], np.ndarray], str]:
+    array = _load(folder / "features.npy", mmap=True)
+    try:
+        ids = (folder / "ids.txt").read_text(encoding="utf-8").split()
+    except FileNotFoundError as error:
+        raise CcrError(
+            f"{folder / 'ids.txt'}: no such file. It names the rows of features.npy, one id per line."
+        ) from error
+    if array.ndim not in (2, 3):
+        raise CcrError(
+            f"{folder / 'features.npy'}: shape {array.shape}, expected (items, dim) or (items, frames, dim)."
+        )
+    if len(ids) != len(array):
+        raise CcrError(f"{folder}: ids.txt names {len(ids)} items, but features.npy has {len(array)} rows.")
+    row = {item: index for index, item in enumerate(ids)}
+    if len(row) != len(ids):
+        twice = next(item for index, item in enumerate(ids) if row[item] != index)
+        raise CcrError(f"{folder / 'ids.txt'}: id {twice!r} comes twice.")
+    array = array.reshape(len(array), -1, array.shape[-1])
+    return row, lambda item: array[row[item]], f"features.npy {content_hash(folder / 'features.npy')}"
+
+
+def _files(folder: Path) -> tuple[set[str], Callable[[str], np.ndarray], str]:
+    have = {file.stem for file in folder.glob("*.npy")}
+    if not have:
+        raise CcrError(
+            f"{folder}: no published features there. Expected `features.npy` (items x dim) and `ids.txt` (one id per "
+            "line), or one `{item_id}.npy` per item; or choose another extractor, which computes them from the media."
+        )
+
+    def read(item: str) -> np.ndarray:
+        array = _load(folder / f"{item}.npy", mmap=False)
+        if array.ndim == 3 and len(array) == 1:
+            array = array[0]
+        if array.ndim != 2 or len(array) < 1:
+            raise CcrError(f"{folder / item}.npy: shape {array.shape}, expected (frames, dim) or (1, frames, dim).")
+        return array
+
+    return have, read, "{item_id}.npy"

@@ -1,0 +1,259 @@
+"""Features of items: a Parquet file to keep and pass on, a memory-mapped array to train from."""
+
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import chain
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from ccr import artifacts
+from ccr.errors import CcrError
+
+GROUP_VALUES = 8 << 20  # float16 values per row group (16 MiB): bounds the memory of writer and reader
+READ_ROWS = 256
+AGAIN = "Delete it and run its features job again."
+
+
+# --- writing -----------------------------------------------------------------------------------------------
+
+
+def write_features(
+    path: str | os.PathLike,
+    rows: Iterable[tuple[str, np.ndarray]],
+    *,
+    metadata: Mapping[str, str],
+    key: str = "",
+) -> int:
+    """Stream `rows` into a features file; returns how many were written.
+
+    A row is (item_id, array (frames, dim) of any float type); rows come in ascending order of item_id. Written
+    is float16, row-major. `metadata` holds `extractor`, `weights`, `preprocess`, `frame_sampling`; `dim`, the
+    key and the content hash (which does not depend on the key) are added. Same rows, same bytes; atomic.
+
+    Raises `CcrError` for no rows, an item without frames, of another dim, with NaN or values beyond float16,
+    or out of order.
+    """
+    rows = iter(rows)
+    first = next(rows, None)
+    if first is None:
+        raise CcrError(f"{path}: no item has features, so there is nothing to write. Check items.parquet and the root.")
+    metadata = {"dim": str(first[1].shape[-1]), **metadata}
+    content, count = artifacts.ContentHash(artifacts.FEATURES), 0
+    # No Arrow schema beside the Parquet one: it would hide metadata that is known only at the end.
+    layout = {"compression": "zstd", "use_dictionary": False, "store_schema": False, "write_page_checksum": True}
+    with artifacts.atomic(path) as temporary, pq.ParquetWriter(temporary, artifacts.FEATURES, **layout) as writer:
+        for table in _groups(path, chain([first], rows), int(metadata["dim"])):
+            content.update(table)
+            writer.write_table(table)
+            count += len(table)
+        digest = artifacts.digest({"rows": content.hexdigest(), **metadata})
+        schema = artifacts.with_metadata(artifacts.FEATURES, key=key, content=digest, metadata=metadata)
+        writer.add_key_value_metadata(dict(sorted(schema.metadata.items())))
+    return count
+
+
+def _groups(path: str | os.PathLike, rows: Iterable[tuple[str, np.ndarray]], dim: int) -> Iterator[pa.Table]:
+    """Tables of about GROUP_VALUES values each."""
+    ids: list[str] = []
+    blocks: list[np.ndarray] = []
+    size, previous = 0, None
+    for item, features in rows:
+        if previous is not None and item <= previous:
+            fault = "comes twice" if item == previous else f"comes after {previous!r}: rows must ascend by item_id"
+            raise CcrError(f"{path}: item {item!r} {fault}.")
+        ids.append(item)
+        blocks.append(_checked(path, item, features, dim))
+        size, previous = size + blocks[-1].size, item
+        if size >= GROUP_VALUES:
+            yield _table(ids, blocks)
+            ids, blocks, size = [], [], 0
+    if ids:
+        yield _table(ids, blocks)
+
+
+def _checked(path: str | os.PathLike, item: str, features: np.ndarray, dim: int) -> np.ndarray:
+    if features.ndim != 2 or len(features) < 1 or features.shape[1] != dim:
+        raise CcrError(
+            f"{path}: features of item {item!r} have shape {features.shape}, expected (frames >= 1, {dim}) "
+            "as for the first item."
+        )
+    with np.errstate(over="ignore"):
+        features = features.astype(np.float16)
+    if not np.isfinite(features).all():
+        raise CcrError(
+            f"{path}: features of item {item!r} hold NaN, infinity or values beyond float16 (65504). "
+            "Mend its source or leave the item out."
+        )
+    return features
+
+
+def _table(ids: list[str], blocks: list[np.ndarray]) -> pa.Table:
+    offsets = np.cumsum([0, *(block.size for block in blocks)], dtype=np.int32)
+    values = pa.array(np.concatenate([block.ravel() for block in blocks]))
+    columns = {
+        "item_id": ids,
+        "frames": [len(block) for block in blocks],
+        "features": pa.ListArray.from_arrays(pa.array(offsets), values),
+    }
+    return pa.table(columns, schema=artifacts.FEATURES)
+
+
+# --- reading -----------------------------------------------------------------------------------------------
+
+
+class FeatureStore:
+    """Features of many items, memory-mapped: what `open_features` returns.
+
+    item_ids: pa.StringArray, ascending; frames: int64 (items,); offsets: int64 (items + 1,), where an item's
+    frames start in `array`: float16 (total frames, dim), read-only; metadata: dict of strings; content: hash.
+    """
+
+    def __init__(self, path: Path, table: pa.Table, array: np.ndarray, metadata: dict[str, str], content: str):
+        self.path = path
+        self.item_ids = table["item_id"].combine_chunks()
+        self.frames = table["frames"].to_numpy().astype(np.int64)
+        self.offsets = np.concatenate([[0], np.cumsum(self.frames)])
+        self.array = array
+        self.metadata = metadata
+        self.content = content
+
+    def __len__(self) -> int:
+        return len(self.frames)
+
+    @property
+    def dim(self) -> int:
+        """Width of a frame's feature."""
+        return self.array.shape[1]
+
+    def index(self, item_ids: Sequence[str] | pa.Array | pa.ChunkedArray) -> np.ndarray:
+        """Positions (int64) of these items in the store; `CcrError` names those that have no features."""
+        if not isinstance(item_ids, pa.Array | pa.ChunkedArray):
+            item_ids = pa.array(item_ids, pa.string())
+        positions = pc.index_in(item_ids.cast(pa.string()), value_set=self.item_ids)
+        if positions.null_count:
+            missing = pc.unique(item_ids.filter(positions.is_null())).to_pylist()
+            raise CcrError(
+                f"{self.path}: {len(missing)} of the items asked for have no features: "
+                f"{', '.join(map(repr, missing[:5]))}{', ...' if len(missing) > 5 else ''}. Extract them, "
+                "or leave their captions out (items that an extractor rejected are in the .rejected.parquet beside it)."
+            )
+        return positions.to_numpy(zero_copy_only=False).astype(np.int64)
+
+    def rows(self, items: np.ndarray, max_frames: int | None = None) -> tuple[np.ndarray, np.ndarray]:
+        """Features of the items at these positions, one after the other, and how many frames each has.
+
+        Returns (float16 (sum of lengths, dim), int64 (len(items),)). Items may repeat and come in any order.
+        Of an item with more than `max_frames` frames, that many are taken, evenly spread.
+        """
+        available = self.frames[items]
+        lengths = available if max_frames is None else np.minimum(available, max_frames)
+        starts = np.repeat(self.offsets[:-1][items], lengths)
+        return self.array[starts + uniform_positions(available, lengths)], lengths
+
+
+def uniform_positions(available: np.ndarray, taken: np.ndarray) -> np.ndarray:
+    """Which frames to take: the middles of `taken` equal parts of `available` frames, for many items at once.
+
+    Both int64 (items,), taken <= available; returns int64 (sum of taken,), each item's positions from 0 ascending.
+    """
+    ends = np.cumsum(taken)
+    within = np.arange(ends[-1] if len(ends) else 0) - np.repeat(ends - taken, taken)
+    return (2 * within + 1) * np.repeat(available, taken) // (2 * np.repeat(taken, taken))
+
+
+def open_features(path: str | os.PathLike, cache: str | os.PathLike = "work/arrays") -> FeatureStore:
+    """Open a features file: decoded once into `cache`/{content hash}.npy, memory-mapped from then on.
+
+    Safe when two processes do it at once: each writes under its own name and renames. Raises `CcrError` when
+    the file is missing or cut off, its ids are not ascending and unique, an item has no frame, its number of
+    values is not frames x dim, or they are not finite.
+    """
+    path = Path(path)
+    table = artifacts.read_parquet(path, columns=["item_id", "frames"])
+    metadata = {name.decode(): value.decode() for name, value in (table.schema.metadata or {}).items()}
+    dim = _dim(path, metadata)
+    _check_items(path, table)
+    content = artifacts.content_hash(path)
+    shape = (pc.sum(table["frames"]).as_py() or 0, dim)
+    target = Path(cache) / f"{content}.npy"
+    array = _mapped(target, shape)
+    if array is None:
+        _decode(path, target, table, shape)
+        array = _mapped(target, shape)
+        if array is None:
+            raise CcrError(f"{target}: cannot be read back. Is the disk full or failing?")
+    return FeatureStore(path, table, array, metadata, content)
+
+
+def _dim(path: Path, metadata: dict[str, str]) -> int:
+    dim = metadata.get("dim", "")
+    if not dim.isdecimal() or int(dim) < 1:
+        raise CcrError(f"{path}: its metadata name no valid `dim` ({dim!r}), so it is no features file. {AGAIN}")
+    return int(dim)
+
+
+def _check_items(path: Path, table: pa.Table) -> None:
+    ids, frames = table["item_id"].combine_chunks(), table["frames"].combine_chunks()
+    if len(table) == 0:
+        raise CcrError(f"{path}: no items. {AGAIN}")
+    if ids.null_count or frames.null_count:
+        raise CcrError(f"{path}: a row has no item_id or no frames. {AGAIN}")
+    few = ids.filter(pc.less(frames, 1))
+    if len(few):
+        raise CcrError(f"{path}: item {few[0].as_py()!r} has fewer than one frame ({len(few)} such items). {AGAIN}")
+    wrong = pc.less_equal(ids[1:], ids[:-1])
+    if pc.any(wrong).as_py():
+        at = pc.index(wrong, True).as_py()
+        before, after = ids[at].as_py(), ids[at + 1].as_py()
+        fault = "comes twice" if before == after else f"comes after {before!r}, but rows must ascend by item_id"
+        raise CcrError(f"{path}: item {after!r} {fault}. {AGAIN}")
+
+
+def _mapped(target: Path, shape: tuple[int, int]) -> np.ndarray | None:
+    """The cached array, or None when there is none that is whole."""
+    try:
+        array = np.load(target, mmap_mode="r", allow_pickle=False)
+    except (OSError, ValueError, EOFError):  # absent, or torn by a power cut: decoded again
+        return None
+    return np.asarray(array) if array.shape == shape and array.dtype == np.float16 else None
+
+
+def _decode(path: Path, target: Path, table: pa.Table, shape: tuple[int, int]) -> None:
+    """Stream the feature column into an .npy file, checking every value."""
+    ids, lengths = table["item_id"], table["frames"].to_numpy().astype(np.int64) * shape[1]
+    header = {"descr": "<f2", "fortran_order": False, "shape": shape}
+    with artifacts.atomic(target) as temporary, temporary.open("wb") as file:
+        np.lib.format.write_array_header_1_0(file, header)
+        row = 0
+        for batch in _batches(path):
+            here = slice(row, row + len(batch))
+            found = batch.value_lengths().fill_null(0).to_numpy(zero_copy_only=False)
+            wrong = np.flatnonzero(found != lengths[here])
+            if len(wrong):
+                at = row + int(wrong[0])
+                raise CcrError(
+                    f"{path}: item {ids[at].as_py()!r} has {found[wrong[0]]} values, expected "
+                    f"{table['frames'][at].as_py()} frames x dim {shape[1]}. {AGAIN}"
+                )
+            values = batch.flatten().fill_null(np.float16("nan")).to_numpy(zero_copy_only=False)
+            finite = np.isfinite(values)
+            if not finite.all():
+                at = row + int(np.searchsorted(np.cumsum(found), np.argmin(finite), side="right"))
+                raise CcrError(f"{path}: features of item {ids[at].as_py()!r} hold NaN or infinity. {AGAIN}")
+            file.write(values.astype("<f2", copy=False))
+            row += len(batch)
+
+
+def _batches(path: Path) -> Iterator[pa.ListArray]:
+    try:
+        with pq.ParquetFile(path, page_checksum_verification=True) as file:
+            for batch in file.iter_batches(READ_ROWS, columns=["features"]):
+                if batch.schema.field("features").type != pa.list_(pa.float16()):
+                    raise CcrError(f"{path}: features are {batch.column(0).type}, expected list<halffloat>. {AGAIN}")
+                yield batch.column(0)
+    except (pa.ArrowException, OSError) as error:
+        raise CcrError(f"{path}: not a readable Parquet file, perhaps cut off ({error}). {AGAIN}") from error
