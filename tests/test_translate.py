@@ -177,9 +177,9 @@ def test_human_has_one_direction_and_needs_captions(translate):
 
 
 class Shouting:
-    """An engine of the kind that goes by the text and knows its alignment."""
+    """An engine that translates the text and knows its alignment."""
 
-    name, by_text = "shouting-1", True
+    name = "shouting-1"
     seen: list[str] = []
 
     def __init__(self, job):

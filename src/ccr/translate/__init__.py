@@ -68,8 +68,8 @@ def _parents(job: Job) -> pa.Table:
 
 
 def _translate(engine: Engine, parents: pa.Table) -> list[str | None]:
-    """One text per parent; identical texts are translated once where the engine goes by the text."""
-    if not engine.by_text:
+    """One text per parent; identical texts are translated once, unless the engine goes by the caption's id."""
+    if isinstance(engine, Publishing):
         return _clean(engine.translate(parents), len(parents))
     codes = parents["text"].combine_chunks().dictionary_encode().indices.to_numpy()
     first = np.unique(codes, return_index=True)[1]

@@ -10,12 +10,11 @@ from ccr.artifacts import Job
 class Engine(Protocol):
     """Translates captions from and to the languages of its job.
 
-    `name` goes into the `engine` column (with the model or version). `by_text`: the translation depends on
-    the text alone, so identical captions are passed once; False when the caption's id matters.
+    `name` goes into the `engine` column (with the model or version). A translation depends on the text alone,
+    never on its neighbours: identical captions are passed once (unless the engine is `Publishing`).
     """
 
     name: str
-    by_text: bool
 
     def __init__(self, job: Job): ...
 
@@ -26,7 +25,7 @@ class Engine(Protocol):
 
 @runtime_checkable
 class Publishing(Protocol):
-    """An engine whose translations have published ids of their own."""
+    """An engine that finds translations by their original's id and knows the ids they were published with."""
 
     def caption_ids(self, parents: pa.Table) -> list[str | None]:
         """The ids of the translations of `parents`, in order; None where there is none."""

@@ -12,8 +12,6 @@ ORIGIN = {"forward": "mt", "back": "back", "queries": "mt"}
 class Engine:
     """Looks up the translations of one published engine (option `published`, else the variant's name)."""
 
-    by_text = False
-
     def __init__(self, job: Job):
         settings = job.settings
         self.name = settings["options"]["published"] or settings["variant"]
