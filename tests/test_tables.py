@@ -230,6 +230,12 @@ def test_a_table_without_training_has_a_figure_too(tmp_path):
     assert Path(made.outputs["curves"]).read_bytes().startswith(b"\x89PNG")
 
 
+def test_a_table_of_nothing_but_impossible_rows_lists_them(tmp_path):
+    made = job([], [{"dataset": "vatex", "target_lang": "zh", "method": "nrccr", "reason": "no way back"}])
+    tables.run(made)
+    assert "nrccr: no way back" in Path(made.outputs["md"]).read_text()
+
+
 def test_files_of_different_evaluations_are_refused(tmp_path):
     mixed_up = row(tmp_path, "a", 5) | {"ranks": row(tmp_path, "b", 9)["ranks"]}
     with pytest.raises(CcrError, match="different evaluations"):

@@ -9,6 +9,7 @@ from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from ccr.artifacts import atomic
 from ccr.errors import CcrError
@@ -20,14 +21,15 @@ from ccr.tables.rows import Row
 def training_curves(rows: Sequence[Row], path: str) -> None:
     """Validation SumR by epoch: a thin line per seed, a thick one for the mean while every seed still trains."""
     groups = columns.groups(rows)
-    figure, panels = _panels(len(groups), width=6.0, height=4.0)
+    figure, panels = _panels(len(groups), width=8.0, height=4.0)
     for axes, group in zip(panels, groups, strict=True):
         for colour, label, row in zip(_colours(len(group)), columns.labels(group), group, strict=True):
             _curve(axes, row, colour, label)
         axes.set(title=columns.title(group), xlabel="epoch", ylabel="validation SumR")
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.grid(alpha=0.3)
         if axes.lines:
-            axes.legend(fontsize=8)
+            _legend(axes)
         else:
             axes.text(0.5, 0.5, "no method of this table is trained", ha="center", transform=axes.transAxes)
     _save(figure, path)
@@ -36,7 +38,7 @@ def training_curves(rows: Sequence[Row], path: str) -> None:
 def recall(rows: Sequence[Row], path: str) -> None:
     """R@1, R@5, R@10 of both directions: a bar per method, with the deviation over seeds."""
     groups = columns.groups(rows)
-    figure, panels = _panels(len(groups), width=9.0, height=4.0)
+    figure, panels = _panels(len(groups), width=11.0, height=4.0)
     metrics = [f"{direction}_r{k}" for direction in DIRECTIONS for k in RECALLS]
     places = np.arange(len(metrics))
     for axes, group in zip(panels, groups, strict=True):
@@ -48,14 +50,18 @@ def recall(rows: Sequence[Row], path: str) -> None:
         axes.set(title=columns.title(group), ylabel="percent", ylim=(0, 100))
         axes.set_xticks(places, [metric.replace("_r", " R@") for metric in metrics])
         axes.grid(axis="y", alpha=0.3)
-        axes.legend(fontsize=8, ncols=2)
+        _legend(axes)
     _save(figure, path)
 
 
 def _panels(n: int, width: float, height: float) -> tuple[Figure, Sequence[Axes]]:
-    figure = Figure(figsize=(width, height * n), layout="constrained")
+    figure = Figure(figsize=(width, height * max(n, 1)), layout="constrained")
     FigureCanvasAgg(figure)
-    return figure, figure.subplots(n, 1, squeeze=False)[:, 0]
+    return figure, figure.subplots(max(n, 1), 1, squeeze=False)[:n, 0]
+
+
+def _legend(axes: Axes) -> None:
+    axes.legend(fontsize=8, loc="upper left", bbox_to_anchor=(1.0, 1.0), frameon=False)
 
 
 def _colours(n: int) -> list[tuple[float, ...]]:
@@ -72,7 +78,7 @@ def _curve(axes: Axes, row: Row, colour: tuple[float, ...], label: str) -> None:
             axes.plot(epochs, scores, color=colour, linewidth=0.6, alpha=0.5)
     shared = min(len(epochs) for epochs, _ in runs)
     mean = np.mean([scores[:shared] for _, scores in runs], axis=0)
-    axes.plot(runs[0][0][:shared], mean, color=colour, linewidth=1.8, label=label)
+    axes.plot(runs[0][0][:shared], mean, color=colour, linewidth=1.8, marker="o", markersize=3, label=label)
 
 
 def _read_history(path: str | Path) -> tuple[list[int], list[float]]:
