@@ -1,0 +1,183 @@
+"""Lay a mini-world out as its publisher would: the official files of VATEX or Multi30K, and real media files."""
+
+import gzip
+import hashlib
+import json
+from collections.abc import Callable
+from pathlib import Path
+from zlib import crc32
+
+import numpy as np
+from tqdm import tqdm
+
+from ccr.artifacts import SPLITS, Job, atomic_folder, write_json
+from ccr.errors import CcrError
+from ccr.world.captions import describe, realise
+from ccr.world.languages import LANGUAGES, language
+from ccr.world.lexicon import lexicon
+from ccr.world.render import render, write_image, write_video
+from ccr.world.scenes import FAMILY, Scene, family
+
+# item -> language -> captions, for one split
+Captions = dict[str, dict[str, list[str]]]
+
+
+def publish(job: Job) -> None:
+    """Write the data set into the folder of ``job.outputs["manifest"]``, all or nothing.
+
+    Raises CcrError when the settings do not fit each other or the layout.
+    """
+    settings = job.settings
+    _check(settings)
+    moving = settings["kind"] == "video"
+    sizes = {split: settings[split] for split in SPLITS}
+    captions: dict[str, Captions] = {split: {} for split in SPLITS}
+    with atomic_folder(Path(job.outputs["manifest"]).parent) as root:
+        media = root / ("videos" if moving else "images")
+        media.mkdir()
+        pixels = hashlib.blake2b(digest_size=16)
+        with tqdm(total=sum(sizes.values()), desc="world", unit="item") as progress:
+            for split, size in sizes.items():
+                for item, scene in scenes(settings["seed"], split, size, moving):
+                    pixels.update(_write_media(scene, media / item, settings))
+                    captions[split][item] = _write_captions(scene, item, settings)
+                    progress.update()
+        LAYOUTS[settings["layout"]](root, captions, settings["captions"])
+        write_json(lexicon(settings["langs"]), root / "lexicon.json")
+        text = json.dumps(captions, sort_keys=True, ensure_ascii=False).encode()
+        manifest = {
+            "synthetic": True,
+            "about": "Synthetic mini-world: drawn shapes and captions from grammars. Not real data.",
+            "key": job.key,
+            "settings": settings,
+            "items": sizes,
+            "captions": {
+                split: sum(len(c) for item in d.values() for c in item.values()) for split, d in captions.items()
+            },
+            "content": {
+                "media": pixels.hexdigest(),
+                "captions": hashlib.blake2b(text, digest_size=16).hexdigest(),
+                "lexicon": hashlib.blake2b((root / "lexicon.json").read_bytes(), digest_size=16).hexdigest(),
+            },
+        }
+        write_json(manifest, root / "manifest.json")
+
+
+def scenes(seed: int, split: str, size: int, moving: bool):
+    """Yield (item id, Scene) of one split: families in order, each from its own random stream."""
+    for number in range(-(-size // FAMILY)):
+        for member, scene in enumerate(family(seed, split, number, moving)):
+            index = number * FAMILY + member
+            if index < size:
+                yield f"synthetic_{split}_{index:05d}", scene
+
+
+def _write_media(scene: Scene, stem: Path, settings: dict) -> bytes:
+    """Render one item beside `stem` and return the bytes of its file."""
+    clip = render(scene, settings["frames"], settings["size"])
+    if settings["kind"] == "video":
+        path = stem.with_suffix(".mp4")
+        write_video(clip, path)
+    else:
+        path = stem.with_suffix(".jpg")
+        write_image(clip[0], path)
+    return path.read_bytes()
+
+
+def _write_captions(scene: Scene, item: str, settings: dict) -> dict[str, list[str]]:
+    """Captions of one item by language, each language with its own random stream.
+
+    Multi30K's task 1 is a translation task: there, all languages say the same; elsewhere they choose what to say.
+    """
+    moving = settings["kind"] == "video"
+    shared = settings["layout"] == "multi30k_task1"
+    result = {}
+    for code in settings["langs"]:
+        content_rng = _stream(settings["seed"], item, "content" if shared else code + "/content")
+        words_rng = _stream(settings["seed"], item, code)
+        contents = [describe(scene, content_rng, moving) for _ in range(settings["captions"])]
+        result[code] = [realise(content, language(code), words_rng) for content in contents]
+    return result
+
+
+def _stream(seed: int, *names: str) -> np.random.Generator:
+    return np.random.default_rng([seed, *(crc32(name.encode()) for name in names)])
+
+
+def _vatex(root: Path, captions: dict[str, Captions], per_item: int) -> None:
+    """VATEX: val and test share the validation file; two id lists tell them apart."""
+    tags = {"en": "enCap", "zh": "chCap"}
+    for name, splits in (("training", ("train",)), ("validation", ("val", "test"))):
+        videos = [
+            {"videoID": item, **{tags[code]: texts for code, texts in by_language.items()}}
+            for split in splits
+            for item, by_language in captions[split].items()
+        ]
+        text = json.dumps(videos, ensure_ascii=False, indent=1)
+        (root / f"vatex_{name}_v1.0.json").write_text(text, encoding="utf-8")
+    for split in ("val", "test"):
+        _write_lines(captions[split], root / f"{split}_ids.txt")
+
+
+def _multi30k_task1(root: Path, captions: dict[str, Captions], per_item: int) -> None:
+    """Multi30K task 1: one caption per image and language."""
+    names = {"train": "train", "val": "val", "test": "test_2016_flickr"}
+    for split, items in captions.items():
+        _write_images(items, root / "task1" / "image_splits" / f"{names[split]}.txt")
+        _write_texts(items, 0, root / "task1" / "raw", names[split])
+
+
+def _multi30k_task2(root: Path, captions: dict[str, Captions], per_item: int) -> None:
+    """Multi30K task 2: several captions per image and language, one file for each."""
+    names = {"train": "train", "val": "val", "test": "test_2016"}
+    for split, items in captions.items():
+        _write_images(items, root / "task2" / "image_splits" / f"{names[split]}_images.txt")
+        for n in range(per_item):
+            _write_texts(items, n, root / "task2" / "raw", f"{names[split]}.{n + 1}")
+
+
+LAYOUTS: dict[str, Callable[[Path, dict[str, Captions], int], None]] = {
+    "vatex": _vatex,
+    "multi30k_task1": _multi30k_task1,
+    "multi30k_task2": _multi30k_task2,
+}
+
+
+def _write_images(items: Captions, path: Path) -> None:
+    _write_lines([f"{item}.jpg" for item in items], path)
+
+
+def _write_texts(items: Captions, n: int, folder: Path, stem: str) -> None:
+    """The n-th caption of every item, one gzipped file per language, without a time stamp."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for code in next(iter(items.values())):
+        text = "".join(f"{by_language[code][n]}\n" for by_language in items.values())
+        (folder / f"{stem}.{code}.gz").write_bytes(gzip.compress(text.encode(), mtime=0))
+
+
+def _write_lines(lines, path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+
+
+def _check(settings: dict) -> None:
+    """Refuse settings that no layout can hold."""
+    layout, kind, langs = settings["layout"], settings["kind"], settings["langs"]
+    if layout not in LAYOUTS:
+        raise CcrError(f"world: no layout {layout!r}; choose one of {', '.join(LAYOUTS)}.")
+    if (kind == "video") != (layout == "vatex"):
+        raise CcrError(
+            f"world: kind {kind!r} does not go with layout {layout!r}: vatex holds videos, multi30k_* images."
+        )
+    known = ("en", "zh") if layout == "vatex" else tuple(LANGUAGES)
+    if unknown := [code for code in langs if code not in known]:
+        raise CcrError(f"world: layout {layout} has no language {unknown[0]!r}; it has {', '.join(known)}.")
+    if layout == "multi30k_task1" and settings["captions"] != 1:
+        raise CcrError(
+            f"world.captions is {settings['captions']}: multi30k_task1 holds one caption per image and language. "
+            f"Set captions: 1, or use task 2."
+        )
+    least = {**dict.fromkeys(SPLITS, 1), "captions": 1, "frames": 1, "size": 32}
+    for name, minimum in least.items():
+        if settings[name] < minimum:
+            raise CcrError(f"world.{name} is {settings[name]}; the mini-world needs at least {minimum}.")
