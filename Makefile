@@ -42,7 +42,6 @@ test-slow: $(READY)
 
 lint: $(READY)
 	@.venv/bin/ruff check .
-	.venv/bin/ruff format --check .
 	.venv/bin/snakefmt --check Snakefile workflow
 	.venv/bin/lint-imports
 	.venv/bin/snakemake --lint

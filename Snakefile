@@ -1,4 +1,4 @@
-# Targets: the tables that params.yaml names under `run` (default), results/{table}.csv, paper (every table of the papers).
+# Targets: the tables under `run` in params.yaml (default), results/{table}.csv, paper (every table of the papers).
 
 
 include: "workflow/rules/common.smk"

@@ -26,15 +26,15 @@ def take_lock() -> None:
 
 
 def snakemake_runs_here() -> bool:
-    """Whether a Snakemake that someone started by hand is at work in this folder (Linux; else False)."""
+    """Whether a Snakemake that someone started by hand is at work in this folder (told by /proc, so on Linux)."""
     for process in Path("/proc").glob("[0-9]*"):
         try:
             command = (process / "cmdline").read_bytes().split(b"\0")[:3]
-            if process.name != str(os.getpid()) and os.readlink(process / "cwd") == os.getcwd():
-                if any(os.path.basename(word) == b"snakemake" for word in command):
-                    return True
-        except OSError:
+            here = os.readlink(process / "cwd") == os.getcwd() and process.name != str(os.getpid())
+        except OSError:  # it ended, or it is another user's
             continue
+        if here and any(os.path.basename(word) == b"snakemake" for word in command):
+            return True
     return False
 
 

@@ -1,0 +1,131 @@
+"""The project itself: pins, the laws that import-linter checks, what stays light, how make finds a killed pipeline."""
+
+import re
+import shutil
+import subprocess
+import sys
+import tomllib
+
+import pytest
+import yaml
+
+
+def run(*command, cwd, **options):
+    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=120, **options)
+
+
+def test_environment_yml_has_the_pins_of_constraints_txt(repository):
+    pins = (repository / "constraints.txt").read_text().split()
+    conda = yaml.safe_load((repository / "environment.yml").read_text())["dependencies"]
+    assert conda[-1]["pip"] == pins
+    assert all(re.fullmatch(r"[A-Za-z0-9_.-]+==[0-9][A-Za-z0-9.]*", pin) for pin in pins)
+
+
+def test_every_direct_dependency_is_pinned(repository):
+    def normal(name):
+        return re.sub("[-_.]+", "-", name).lower()
+
+    project = tomllib.loads((repository / "pyproject.toml").read_text())["project"]
+    direct = [*project["dependencies"], *project["optional-dependencies"]["dev"]]
+    pins = {normal(pin.split("==")[0]) for pin in (repository / "constraints.txt").read_text().split()}
+    assert not {normal(re.match(r"[A-Za-z0-9_.-]+", name)[0]) for name in direct} - pins
+    assert "torch==2.13.0" in (repository / "constraints.txt").read_text().split()
+
+
+def test_laws_of_the_house(repository):
+    linted = run(sys.executable, "-c", "from importlinter.cli import lint_imports_command as c; c()", cwd=repository)
+    assert linted.returncode == 0, linted.stdout
+
+
+@pytest.mark.parametrize("statement", ["import ccr.params, ccr.artifacts, ccr.registry", "import ccr.cli"])
+def test_light_modules_do_not_import_heavy_ones(repository, statement):
+    heavy = "{'torch', 'transformers', 'tokenizers', 'pandas', 'matplotlib', 'cv2', 'av', 'snakemake', 'dvc'}"
+    result = run(sys.executable, "-c", f"{statement}; import sys; print({heavy} & set(sys.modules))", cwd=repository)
+    assert result.stdout.strip() == "set()", result.stderr
+
+
+def test_help_does_not_import_torch(repository):
+    result = run(sys.executable, "-X", "importtime", "-m", "ccr", "--help", cwd=repository)
+    assert result.returncode == 0
+    assert "captions" in result.stdout
+    assert not re.search(r"\b(torch|transformers|pandas)\b", result.stderr)
+
+
+@pytest.fixture
+def folder(repository, tmp_path):
+    """A folder with the Makefile and a tiny workflow instead of the real one."""
+    for file in ("Makefile", "pyproject.toml", "constraints.txt", "workflow/pipeline.py"):
+        (tmp_path / file).parent.mkdir(exist_ok=True)
+        shutil.copy(repository / file, tmp_path / file)
+    profile = tmp_path / "workflow/profiles/local"
+    shutil.copytree(repository / "workflow/profiles/local", profile)
+    (tmp_path / "Snakefile").write_text('rule a:\n    output: "results/{x}.csv"\n    shell: "echo made > {output}"\n')
+    return tmp_path
+
+
+def pipeline(folder, *arguments):
+    return run(sys.executable, "workflow/pipeline.py", "--cores", "1", *arguments, cwd=folder)
+
+
+def test_pipeline_removes_the_lock_of_a_killed_one(folder):
+    locks = folder / ".snakemake/locks"
+    locks.mkdir(parents=True)
+    (locks / "0.output.lock").write_text(str(folder / "results/a.csv"))
+    result = pipeline(folder, "--", "results/a.csv")
+    assert result.returncode == 0, result.stderr
+    assert "was killed" in result.stderr
+    assert (folder / "results/a.csv").exists()
+
+
+def test_pipeline_leaves_the_lock_of_a_living_snakemake(folder):
+    (folder / "Snakefile").write_text(
+        'rule a:\n    output: "results/{x}.csv"\n    shell: "touch started; sleep 5; touch {output}"\n'
+    )
+    by_hand = subprocess.Popen(
+        [sys.executable, "-m", "snakemake", "--cores", "1", "--", "results/a.csv"],
+        cwd=folder,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    while not (folder / "started").exists():
+        assert by_hand.poll() is None
+    result = pipeline(folder, "--", "results/a.csv")
+    assert result.returncode != 0
+    assert "LockException" in result.stderr + result.stdout
+    assert by_hand.wait() == 0
+
+
+def test_two_pipelines_run_one_after_the_other(folder):
+    (folder / "Snakefile").write_text(
+        'rule a:\n    output: "results/{x}.csv"\n    shell: "mkdir alone; sleep 1; rmdir alone; touch {output}"\n'
+    )
+    command = [sys.executable, "workflow/pipeline.py", "--cores", "1", "--"]
+    both = [subprocess.Popen([*command, f"results/{x}.csv"], cwd=folder) for x in "ab"]
+    assert [process.wait() for process in both] == [0, 0]
+
+
+def script(path, text):
+    path.write_text(f"#!/bin/sh\n{text}\n")
+    path.chmod(0o755)
+
+
+def test_make_refuses_an_old_python_in_words(folder):
+    old = "import sys; sys.version_info = (3, 9, 2); exec(sys.argv[1])"
+    script(folder / "python3.9", f"exec '{sys.executable}' -c '{old}' \"$2\"")
+    result = run("make", "results/a.csv", "PYTHON=./python3.9", cwd=folder)
+    assert result.returncode != 0
+    assert "ccr needs Python 3.11 or newer, ./python3.9 is 3.9" in result.stderr
+
+
+def test_make_makes_a_half_made_venv_again_and_a_whole_one_once(folder):
+    script(folder / "python", 'echo "$@" >> calls; mkdir -p .venv/bin; cp python .venv/bin/python')
+    (folder / ".venv").mkdir()
+    (folder / ".venv/half").touch()
+    for _ in range(2):
+        assert run("make", ".venv", "PYTHON=./python", cwd=folder).returncode == 0
+    assert not (folder / ".venv/half").exists()
+    assert [call.split()[:3] for call in (folder / "calls").read_text().splitlines()[-2:]] == [
+        ["-m", "venv", ".venv"],
+        ["-m", "pip", "install"],
+    ]
+    assert (folder / "calls").read_text().count("pip install") == 1
