@@ -101,13 +101,13 @@ def test_descriptor_says_where_which_colour_and_edge_is():
     pictures[0, :16, :16] = (255, 0, 0)
     pictures[1, 48:, 48:] = (0, 0, 255)
     found = descriptor.describe(pictures, 4).astype(float)
-    colours, edges = found[:, : 16 * 72].reshape(2, 16, 72), found[:, 16 * 72 :].reshape(2, 16, 9)
+    colours, edges = found[:, : 16 * 48].reshape(2, 16, 48), found[:, 16 * 48 :].reshape(2, 64, 9)
     np.testing.assert_allclose(np.linalg.norm(colours, axis=2), 1, atol=1e-3)
     np.testing.assert_allclose(np.linalg.norm(edges.reshape(2, -1), axis=1), 4, atol=1e-2)
     assert (colours[0, 0] != colours[0, 15]).any() and (colours[0, 0] != colours[1, 15]).any()
     np.testing.assert_array_equal(colours[0, 5], colours[1, 5])
-    assert edges[0, :6].any() and not edges[0, 10:].any()
-    assert not descriptor.describe(np.zeros((1, 64, 64, 3), np.uint8), 4)[0, 16 * 72 :].any()
+    assert edges[0, :20].any() and not edges[0, 24:].any()
+    assert not descriptor.describe(np.zeros((1, 64, 64, 3), np.uint8), 4)[0, 16 * 48 :].any()
 
 
 def test_videos_and_images_whatever_the_number_of_workers(tmp_path):
@@ -121,7 +121,7 @@ def test_videos_and_images_whatever_the_number_of_workers(tmp_path):
     assert one.path.read_bytes() == bytes_of_one
     assert not rejected
     assert one.frames.tolist() == [1, 3, 6, 8, 8, 8, 8]
-    assert one.dim == 16 * 81
+    assert one.dim == 16 * 84
     metadata = pq.read_schema(one.path).metadata
     assert metadata[b"ccr.key"] == b"the-key" and metadata[b"extractor"] == b"descriptor"
     assert {b"weights", b"preprocess", b"frame_sampling"} <= metadata.keys()
@@ -171,7 +171,9 @@ def test_nothing_readable_is_an_error(tmp_path):
         run(tmp_path, rows_of(["empty.mp4"]), on_unreadable="drop")
 
 
-@pytest.mark.parametrize("options", [{"frames": 0}, {"size": 64, "grid": 5}, {"grid": 0}, {"size": 64, "grid": 32}])
+@pytest.mark.parametrize(
+    "options", [{"frames": 0}, {"size": 0}, {"size": 64, "grid": 5}, {"grid": 0}, {"size": 64, "grid": 32}]
+)
 def test_bad_options(tmp_path, options):
     write_video(tmp_path / "good.mp4", frames=2)
     with pytest.raises(CcrError, match=r"features\.extractors\.visual"):

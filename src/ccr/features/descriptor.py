@@ -1,13 +1,14 @@
 """Fixed descriptors of real pixels, without a download: which colours and which edges are where.
 
-A frame is squeezed to `size` x `size` pixels and cut into `grid` x `grid` cells. Each cell gives
-- a joint histogram of hue, saturation and value (12 x 2 x 3 bins): shares of the cell, square-rooted so that
-  small things count; and
-- a histogram of oriented gradients (9 unsigned orientations, weighted by magnitude), the frame being one block,
-  normalised `L1-sqrt` (Dalal and Triggs 2005, section 6.4) and scaled so that edges weigh as much as colours.
+A frame is squeezed to `size` x `size` pixels.
+- Colours: a joint histogram of hue, saturation and value (12 x 2 x 2 bins) in each of `grid` x `grid` cells:
+  shares of the cell, square-rooted so that small things count.
+- Edges: a histogram of oriented gradients (9 unsigned orientations, weighted by magnitude) in each of 2 `grid` x
+  2 `grid` cells, the frame being one block, normalised `L1-sqrt` (Dalal and Triggs 2005, section 6.4) and scaled
+  so that edges weigh as much as colours.
 
-A frame's feature has grid^2 x 81 values: all colours (cell by cell), then all edges. The pixel work is
-OpenCV's, because it lets go of Python's lock: with scikit-image's `hog` a second thread added a tenth.
+A frame's feature has grid^2 x 84 values: colours cell by cell, then edges cell by cell. The pixel work is OpenCV's,
+which lets go of Python's lock: with scikit-image's `hog` a second thread made it hardly faster.
 """
 
 from collections import deque
@@ -24,9 +25,9 @@ from ccr.errors import CcrError
 from ccr.features import Item
 from ccr.features.media import Unreadable, read_image, read_video
 
-BINS = (12, 2, 3)
+BINS = (12, 2, 2)
 ORIENTATIONS = 9
-MAX_GRID = 15  # cell numbers are uint8
+MAX_GRID = 15  # cells are numbered in a uint8 channel
 
 
 def extract(
@@ -41,9 +42,9 @@ def extract(
     where = f"features.extractors.{name}"
     if frames < 1:
         raise CcrError(f"{where}.frames: {frames}; a video needs at least 1 frame.")
-    if not 1 <= grid <= MAX_GRID or size < 2 * grid or size % grid:
+    if not 1 <= grid <= MAX_GRID or size < 1 or size % (2 * grid):
         raise CcrError(
-            f"{where}: size {size}, grid {grid}; expected a grid of 1 to {MAX_GRID} and a multiple of it as size."
+            f"{where}: size {size}, grid {grid}; expected a grid of 1 to {MAX_GRID} and a size that 2 x grid divides."
         )
     cv2.setNumThreads(1)  # the workers are the parallelism
 
@@ -61,21 +62,23 @@ def extract(
     metadata = {
         "extractor": "descriptor",
         "weights": "none (fixed descriptors)",
-        "preprocess": f"RGB {size}x{size}, area; HSV histograms {BINS} and HOG {ORIENTATIONS} on a {grid}x{grid} grid",
+        "preprocess": f"RGB {size}x{size}, area; HSV {BINS} and HOG {ORIENTATIONS}, grid {grid}",
         "frame_sampling": f"{frames} evenly spread (middles of equal parts), all of a shorter video; 1 of an image",
     }
     return metadata, _in_order(describe_item, items, threads)
 
 
 def describe(pictures: np.ndarray, grid: int) -> np.ndarray:
-    """Descriptors float16 (frames, grid^2 x 81) of uint8 RGB pictures (frames, size, size, 3)."""
-    cells = _cells(pictures.shape[1], grid)
+    """Descriptors float16 (frames, grid^2 x 84) of uint8 RGB pictures (frames, size, size, 3)."""
+    size = pictures.shape[1]
+    cells = _cells(size, grid).astype(np.uint8)
     colours = np.stack([_colours(picture, cells) for picture in pictures])
-    return np.concatenate([colours, _edges(pictures, cells) * grid], axis=1).astype(np.float16)
+    edges = _edges(pictures, _cells(size, 2 * grid)) * grid
+    return np.concatenate([colours, edges], axis=1).astype(np.float16)
 
 
 def _colours(picture: np.ndarray, cells: np.ndarray) -> np.ndarray:
-    """Float (cells x 72,): each cell has unit length."""
+    """Float (cells x 48,): each cell has unit length."""
     count = int(cells[-1, -1]) + 1
     hsv = cv2.cvtColor(picture, cv2.COLOR_RGB2HSV)
     # OpenCV's hue has 180 steps: half a bin further, so that red is the middle of a bin and not an edge.
@@ -101,9 +104,9 @@ def _edges(pictures: np.ndarray, cells: np.ndarray) -> np.ndarray:
 
 @cache
 def _cells(size: int, grid: int) -> np.ndarray:
-    """Number of the cell that each pixel is in: one more channel for the histogram."""
-    line = np.arange(size, dtype=np.uint8) // (size // grid)
-    return line[:, None] * np.uint8(grid) + line
+    """Number of the cell that each pixel is in, (size, size): one more axis for the histograms."""
+    line = np.arange(size) // (size // grid)
+    return line[:, None] * grid + line
 
 
 def _pixels(item: Item, root: Path, size: int, frames: int) -> np.ndarray:
