@@ -195,7 +195,7 @@ def dump(folder, array, ids):
 def test_published_matrix(tmp_path, shape):
     array = np.random.default_rng(0).normal(size=shape).astype(np.float32)
     dump(tmp_path / "FeatureData/resnet", array, ["c", "x", "a", "b"])
-    found, rejected = run(tmp_path, THREE, "published", name="resnet", path="")
+    found, rejected = run(tmp_path, THREE, "published", path="FeatureData/resnet")
     expected = array[[2, 3, 0]].reshape(-1, 5).astype(np.float16)
     np.testing.assert_array_equal(found.array, expected)
     assert not rejected and found.metadata["extractor"] == "published"
@@ -265,7 +265,7 @@ def test_real_photos(tmp_path):
 def test_real_dump(tmp_path):
     ids = (FLICKR / "FeatureData/mobilenet_v2/ids.txt").read_text().split()
     items = [(item, None, "image") for item in ids]
-    found, _ = run(tmp_path, items, "published", name="mobilenet_v2", root=FLICKR, path="")
+    found, _ = run(tmp_path, items, "published", root=FLICKR, path="FeatureData/mobilenet_v2")
     array, lengths = found.rows(found.index(ids))
     assert set(lengths) == {1}
     np.testing.assert_array_equal(array, np.load(FLICKR / "FeatureData/mobilenet_v2/features.npy", mmap_mode="r"))

@@ -1,6 +1,6 @@
 """Features that somebody else extracted and published.
 
-A folder under the root (option `path`, by default `FeatureData/{name}`) that holds either
+A folder under the root (option `path`; the plan fills in `FeatureData/{name}`) that holds either
 
 - `features.npy`, (items, dim) or (items, frames, dim), and `ids.txt`, one id per line; or
 - one `{item_id}.npy` per item, (frames, dim) or (1, frames, dim): the official I3D dump of VATEX.
@@ -21,7 +21,7 @@ def extract(
     items: list[Item], root: Path, options: dict[str, Any], *, name: str, threads: int
 ) -> tuple[dict[str, str], Iterator[np.ndarray]]:
     """Read the dump's features of these items; `CcrError` when the dump is absent, torn or lacks items."""
-    relative = options["path"] or f"FeatureData/{name}"
+    relative = options["path"]
     folder = root / relative
     if (folder / "features.npy").exists() or (folder / "ids.txt").exists():
         have, read, source = _matrix(folder)
