@@ -36,7 +36,7 @@ def publish(job: Job) -> None:
         media = root / ("videos" if moving else "images")
         media.mkdir()
         pixels = hashlib.blake2b(digest_size=16)
-        with tqdm(total=sum(sizes.values()), desc="world", unit="item") as progress:
+        with tqdm(total=sum(sizes.values()), desc="world", unit="item", mininterval=1) as progress:
             for split, size in sizes.items():
                 for item, scene in scenes(settings["seed"], split, size, moving):
                     pixels.update(_write_media(scene, media / item, settings))
