@@ -161,7 +161,7 @@ class ContentHash:
             self._hash.update(nulls.to_numpy(zero_copy_only=False).tobytes())
             lengths = pa.compute.binary_length(array.fill_null(""))
             self._hash.update(lengths.to_numpy(zero_copy_only=False).tobytes())
-            self._hash.update(pa.compute.binary_join(pa.array([array.fill_null("").to_pylist()]), "")[0].as_buffer())
+            self._hash.update("".join(array.fill_null("").to_pylist()).encode())
         else:
             self._hash.update(array.to_numpy(zero_copy_only=False).tobytes())
 

@@ -5,6 +5,7 @@ valid value. `plan` lists every job with its resolved settings: the only place t
 teacher, translation or feature file. Nothing here imports torch or a stage.
 """
 
+import copy
 import csv
 import difflib
 from collections.abc import Iterable, Mapping
@@ -938,13 +939,13 @@ def use(name: str, path: str | Path = "params.yaml") -> list[tuple[str, Any, Any
         section = document
         for part in parents:
             section = section[part]
-        old = section.get(last)
+        old = copy.deepcopy(section.get(last))
         if old != value:
             changed.append((key, old, value))
-            if isinstance(old, Mapping) and isinstance(value, Mapping):
+            if isinstance(old, Mapping) and isinstance(value, Mapping):  # in place: comments stay
                 for part in [p for p in old if p not in value]:
-                    del old[part]
-                old.update(value)
+                    del section[last][part]
+                section[last].update(value)
             else:
                 section[last] = value
     validate(document)

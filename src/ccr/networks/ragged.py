@@ -2,13 +2,29 @@
 
 A ragged batch is one long (N, d) tensor, N the number of real tokens or frames, and the lengths of its
 sequences. Everything that works position by position (embeddings, linear layers, norms) runs on the N real
-rows; only the attention scores themselves are computed on padded blocks.
+rows; only the attention scores themselves are computed on padded blocks, of neighbours: a batch sorted by length
+has next to no padding there either.
 """
+
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 from transformers import AttentionInterface, AttentionMaskInterface
+
+
+CHUNK = 64  # sequences per attention block
+
+
+@dataclass(frozen=True)
+class _Chunk:
+    """Neighbouring sequences: their rows, and where those stand among the cells of (sequences, width)."""
+
+    rows: slice
+    shape: tuple[int, int]
+    cells: Tensor | None  # None: all sequences are equally long, nothing to pad
+    mask: Tensor | None
 
 
 class Ragged:
@@ -31,6 +47,16 @@ class Ragged:
         self._cells = self.mask.flatten().nonzero()[:, 0]
         self.sequence = self._cells // self.width
         self.position = self._cells % self.width
+        self._chunks = [self._chunk(start) for start in range(0, len(lengths), CHUNK)]
+
+    def _chunk(self, start: int) -> _Chunk:
+        lengths = self.lengths[start : start + CHUNK]
+        first, count, width = int(self.lengths[:start].sum()), int(lengths.sum()), int(lengths.max())
+        rows, shape = slice(first, first + count), (len(lengths), width)
+        if count == len(lengths) * width:
+            return _Chunk(rows, shape, None, None)
+        mask = self.mask[start : start + CHUNK, :width]
+        return _Chunk(rows, shape, mask.flatten().nonzero()[:, 0], mask[:, None, None, :])
 
     @property
     def words(self) -> Tensor:
@@ -53,10 +79,21 @@ class Ragged:
 
     def attend(self, query: Tensor, key: Tensor, value: Tensor, dropout: float, scale: float | None) -> Tensor:
         """Attention within each sequence: (N, heads, d) each -> (N, heads, d)."""
-        query, key, value = (self.pad(x).transpose(1, 2) for x in (query, key, value))
-        mask = self.mask[:, None, None, :]
-        out = functional.scaled_dot_product_attention(query, key, value, mask, dropout_p=dropout, scale=scale)
-        return self.unpad(out.transpose(1, 2))
+        parts = []
+        for chunk in self._chunks:
+            padded = (_blocks(x[chunk.rows], chunk).transpose(1, 2) for x in (query, key, value))
+            out = functional.scaled_dot_product_attention(*padded, chunk.mask, dropout_p=dropout, scale=scale)
+            out = out.transpose(1, 2).flatten(0, 1)
+            parts.append(out if chunk.cells is None else out.index_select(0, chunk.cells))
+        return torch.cat(parts)
+
+
+def _blocks(rows: Tensor, chunk: _Chunk) -> Tensor:
+    """(n, ...) -> (sequences, width, ...), zeros behind each sequence's end."""
+    if chunk.cells is not None:
+        cells = rows.new_zeros(chunk.shape[0] * chunk.shape[1], *rows.shape[1:])
+        rows = cells.index_copy(0, chunk.cells, rows)
+    return rows.unflatten(0, chunk.shape)
 
 
 def _ragged_attention(module, query, key, value, attention_mask, *, ragged, scaling=None, dropout=0.0, **_):

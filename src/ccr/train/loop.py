@@ -122,9 +122,12 @@ class Trainer:
         """One pass of each encoder: all captions of the step together, each item once."""
         network, device = self.network, self.network.device
         streams = [stream for stream in triplets.streams if stream != "visual"]
-        tokens, ragged = self.tokens.batch(np.concatenate([triplets.rows[s][batch] for s in streams]), device)
+        rows = np.concatenate([triplets.rows[stream][batch] for stream in streams])
+        order = np.argsort(-self.tokens.length[rows], kind="stable")  # neighbours of like length: less padding
+        tokens, ragged = self.tokens.batch(rows[order], device)
         embedded, states = network.embed_text(tokens, ragged)
-        embeddings = dict(zip(streams, embedded.chunk(len(streams)), strict=True))
+        back = torch.from_numpy(np.argsort(order)).to(device)
+        embeddings = dict(zip(streams, embedded[back].chunk(len(streams)), strict=True))
         items = triplets.items[batch]
         if "visual" in triplets.streams:
             unique, inverse = np.unique(items, return_inverse=True)
@@ -132,8 +135,8 @@ class Trainer:
             embeddings["visual"] = seen[torch.from_numpy(inverse).to(device)]
         words = {}
         if self._words:
-            padded, mask = ragged.pad(states), ragged.words
-            words = dict(zip(streams, zip(padded.chunk(len(streams)), mask.chunk(len(streams)), strict=True), strict=True))
+            padded, mask = (x[back].chunk(len(streams)) for x in (ragged.pad(states), ragged.words))
+            words = dict(zip(streams, zip(padded, mask, strict=True), strict=True))
         teacher = {s: torch.from_numpy(rows[batch]).to(device) for s, rows in triplets.teacher.items()}
         return Step(embeddings, torch.from_numpy(items).to(device), network.tau, words, teacher)
 
