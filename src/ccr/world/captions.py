@@ -10,10 +10,10 @@ from ccr.world.languages import CLASSES, Language
 from ccr.world.scenes import Scene, Thing, relation
 
 # How often a sentence is of a kind, among the kinds that fit the scene.
-KIND_WEIGHTS = {"moves": 5, "located": 2, "relation": 2, "acts": 6, "exists": 1, "pair": 2, "while": 3, "count": 0.7}
-MENTIONED = {"colour": 0.88, "texture": 0.65, "size": 0.45}
-VAGUE = 0.06  # how often the shape is not named
-ASIDE = {"PLACE": 0.4, "BG": 0.3}  # place and background, where the kind does not ask for them
+KIND_WEIGHTS = {"moves": 5, "located": 2, "relation": 2, "acts": 6, "exists": 0.7, "pair": 2, "while": 3, "count": 0.7}
+MENTIONED = {"colour": 0.95, "texture": 0.75, "size": 0.55}
+VAGUE = 0.04  # how often the shape is not named
+ASIDE = {"PLACE": 0.55, "BG": 0.4}  # place and background, where the kind does not ask for them
 
 
 @dataclass(frozen=True)

@@ -81,7 +81,7 @@ def family(seed: int, split: str, number: int, moving: bool) -> list[Scene]:
 
 def draw(rng: np.random.Generator, moving: bool) -> Scene:
     """A scene of one to three things that do not hide each other for long."""
-    count = int(rng.choice([1, 2, 3], p=[0.3, 0.45, 0.25]))
+    count = int(rng.choice([1, 2, 3], p=[0.4, 0.45, 0.15]))
     act = str(rng.choice(ACTS)) if moving and count > 1 and rng.random() < 0.55 else None
     things = _pair(act, rng) if act else []
     while len(things) < (2 if act == "orbit" else count):
