@@ -20,7 +20,7 @@ LANGUAGE = Language(
         "star": ["f:étoile", "f:étoile à cinq branches"],
         "cross": ["f:croix", "m:signe plus"],
         "diamond": ["m:losange", "m:rhombe"],
-        "heart": ["m:cœur", "m:petit cœur"],
+        "heart": ["m:cœur", "f:forme de cœur"],
         "ring": ["m:anneau", "m:cerceau"],
         "thing": ["f:chose", "m:objet", "f:forme", "f:figure"],
     },
