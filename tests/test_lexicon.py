@@ -29,7 +29,7 @@ def path(tmp_path_factory) -> Path:
 
 
 def engine(path: Path, source="en", target="zh", direction="forward", **options) -> Engine:
-    options = {"noise": 0.0, "seed": 0, **WEIGHTS, **options}
+    options = {"error_rate": 0.0, "seed": 0, **WEIGHTS, **options}
     choices = {"direction": direction, "source_lang": source, "target_lang": target, "options": options}
     return Engine(Job(stage="translate", target="t", inputs={"lexicon": str(path)}, outputs={}, settings=choices))
 
@@ -86,7 +86,7 @@ def test_directions(path):
 
 def changed(path: Path, noise: float, texts: list[str], **options) -> float:
     """Share of the phrases that noise damaged."""
-    translator = engine(path, noise=noise, **options)
+    translator = engine(path, error_rate=noise, **options)
     pairs = [(u, d) for text in texts for u, d in _damage(translator, text)]
     return float(np.mean([unit != damaged for unit, damaged in pairs]))
 
@@ -105,38 +105,38 @@ def test_noise_rate(path, noise):
 def test_noise_kinds_obey_their_weights(path):
     text, parents = "A red circle moves up.", captions(["A red circle moves up."])
     only = {name: {**dict.fromkeys(WEIGHTS, 0.0), name: 1.0} for name in WEIGHTS}
-    assert engine(path, noise=1.0, **only["drop"]).translate(parents) == ["一个。"]
-    assert engine(path, noise=1.0, **only["repeat"]).translate(parents) == [
+    assert engine(path, error_rate=1.0, **only["drop"]).translate(parents) == ["一个。"]
+    assert engine(path, error_rate=1.0, **only["repeat"]).translate(parents) == [
         "一个红色的红色的圆形圆形向上移动向上移动。"
     ]
-    assert engine(path, noise=1.0, **only["untranslated"]).translate(parents) == ["一个red circle moves up。"]
-    wrong = engine(path, noise=1.0, **only["wrong_sense"]).translate(parents)[0]
+    assert engine(path, error_rate=1.0, **only["untranslated"]).translate(parents) == ["一个red circle moves up。"]
+    wrong = engine(path, error_rate=1.0, **only["wrong_sense"]).translate(parents)[0]
     assert not any(word in wrong for word in ("红色", "圆形", "向上")) and wrong.startswith("一")
-    swapped = engine(path, noise=1.0, **only["order"]).translate(parents)[0]
+    swapped = engine(path, error_rate=1.0, **only["order"]).translate(parents)[0]
     assert swapped != engine(path).translate_text(text).text
     assert sorted(swapped) == sorted("一个红色的圆形向上移动。")
 
 
 def test_more_noise_keeps_the_damage_of_less(path):
     for text in sentences("en", 40):
-        little, much = (_damage(engine(path, noise=noise), text) for noise in (0.2, 0.6))
+        little, much = (_damage(engine(path, error_rate=noise), text) for noise in (0.2, 0.6))
         assert all(a == b for a, b in zip(little, much, strict=True) if a[0] != a[1])
 
 
 def test_noisy_text_stays_informative(path):
     texts = captions(sentences("en"))
-    clean, noisy = engine(path).translate(texts), engine(path, noise=0.15).translate(texts)
+    clean, noisy = engine(path).translate(texts), engine(path, error_rate=0.15).translate(texts)
     same = np.mean([a == b for a, b in zip(clean, noisy, strict=True)])
     assert 0.2 < same < 0.7 and all(noisy)
 
 
 def test_seed_and_neighbours(path):
     texts = sentences("en", 60)
-    translator = engine(path, noise=0.5)
+    translator = engine(path, error_rate=0.5)
     together = translator.translate(captions(texts))
     assert together == [translator.translate(captions([text]))[0] for text in texts]
-    assert together == engine(path, noise=0.5).translate(captions(texts[::-1]))[::-1]
-    assert together != engine(path, noise=0.5, seed=1).translate(captions(texts))
+    assert together == engine(path, error_rate=0.5).translate(captions(texts[::-1]))[::-1]
+    assert together != engine(path, error_rate=0.5, seed=1).translate(captions(texts))
 
 
 WORDS = st.sampled_from(
@@ -180,7 +180,7 @@ def test_any_text_translates_and_alignment_spans_fit(engines, text, code, forwar
 @pytest.fixture(scope="module")
 def engines(path):
     pairs = [pair for code in OTHERS for pair in (("en", code), (code, "en"))]
-    return {(pair, noise): engine(path, *pair, noise=noise) for pair in pairs for noise in (0.0, 0.5)}
+    return {(pair, noise): engine(path, *pair, error_rate=noise) for pair in pairs for noise in (0.0, 0.5)}
 
 
 @pytest.mark.parametrize("code", OTHERS)

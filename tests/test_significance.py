@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from ccr.retrieval.metrics import metrics
 from ccr.retrieval.ranks import Ranks
-from ccr.retrieval.significance import contributions, holm, sign_flip
+from ccr.tables.significance import contributions, holm, sign_flip
 
 
 @settings(deadline=None)

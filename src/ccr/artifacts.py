@@ -317,8 +317,9 @@ def job_key(job: Job) -> str:
 
 
 def load_job(path: str | os.PathLike) -> Job:
-    """A job from its JSON form (`ccr plan --json TARGET` writes one)."""
-    return Job(**read_json(path))
+    """A job, with its key, from its JSON form (a line of `ccr plan --json TARGET`)."""
+    job = Job(**read_json(path))
+    return replace(job, key=job_key(job))
 
 
 def dump_job(job: Job) -> dict[str, Any]:

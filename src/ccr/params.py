@@ -313,7 +313,7 @@ def _objectives(terms: Raw, path: str) -> dict[str, dict[str, Any]]:
             raise CcrError(f"params.yaml: {path}.{term}.{unknown[0]}: unknown key; {_nearest(unknown[0], valid)}")
         options = _options(entry, given, f"{path}.{term}")
         if len(options["pair"]) != 2 or options["pair"][0] == options["pair"][1]:
-            raise CcrError(f"params.yaml: {path}.{term}.pair: expected two different streams, found {options['on']}.")
+            raise CcrError(f"params.yaml: {path}.{term}.pair: expected two different streams, found {options['pair']}.")
         if weight > 0:
             resolved[term] = {"objective": objective, "weight": float(weight), **options}
     return resolved

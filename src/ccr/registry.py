@@ -91,7 +91,7 @@ ENGINES = {
     "precomputed": Entry("ccr.translate.precomputed", published=text("")),
     "lexicon": Entry(
         "ccr.translate.lexicon",
-        noise=number(0.1, ge=0, le=1),
+        error_rate=number(0.1, ge=0, le=1),
         wrong_sense=number(1.0, ge=0),
         drop=number(1.0, ge=0),
         repeat=number(0.5, ge=0),

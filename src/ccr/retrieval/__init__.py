@@ -1,4 +1,4 @@
-"""From embeddings to numbers: ranks, metrics, fusion and the paired test.
+"""From embeddings to numbers: ranks, metrics and fusion.
 
 Used by train (validation), evaluate and tables. `ranks` and `fusion` need torch; `metrics` and `significance`
 are numpy alone.

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 
 from ccr.artifacts import atomic
-from ccr.retrieval.significance import DRAWS
+from ccr.tables.significance import DRAWS
 from ccr.tables import columns
 from ccr.tables.rows import Row
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 
 from ccr.errors import CcrError
-from ccr.retrieval.significance import LEVEL, holm, sign_flip
+from ccr.tables.significance import LEVEL, holm, sign_flip
 from ccr.tables.rows import Row
 
 

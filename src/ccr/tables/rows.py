@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 from ccr.artifacts import RANKS, digest, read_json, read_parquet
 from ccr.errors import CcrError
 from ccr.retrieval.metrics import DIRECTIONS, METRICS
-from ccr.retrieval.significance import contributions
+from ccr.tables.significance import contributions
 
 COUNTS = ("chance_sumr", "n_queries", "n_items")
 

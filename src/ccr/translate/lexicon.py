@@ -157,7 +157,7 @@ class Engine:
 
     def _damage(self, unit: Unit, level: float, kind: float, choice: float, text: str) -> Unit:
         """Apply the error that three numbers in [0, 1) stand for: whether, which, and into what."""
-        if level >= self.options["noise"] or unit.kind in _UNTOUCHED:
+        if level >= self.options["error_rate"] or unit.kind in _UNTOUCHED:
             return unit
         others = [concept for concept in self.classes[unit.kind] if concept != unit.concept]
         possible = {name: self.options[name] for name in NOISE}

@@ -1,0 +1,237 @@
+"""params.yaml: messages for people, and a plan that knows what depends on what."""
+
+import copy
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from ccr import params
+from ccr.errors import CcrError
+
+FILE = Path(__file__).parents[1] / "params.yaml"
+
+
+@pytest.fixture
+def raw():
+    return copy.deepcopy(yaml.safe_load(FILE.read_text()))
+
+
+def edit(raw, path, value):
+    *parents, last = path.split(".")
+    for part in parents:
+        raw = raw[part]
+    raw[last] = value
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "named", "nearest"),
+    [
+        ("methods.cl2cm.tecaher", "cl", "methods.cl2cm.tecaher", "teacher"),
+        ("methods.cl2cm.teacher", "cll", "methods.cl2cm.teacher", "cl"),
+        ("methods.baseline.objectives.vs.wieght", 1, "methods.baseline.objectives.vs.wieght", "weight"),
+        ("methods.baseline.objectives.vs.weight", "much", "methods.baseline.objectives.vs.weight", "number"),
+        ("methods.baseline.objectives.vs.weight", -1, "methods.baseline.objectives.vs.weight", ">= 0"),
+        ("methods.baseline.objectives.vs.objective", "infonse", "methods.baseline.objectives.vs", "infonce"),
+        ("methods.baseline.objectives.vs.pair", ["visual", "sauce"], "objectives.vs.pair", "source"),
+        ("methods.baseline.objectives.vs.pair", ["visual"], "objectives.vs.pair", "two different streams"),
+        ("methods.cl2cm.like", "baselin", "methods.cl2cm.like", "baseline"),
+        ("methods.cl2cm.like", "cl2cm", "methods.cl2cm.like", "circle"),
+        ("methods.cl2cm.teacher", None, "methods.cl2cm.teacher", "need a teacher"),
+        ("methods.translate_test.uses", "sauce_only", "methods.translate_test.uses", "source_only"),
+        ("methods.source_only", None, "methods.source_only", "expected keys and values"),
+        ("datasets.vatex.source", "oficial", "datasets.vatex.source", "official"),
+        ("datasets.vatex.source", "official", "datasets.vatex", "mini-world"),
+        ("datasets.vatex.target_langs", ["zn"], "datasets.vatex.target_langs", "zh"),
+        ("datasets.vatex.target_langs", ["de"], "datasets.vatex.target_langs", "kind: image"),
+        ("datasets.vatex.importer", "vatexx", "datasets.vatex.importer", "vatex"),
+        ("datasets.vatex.mt", "googel", "datasets.vatex.mt", "google"),
+        ("datasets.vatex.mt", "google", "datasets.vatex", "lexicon"),
+        ("datasets.vatex.world.tran", 3, "datasets.vatex.world.tran", "train"),
+        ("datasets.flickr8k.options", {"colection": "x"}, "datasets.flickr8k.options.colection", "collection"),
+        ("translate.variants.lexicon.engine", "lexcon", "translate.variants.lexicon.engine", "lexicon"),
+        ("features.extractors.descriptor.frames", 0, "features.extractors.descriptor.frames", "greater than"),
+        ("networks.small.text.hiden", 3, "networks.small.text.hiden", "hidden"),
+        ("train.student.lr", "fast", "train.student.lr", "number"),
+        ("train.student.lr", True, "train.student.lr", "number"),
+        ("train.student.network", "smal", "train.student.network", "small"),
+        ("tables.vatex_table.methods", ["basline"], "tables.vatex_table.methods", "baseline"),
+        ("tables.vatex_table.data", ["vatexx"], "tables.vatex_table.data", "vatex"),
+        ("run", ["vatex_tabel"], "run", "vatex_table"),
+        ("tabels", {}, "tabels", "tables"),
+    ],
+)
+def test_a_mistake_is_one_message_with_key_and_nearest_value(raw, path, value, named, nearest):
+    edit(raw, path, value)
+    with pytest.raises(CcrError) as error:
+        params.plan(params.validate(raw))
+    assert named in str(error.value)
+    assert nearest in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_every_section_missing_is_named(raw):
+    del raw["networks"]
+    with pytest.raises(CcrError, match="networks: missing"):
+        params.validate(raw)
+
+
+def test_exponents_without_a_dot_are_numbers(raw):
+    """YAML 1.1 reads 3e-4 as a string."""
+    edit(raw, "train.student.lr", "3e-4")
+    assert params.validate(raw).train.student.lr == 3e-4
+
+
+@pytest.fixture
+def plan(raw):
+    return params.plan(params.validate(raw))
+
+
+def targets(plan, table):
+    return [job.target for job in plan.needs(f"results/{table}.csv")]
+
+
+def test_the_plan_is_in_order_and_complete(plan):
+    made = set()
+    for job in plan.needs("results/vatex_table.csv"):
+        for path in job.input_paths():
+            assert path in made or path == "data/raw/vatex-synthetic" or path.endswith("lexicon.json"), (job.target, path)
+        made |= set(job.outputs.values())
+
+
+def test_synthetic_and_official_data_do_not_share_paths(plan):
+    assert all("vatex-synthetic" in t for t in targets(plan, "vatex_table")[:-1])
+    assert not any("synthetic" in t for t in targets(plan, "flickr8k_table"))
+
+
+def test_runs_that_use_no_translation_are_shared_by_all_languages(plan):
+    runs = [t for t in targets(plan, "multi30k_table") if "/runs/" in t and "source_only" in t]
+    assert runs == ["results/runs/multi30k_task1-synthetic/none/descriptor/en/source_only/seed0"]
+
+
+def test_teacher_seed_n_serves_student_seed_n(plan):
+    for seed in (0, 1, 2):
+        job = plan.job(f"results/runs/vatex-synthetic/lexicon/descriptor/zh/cl2cm/seed{seed}")
+        assert job.inputs["teacher"] == f"results/teachers/vatex-synthetic/lexicon/zh/cl/seed{seed}/embeddings.parquet"
+
+
+def changed(raw, path, value):
+    """Targets of the vatex table whose settings change with this edit."""
+    before = {j.target: j.digest for j in params.plan(params.validate(copy.deepcopy(raw))).jobs.values()}
+    edit(raw, path, value)
+    after = {j.target: j.digest for j in params.plan(params.validate(raw)).jobs.values()}
+    return {t for t in after if before.get(t) != after[t]}
+
+
+def test_a_student_weight_touches_only_that_student(raw):
+    touched = changed(raw, "methods.cl2cm.objectives.relation_distillation.weight", 0.5)
+    assert touched and all("/cl2cm/" in target for target in touched)
+    assert not any("teachers" in target or "translations" in target for target in touched)
+
+
+def test_an_added_seed_adds_only_its_own_jobs(raw):
+    touched = changed(raw, "tables.vatex_table.seeds", [0, 1, 2, 3])
+    assert all(t.endswith("seed3") or t == "results/vatex_table.csv" for t in touched)
+
+
+def test_a_zero_weight_is_no_term(raw):
+    """So a method with its extra weights at 0 is the same job as the method without them."""
+    edit(raw, "methods.cl2cm.objectives.relation_distillation.weight", 0)
+    plan = params.plan(params.validate(raw))
+    folder = "results/runs/vatex-synthetic/lexicon/descriptor/zh"
+    jobs = [plan.job(f"{folder}/{method}/seed0") for method in ("cl2cm", "baseline")]
+    assert jobs[0].settings == jobs[1].settings
+    assert jobs[0].inputs == jobs[1].inputs
+
+
+def test_multi_target_students_and_rows_that_cannot_exist(raw):
+    raw["methods"]["multi"] = {"like": "baseline", "langs": ["de", "fr"]}
+    raw["methods"]["human_queries"] = {"uses": "source_only", "mt": "human", "queries": {"translated": 1}}
+    raw["tables"]["multi30k_table"]["methods"] += ["multi", "human_queries"]
+    job = params.plan(params.validate(raw)).job("results/multi30k_table.csv")
+    left_out = {(row["method"], row["target_lang"]) for row in job.settings["left_out"]}
+    assert left_out == {("multi", "cs"), *(("human_queries", lang) for lang in ("de", "fr", "cs"))}
+    rows = [row for row in job.settings["rows"] if row["method"] == "multi"]
+    assert {row["target_lang"] for row in rows} == {"de", "fr"}
+    assert {row["history"][0].split("/")[5] for row in rows} == {"de+fr"}
+
+
+def test_published_figures_stand_only_beside_official_data_with_the_same_features(raw):
+    def published(raw):
+        job = params.plan(params.validate(raw)).job("results/vatex_table.csv")
+        return {row["method"]: row["published"] for row in job.settings["rows"]}
+
+    raw["methods"]["nrccr_fusion"] = {"like": "baseline"}
+    raw["tables"]["vatex_table"]["methods"] = ["baseline", "nrccr_fusion"]
+    assert published(copy.deepcopy(raw)) == {"baseline": None, "nrccr_fusion": None}
+    raw["datasets"]["vatex"] |= {"source": "official", "mt": "google", "visual": "i3d"}
+    figures = published(copy.deepcopy(raw))
+    assert figures["baseline"] is None
+    assert figures["nrccr_fusion"]["sumr"] == 366.5
+    raw["datasets"]["vatex"]["visual"] = "clip_b32"
+    assert published(raw)["nrccr_fusion"] is None
+
+
+def test_a_missing_data_root_says_what_is_expected_and_how_to_do_without(raw, tmp_path):
+    raw["datasets"]["flickr8k"]["root"] = str(tmp_path / "nowhere")
+    with pytest.raises(CcrError) as error:
+        params.plan(params.validate(raw)).job("data/flickr8k/captions.parquet")
+    for part in ("datasets.flickr8k.root", "nowhere", "caption.txt", "source: synthetic"):
+        assert part in str(error.value)
+
+
+def test_an_unplanned_target_names_its_nearest(plan):
+    with pytest.raises(CcrError, match="Nearest: results/vatex_table.csv"):
+        plan.job("results/vatex_tabel.csv")
+
+
+@pytest.mark.parametrize("preset", ["laptop", "smoke", "paper"])
+def test_presets_are_edits_that_leave_the_rest_and_come_back(preset, tmp_path):
+    file = tmp_path / "params.yaml"
+    file.write_text(FILE.read_text())
+    params.use(preset, file)
+    assert params.differences(file) == []
+    assert params.load(file).preset == preset
+    params.use("laptop", file)
+    assert file.read_text() == FILE.read_text()
+
+
+def test_the_file_is_its_preset():
+    assert params.differences(FILE) == []
+
+
+def test_an_unknown_preset_leaves_the_file(tmp_path):
+    file = tmp_path / "params.yaml"
+    file.write_text(FILE.read_text())
+    with pytest.raises(CcrError, match="smoke"):
+        params.use("smok", file)
+    assert file.read_text() == FILE.read_text()
+
+
+def ccr(*arguments):
+    return subprocess.run([sys.executable, "-m", "ccr", *arguments], capture_output=True, text=True, cwd=FILE.parent)
+
+
+def test_plan_prints_every_job_with_its_settings():
+    done = ccr("plan", "vatex_table", "--json")
+    jobs = [json.loads(line) for line in done.stdout.splitlines()]
+    student = next(j for j in jobs if j["target"].endswith("zh/baseline/seed0") and j["stage"] == "train")
+    assert student["settings"]["objectives"]["vs"]["mask_same_item"] is True
+    assert "tau_teacher" in ccr("plan", "vatex_table").stdout
+
+
+def test_the_command_line_says_it_in_one_line_and_fails(tmp_path):
+    file = tmp_path / "params.yaml"
+    file.write_text(FILE.read_text().replace("source: synthetic", "source: sinthetic"))
+    done = ccr("plan", "vatex_table", "--params", str(file))
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+    assert "datasets.vatex.source" in done.stderr and "did you mean 'synthetic'" in done.stderr
+
+
+def test_light_modules_do_not_import_torch():
+    code = "import sys; import ccr.cli; sys.exit(any(m in sys.modules for m in ('torch', 'transformers', 'pandas')))"
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0
