@@ -17,8 +17,32 @@ SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 
 
 def train_tokenizer(texts: Iterable[str], vocabulary: int) -> Tokenizer:
-    """A WordPiece tokenizer of at most `vocabulary` pieces: NFC, lower case, accents kept, CJK by character."""
-    tokenizer = Tokenizer(models.WordPiece(unk_token="[UNK]", max_input_chars_per_word=100))
+    """A WordPiece tokenizer of about `vocabulary` pieces: NFC, lower case, accents kept, CJK by character.
+
+    The same texts give the same tokenizer.
+    """
+    texts = list(texts)
+    tokenizer = _word_piece({})
+    tokenizer.train_from_iterator(
+        texts,
+        trainers.WordPieceTrainer(
+            vocab_size=vocabulary,
+            min_frequency=2,
+            # The trainer numbers continuations in the random order of a hash map and breaks ties by number:
+            # named beforehand, they have fixed numbers.
+            special_tokens=[*SPECIAL, *(f"##{c}" for c in _alphabet(tokenizer, texts))],
+            show_progress=False,
+        ),
+    )
+    tokenizer = _word_piece(tokenizer.get_vocab())
+    tokenizer.add_special_tokens(list(SPECIAL))
+    ids = [(name, tokenizer.token_to_id(name)) for name in ("[CLS]", "[SEP]")]
+    tokenizer.post_processor = processors.TemplateProcessing(single="[CLS] $A [SEP]", special_tokens=ids)
+    return tokenizer
+
+
+def _word_piece(vocabulary: dict[str, int]) -> Tokenizer:
+    tokenizer = Tokenizer(models.WordPiece(vocabulary, unk_token="[UNK]", max_input_chars_per_word=100))
     tokenizer.normalizer = normalizers.Sequence(
         [
             normalizers.NFC(),
@@ -26,13 +50,13 @@ def train_tokenizer(texts: Iterable[str], vocabulary: int) -> Tokenizer:
         ]
     )
     tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-    trainer = trainers.WordPieceTrainer(
-        vocab_size=vocabulary, special_tokens=list(SPECIAL), min_frequency=2, show_progress=False
-    )
-    tokenizer.train_from_iterator(texts, trainer)
-    ids = [(name, tokenizer.token_to_id(name)) for name in ("[CLS]", "[SEP]")]
-    tokenizer.post_processor = processors.TemplateProcessing(single="[CLS] $A [SEP]", special_tokens=ids)
     return tokenizer
+
+
+def _alphabet(tokenizer: Tokenizer, texts: Sequence[str]) -> list[str]:
+    """Characters that continue a word, sorted."""
+    words = {word for word in " ".join(map(tokenizer.normalizer.normalize_str, texts)).split()}
+    return sorted({c for word in words for c in word[1:]})
 
 
 def pretrained_tokenizer(name: str) -> Tokenizer:

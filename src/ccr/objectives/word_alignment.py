@@ -6,6 +6,8 @@ from torch.nn import functional
 
 from ccr.objectives.step import Step
 
+NOTHING = -1e4  # log of no mass: finite, so that a sentence without words gives an empty plan and not NaN
+
 
 def loss(step: Step, *, pair: tuple[str, str], epsilon: float, iterations: int, margin: float) -> Tensor:
     """Hinge on the transport cost of each pair against a mismatched one, mean over the batch.
@@ -40,16 +42,14 @@ def sinkhorn(cost: Tensor, rows: Tensor, columns: Tensor, epsilon: float, iterat
     Args:
         cost: (B, R, C). rows, columns: (B, R), (B, C) bool; masked places carry no mass.
     Returns:
-        (B, R, C) plans; uniform marginals over the real places, zero elsewhere.
+        (B, R, C) plans; uniform marginals over the real places, zero elsewhere (all zero without real places).
     """
-    log_rows = torch.where(rows, -rows.sum(1, keepdim=True).clamp(min=1).log(), -torch.inf)
-    log_columns = torch.where(columns, -columns.sum(1, keepdim=True).clamp(min=1).log(), -torch.inf)
+    log_rows = torch.where(rows, -rows.sum(1, keepdim=True).clamp(min=1).log(), NOTHING)
+    log_columns = torch.where(columns, -columns.sum(1, keepdim=True).clamp(min=1).log(), NOTHING)
     kernel = -cost.float() / epsilon
-    row_potential = torch.zeros_like(log_rows, dtype=torch.float32)
+    row_potential = torch.zeros_like(log_rows)
     for _ in range(iterations):
         column_potential = -torch.logsumexp(kernel + (row_potential + log_rows)[:, :, None], dim=1)
-        column_potential = column_potential.masked_fill(~columns, 0.0)
         row_potential = -torch.logsumexp(kernel + (column_potential + log_columns)[:, None, :], dim=2)
-        row_potential = row_potential.masked_fill(~rows, 0.0)
     log_plan = kernel + (row_potential + log_rows)[:, :, None] + (column_potential + log_columns)[:, None, :]
-    return log_plan.exp()
+    return log_plan.exp() * (rows[:, :, None] & columns[:, None, :])

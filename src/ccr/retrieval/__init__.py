@@ -1,5 +1,4 @@
-"""From embeddings to numbers: ranks, metrics and fusion.
+"""From embeddings to numbers: embed, ranks, metrics and fusion. Used by train (validation), evaluate and tables.
 
-Used by train (validation), evaluate and tables. `ranks` and `fusion` need torch; `metrics` and `significance`
-are numpy alone.
+Only `metrics` needs no torch.
 """

@@ -150,7 +150,7 @@ class Engine:
     # noise
 
     def _disturb(self, units: list[Unit], text: str) -> list[Unit]:
-        """Damage about `noise` of the phrases. A higher rate keeps the damage of a lower one and adds to it."""
+        """Damage about `error_rate` of the phrases. A higher rate keeps the damage of a lower one and adds to it."""
         seed = f"{self.options['seed']}\n{self.source}\n{self.target}\n{text}"
         rng = random.Random(hashlib.sha256(seed.encode()).digest())
         return [self._damage(unit, rng.random(), rng.random(), rng.random(), text) for unit in units]

@@ -1,0 +1,163 @@
+"""Networks: an embedding depends on its own caption or item alone, and nothing is computed on padding."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch.nn import functional
+from transformers import BertConfig, BertModel, DistilBertConfig, DistilBertModel, XLMRobertaConfig, XLMRobertaModel
+
+from ccr.errors import CcrError
+from ccr.networks.checkpoint import load_network, load_tokenizer, save_weights
+from ccr.networks.dual_encoder import DualEncoder
+from ccr.networks.ragged import Ragged
+from ccr.networks.text import TextEncoder, encoder_config
+from ccr.networks.tokens import Tokens, train_tokenizer
+
+TEXT = {
+    "encoder": "scratch", "hidden": 32, "layers": 2, "heads": 4, "feedforward": 64, "vocabulary": 200,
+    "max_tokens": 256, "dropout": 0.1, "frozen_layers": 0,
+}  # fmt: skip
+VISUAL = {"hidden": 32, "block": True, "heads": 4, "max_frames": 64, "dropout": 0.1}
+NETWORK = {"text": TEXT, "visual": VISUAL, "dim": 24, "norm": "layer", "dropout": 0.2}
+
+
+@pytest.fixture(scope="module")
+def network():
+    torch.manual_seed(0)
+    return DualEncoder(NETWORK, encoder_config(TEXT, 200), feature_dim=16, pretrained=True).eval()
+
+
+lengths = st.lists(st.integers(1, 9), min_size=1, max_size=150)
+
+
+@given(lengths)
+@settings(deadline=None, max_examples=30)
+def test_ragged_padding_goes_there_and_back(lengths):
+    ragged = Ragged(torch.tensor(lengths))
+    rows = torch.arange(sum(lengths) * 2.0).view(-1, 2)
+    padded = ragged.pad(rows)
+    assert padded.shape == (len(lengths), max(lengths), 2)
+    assert torch.equal(ragged.unpad(padded), rows)
+    expected = torch.stack([part.mean(0) for part in rows.split(lengths)])
+    assert torch.allclose(ragged.mean(rows), expected)
+
+
+@given(lengths)
+@settings(deadline=None, max_examples=30)
+def test_ragged_attention_is_attention_within_each_sequence(lengths):
+    torch.manual_seed(len(lengths))
+    ragged = Ragged(torch.tensor(lengths))
+    query, key, value = torch.randn(3, sum(lengths), 2, 4)
+    together = ragged.attend(query, key, value, 0.0, None)
+    alone = [
+        functional.scaled_dot_product_attention(*(x.transpose(0, 1) for x in parts)).transpose(0, 1)
+        for parts in zip(*(x.split(lengths) for x in (query, key, value)), strict=True)
+    ]
+    assert torch.allclose(together, torch.cat(alone), atol=1e-6)
+
+
+def texts(network, lengths, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    return [torch.randint(5, 200, (n,), generator=generator) for n in lengths]
+
+
+@torch.inference_mode()
+def embed(network, texts):
+    return network.embed_text(torch.cat(texts), Ragged(torch.tensor([len(t) for t in texts])))[0]
+
+
+def test_a_caption_embeds_alike_alone_in_a_batch_and_beside_a_long_one(network):
+    batch = texts(network, [3 + n % 20 for n in range(127)])
+    alone = torch.cat([embed(network, [t]) for t in batch])
+    long = texts(network, [200], seed=1)
+    assert torch.allclose(embed(network, batch), alone, atol=1e-6)
+    assert torch.allclose(embed(network, batch[:1] + long)[:1], alone[:1], atol=1e-6)
+    order = torch.randperm(127)
+    assert torch.allclose(embed(network, [batch[i] for i in order]), alone[order], atol=1e-6)
+
+
+@torch.inference_mode()
+def test_an_item_embeds_alike_alone_and_in_a_batch(network):
+    frames = [torch.randn(n, 16, generator=torch.Generator().manual_seed(n)).half() for n in (1, 5, 60, 7)]
+    together = network.embed_visual(torch.cat(frames), Ragged(torch.tensor([1, 5, 60, 7])))
+    alone = torch.cat([network.embed_visual(f, Ragged(torch.tensor([len(f)]))) for f in frames])
+    assert torch.allclose(together, alone, atol=1e-6)
+    assert torch.allclose(together.norm(dim=1), torch.ones(4))
+
+
+@pytest.mark.parametrize(
+    ("model", "ragged"),
+    [
+        (BertModel(BertConfig(vocab_size=99, hidden_size=32, num_hidden_layers=2, num_attention_heads=2)), True),
+        (XLMRobertaModel(XLMRobertaConfig(vocab_size=99, hidden_size=32, num_hidden_layers=2, num_attention_heads=2)), True),
+        (DistilBertModel(DistilBertConfig(vocab_size=99, dim=32, hidden_dim=64, n_layers=2, n_heads=2)), None),
+    ],
+    ids=["bert", "xlm-roberta", "distilbert"],
+)
+def test_any_encoder_by_path_gives_what_it_gives_with_padding(model, ragged, tmp_path):
+    model.eval().save_pretrained(tmp_path)
+    settings = TEXT | {"encoder": str(tmp_path)}
+    encoder = TextEncoder(settings, encoder_config(settings, 0), pretrained=True).eval()
+    if ragged is not None:
+        assert encoder._ragged is ragged
+    shape = Ragged(torch.tensor([4, 9, 2]))
+    tokens = torch.randint(3, 99, (15,), generator=torch.Generator().manual_seed(0))
+    with torch.inference_mode():
+        padded = model(input_ids=shape.pad(tokens) + ~shape.mask, attention_mask=shape.mask.long()).last_hidden_state
+        assert torch.allclose(encoder(tokens, shape), shape.unpad(padded), atol=1e-5)
+
+
+def test_an_encoder_that_is_nowhere_is_a_message():
+    settings = TEXT | {"encoder": "./no/such/model"}
+    with pytest.raises(CcrError, match="no/such/model.*config.json"):
+        encoder_config(settings, 0)
+
+
+def test_frozen_layers_have_no_gradient(network):
+    settings = TEXT | {"frozen_layers": 1}
+    encoder = TextEncoder(settings, encoder_config(settings, 50), pretrained=True)
+    frozen = {name for name, p in encoder.model.named_parameters() if not p.requires_grad}
+    assert frozen and all("embeddings" in name or "layer.0." in name for name in frozen)
+    with pytest.raises(CcrError, match="3 of 2 layers"):
+        TextEncoder(TEXT | {"frozen_layers": 3}, encoder_config(TEXT, 50), pretrained=True)
+
+
+def test_tokenizers_keep_accents_and_take_cjk_by_character():
+    tokenizer = train_tokenizer(["ein Hündchen läuft", "ein Hündchen schläft", "一只狗在跑", "一只狗在睡"] * 3, 200)
+    assert tokenizer.encode("ein Hündchen").tokens == ["[CLS]", "ein", "hündchen", "[SEP]"]
+    assert tokenizer.encode("一只狗").tokens == ["[CLS]", "一", "只", "狗", "[SEP]"]
+
+
+def test_tokenizers_are_reproducible():
+    corpus = [f"word{n % 37} und wort{n % 11} 字{chr(0x4E00 + n % 50)}" for n in range(500)]
+    one, two = (train_tokenizer(corpus, 150).to_str() for _ in range(2))
+    assert one == two
+
+
+def test_tokens_are_the_tokenizers_row_by_row():
+    corpus = ["a b c", "b", "a a a a a a", ""]
+    tokenizer = train_tokenizer(corpus * 2, 50)
+    tokens = Tokens(tokenizer, corpus, max_tokens=6)
+    ids, ragged = tokens.batch(np.array([2, 0, 2]))
+    expected = [tokenizer.encode(corpus[i]).ids for i in (2, 0, 2)]
+    assert ragged.lengths.tolist() == [len(e) for e in expected] == [6, 5, 6]
+    assert ids.tolist() == sum(expected, [])
+
+
+def test_a_network_comes_back_from_disk(network, tmp_path):
+    from ccr.artifacts import write_json
+
+    description = {"settings": {"network": NETWORK}, "text_config": encoder_config(TEXT, 200), "feature_dim": 16}
+    save_weights(network.state_dict(), tmp_path / "model.safetensors")
+    write_json(description, tmp_path / "config.json")
+    loaded, _ = load_network(tmp_path / "model.safetensors", tmp_path / "config.json")
+    batch = texts(network, [4, 5])
+    assert torch.equal(embed(loaded, batch), embed(network, batch))
+    (tmp_path / "model.safetensors").write_bytes((tmp_path / "model.safetensors").read_bytes()[:1000])
+    with pytest.raises(CcrError, match="cut off"):
+        load_network(tmp_path / "model.safetensors", tmp_path / "config.json")
+    (tmp_path / "tokenizer.json").write_text("{")
+    with pytest.raises(CcrError, match="not a tokenizer"):
+        load_tokenizer(tmp_path / "tokenizer.json")

@@ -1,0 +1,143 @@
+"""Objectives against plain definitions."""
+
+import numpy as np
+import pytest
+import torch
+from torch.nn import functional
+
+from ccr.objectives import infonce, instance_alignment, relation_distillation, triplet, word_alignment
+from ccr.objectives.step import Step
+
+PAIR = ("visual", "target")
+
+
+def step(n=7, d=5, items=None, seed=0, **more):
+    generator = torch.Generator().manual_seed(seed)
+    embeddings = {
+        stream: functional.normalize(torch.randn(n, d, generator=generator, dtype=torch.float64), dim=1)
+        for stream in ("visual", "source", "target")
+    }
+    items = torch.arange(n) if items is None else torch.tensor(items)
+    return Step(embeddings, items, torch.tensor(0.07), **more)
+
+
+def plain_infonce(similarity, items, tau):
+    total = 0.0
+    for matrix in (similarity, similarity.T):
+        for i in range(len(matrix)):
+            kept = [j for j in range(len(matrix)) if j == i or items[j] != items[i]]
+            row = np.exp(matrix[i, kept] / tau)
+            total -= np.log(row[kept.index(i)] / row.sum())
+    return total / 2 / len(similarity)
+
+
+@pytest.mark.parametrize("items", [[0, 1, 2, 3, 4, 5, 6], [0, 0, 1, 1, 1, 2, 3]])
+def test_infonce_leaves_out_other_captions_of_the_item(items):
+    batch = step(items=items)
+    similarity = batch.similarity(PAIR).numpy()
+    value = infonce.loss(batch, pair=PAIR, tau=0.2, mask_same_item=True)
+    assert value.item() == pytest.approx(plain_infonce(similarity, items, 0.2))
+    unmasked = infonce.loss(batch, pair=PAIR, tau=0.2, mask_same_item=False)
+    assert unmasked.item() == pytest.approx(plain_infonce(similarity, range(7), 0.2))
+
+
+def test_infonce_uses_the_learnable_temperature_when_none_is_given():
+    batch = step()
+    learnt = infonce.loss(batch, pair=PAIR, tau=None, mask_same_item=True)
+    assert learnt.item() == pytest.approx(infonce.loss(batch, pair=PAIR, tau=0.07, mask_same_item=True).item())
+
+
+def plain_triplet(similarity, items, margin, hardest, mean):
+    n, directions = len(similarity), []
+    for matrix in (similarity, similarity.T):
+        hinges = np.zeros((n, n))
+        for i in range(n):
+            for j in range(n):
+                if i != j and items[i] != items[j]:
+                    hinges[i, j] = max(0.0, margin + matrix[i, j] - matrix[i, i])
+        values = hinges.max(1) if hardest else hinges
+        directions.append(values.mean() if mean else values.sum())
+    return sum(directions)
+
+
+@pytest.mark.parametrize("negatives", ["hardest", "all"])
+@pytest.mark.parametrize("scale", ["mean", "sum"])
+@pytest.mark.parametrize("items", [[0, 1, 2, 3, 4, 5, 6], [0, 0, 1, 1, 1, 2, 3]])
+def test_triplet_is_the_hinge_both_ways(negatives, scale, items):
+    batch = step(items=items)
+    value = triplet.loss(batch, pair=PAIR, margin=0.2, negatives=negatives, scale=scale, mask_same_item=True)
+    expected = plain_triplet(batch.similarity(PAIR).numpy(), items, 0.2, negatives == "hardest", scale == "mean")
+    assert value.item() == pytest.approx(expected)
+
+
+def test_a_batch_of_one_item_has_no_negatives():
+    batch = step(n=3, items=[5, 5, 5])
+    assert infonce.loss(batch, pair=PAIR, tau=0.1, mask_same_item=True).item() == pytest.approx(0)
+    options = {"margin": 0.2, "negatives": "hardest", "scale": "mean", "mask_same_item": True}
+    assert triplet.loss(batch, pair=PAIR, **options).item() == 0
+
+
+def test_instance_alignment_is_either_loss_between_the_texts():
+    batch, pair = step(), ("source", "target")
+    options = {"pair": pair, "tau": 0.1, "margin": 0.2, "mask_same_item": True}
+    assert torch.equal(
+        instance_alignment.loss(batch, loss="infonce", **options),
+        infonce.loss(batch, pair=pair, tau=0.1, mask_same_item=True),
+    )
+    assert instance_alignment.loss(batch, loss="triplet", **options) > 0
+
+
+def test_distillation_is_zero_without_gradient_when_student_and_teacher_agree():
+    batch = step()
+    student = batch.embeddings["visual"].requires_grad_()
+    batch.teacher = {"source": student.detach(), "target": batch.embeddings["target"]}
+    value = relation_distillation.loss(batch, pair=PAIR, tau_teacher=0.1, tau_student=0.1)
+    value.backward()
+    assert value.item() == pytest.approx(0, abs=1e-12)
+    assert student.grad.abs().max() < 1e-12
+
+
+def test_distillation_is_the_mean_divergence_of_rows_and_columns():
+    batch = step()
+    batch.teacher = {stream: step(d=9, seed=1).embeddings[stream] for stream in ("source", "target")}
+    teacher = (batch.teacher["source"] @ batch.teacher["target"].T).numpy() / 0.1
+    student = batch.similarity(PAIR).numpy() / 0.3
+    total = 0.0
+    for p, q in ((teacher, student), (teacher.T, student.T)):
+        p, q = (np.exp(x) / np.exp(x).sum(1, keepdims=True) for x in (p, q))
+        total += (p * np.log(p / q)).sum(1).mean() / 2
+    value = relation_distillation.loss(batch, pair=PAIR, tau_teacher=0.1, tau_student=0.3)
+    assert value.item() == pytest.approx(total)
+
+
+def masks(*lengths):
+    return torch.arange(max(lengths)) < torch.tensor(lengths)[:, None]
+
+
+def test_plans_have_uniform_marginals_over_real_words_and_nothing_elsewhere():
+    generator = torch.Generator().manual_seed(0)
+    rows, columns = masks(3, 6, 1), masks(5, 2, 1)
+    plan = word_alignment.sinkhorn(torch.rand(3, 6, 5, generator=generator), rows, columns, 0.1, 200)
+    assert torch.allclose(plan.sum(2), rows / rows.sum(1, keepdim=True), atol=1e-4)
+    assert torch.allclose(plan.sum(1), columns / columns.sum(1, keepdim=True), atol=1e-4)
+    assert plan[0, 3:].eq(0).all() and plan[1, :, 2:].eq(0).all()
+    assert torch.isfinite(plan).all()
+
+
+def test_plans_find_the_partners_of_shuffled_words():
+    words = functional.normalize(torch.randn(1, 6, 32, generator=torch.Generator().manual_seed(0)), dim=-1)
+    order = torch.tensor([3, 1, 5, 0, 4, 2])
+    cost = 1 - words @ words[:, order].transpose(1, 2)
+    plan = word_alignment.sinkhorn(cost, masks(6), masks(6), 0.05, 100)
+    assert torch.equal(plan[0].argmax(1)[order], torch.arange(6))
+
+
+def test_word_alignment_is_finite_for_captions_without_words_and_pulls_partners_together():
+    states = torch.randn(4, 5, 8, generator=torch.Generator().manual_seed(0)).requires_grad_()
+    other = torch.randn(4, 5, 8, generator=torch.Generator().manual_seed(1))
+    batch = step(n=4)
+    batch.words = {"source": (states, masks(5, 0, 3, 1)), "target": (other, masks(2, 5, 0, 1))}
+    value = word_alignment.loss(batch, pair=("source", "target"), epsilon=0.1, iterations=20, margin=0.5)
+    value.backward()
+    assert torch.isfinite(value) and torch.isfinite(states.grad).all()
+    assert states.grad[0].abs().sum() > 0
