@@ -41,18 +41,18 @@ def per_photo(texts: csr_matrix, photo: np.ndarray) -> np.ndarray:
     return np.asarray((diags(1 / np.bincount(photo)) @ member @ texts).todense())
 
 
-def recalls(scores: np.ndarray, photos: list[str], queries: pd.DataFrame) -> dict[str, float]:
-    """Text-to-photo R@1, R@5, R@10 in percent of L2-normalised (query, prediction) embeddings."""
-    text, predicted = scores
+def recalls(text: np.ndarray, predicted: np.ndarray, photos: list[str], queries: pd.DataFrame) -> dict[str, float]:
+    """Text-to-photo R@1, R@5, R@10 in percent, by the dot product of query and prediction."""
     photo = pd.Index(photos).get_indexer(queries["item_id"])
     first = rank(text, predicted, photo, np.arange(len(photos))).first
-    return {f"R@{k}": 100 * float(np.mean(first <= k)) for k in (1, 5, 10)}
+    return {f"R@{k}": round(100 * float(np.mean(first <= k)), 1) for k in (1, 5, 10)}
 
 
 def main(table: str, dataset: str) -> None:
     """Print the ridge's recalls and those of the table's baseline."""
     plan = params.plan(params.load())
-    row = next(r for r in plan.job(f"results/{table}.csv").settings["rows"] if r["reference"] and r["dataset"] == dataset)
+    rows = plan.job(f"results/{table}.csv").settings["rows"]
+    row = next(row for row in rows if row["reference"] and row["dataset"] == dataset)
     run = next(j for j in plan.needs(row["metrics"][0].rsplit("/", 1)[0]) if j.stage == "train")
     store = open_features(run.inputs["features"])
     train = captions(run.inputs["translations"][0], split="train")
@@ -65,7 +65,7 @@ def main(table: str, dataset: str) -> None:
         names = sorted(queries["item_id"].unique())
         predicted = ridge.predict(unit(store.rows(store.index(names))[0].astype(np.float64)))
         text = vectorizer.transform(queries["text"]).toarray()
-        return recalls((text, unit(predicted)), names, queries)
+        return recalls(text, unit(predicted), names, queries)
 
     best = (-1.0, None, None, None)
     for ngrams in NGRAMS:
@@ -80,7 +80,9 @@ def main(table: str, dataset: str) -> None:
     print(f"\ntest, text to photo, {dataset}, {row['mt']} translations, human {row['target_lang']} queries")
     print(f"ridge {chosen}: ", evaluate("test", vectorizer, ridge))
     values = [artifacts.read_json(path) for path in row["metrics"]]
-    print("baseline:         ", {f"R@{k}": float(np.mean([v[f't2v_r{k}'] for v in values])) for k in (1, 5, 10)})
+    print(
+        "baseline:         ", {f"R@{k}": round(float(np.mean([v[f"t2v_r{k}"] for v in values])), 1) for k in (1, 5, 10)}
+    )
 
 
 if __name__ == "__main__":

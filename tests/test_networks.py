@@ -23,6 +23,9 @@ VISUAL = {"hidden": 32, "block": True, "heads": 4, "max_frames": 64, "dropout": 
 NETWORK = {"text": TEXT, "visual": VISUAL, "dim": 24, "norm": "layer", "dropout": 0.2}
 
 
+SMALL = {"vocab_size": 99, "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2}
+
+
 @pytest.fixture(scope="module")
 def network():
     torch.manual_seed(0)
@@ -90,8 +93,8 @@ def test_an_item_embeds_alike_alone_and_in_a_batch(network):
 @pytest.mark.parametrize(
     ("model", "ragged"),
     [
-        (BertModel(BertConfig(vocab_size=99, hidden_size=32, num_hidden_layers=2, num_attention_heads=2)), True),
-        (XLMRobertaModel(XLMRobertaConfig(vocab_size=99, hidden_size=32, num_hidden_layers=2, num_attention_heads=2)), True),
+        (BertModel(BertConfig(**SMALL)), True),
+        (XLMRobertaModel(XLMRobertaConfig(**SMALL)), True),
         (DistilBertModel(DistilBertConfig(vocab_size=99, dim=32, hidden_dim=64, n_layers=2, n_heads=2)), None),
     ],
     ids=["bert", "xlm-roberta", "distilbert"],

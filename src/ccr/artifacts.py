@@ -46,9 +46,7 @@ CAPTIONS = pa.schema(
     ]
 )
 ITEMS = pa.schema([("item_id", pa.string()), ("split", _NAME), ("path", pa.string()), ("kind", _NAME)])
-FEATURES = pa.schema(
-    [("item_id", pa.string()), ("frames", pa.int32()), ("features", pa.list_(pa.float16()))]
-)
+FEATURES = pa.schema([("item_id", pa.string()), ("frames", pa.int32()), ("features", pa.list_(pa.float16()))])
 REJECTED = pa.schema([("item_id", pa.string()), ("path", pa.string()), ("reason", pa.string())])
 ALIGNMENT = pa.schema(
     [
@@ -61,9 +59,7 @@ ALIGNMENT = pa.schema(
         ("target_end", pa.int32()),
     ]
 )
-RANKS = pa.schema(
-    [("direction", _NAME), ("query_id", pa.string()), ("item_id", pa.string()), ("rank", pa.int32())]
-)
+RANKS = pa.schema([("direction", _NAME), ("query_id", pa.string()), ("item_id", pa.string()), ("rank", pa.int32())])
 EMBEDDINGS = pa.schema([("caption_id", pa.string()), ("embedding", pa.list_(pa.float32()))])
 
 MEMO = Path("work/memo")

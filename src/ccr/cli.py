@@ -92,7 +92,9 @@ app.add_typer(presets, name="params")
 
 
 @presets.command("use")
-def use_preset(preset: Annotated[str, typer.Argument(help="paper, laptop or smoke.")], file: ParamsFile = PARAMS) -> None:
+def use_preset(
+    preset: Annotated[str, typer.Argument(help="paper, laptop or smoke.")], file: ParamsFile = PARAMS
+) -> None:
     """Write a preset's values into params.yaml; comments stay."""
     for path, old, new in params.use(preset, file):
         print(f"{path}: {json.dumps(old)} -> {json.dumps(new)}")

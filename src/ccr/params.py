@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, create_model
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError, create_model
 
 from ccr import registry
 from ccr.artifacts import LANGUAGES, Job, atomic, job_key
@@ -298,14 +298,7 @@ def _objectives(terms: Raw, path: str) -> dict[str, dict[str, Any]]:
         given = dict(given)
         objective = given.pop("objective", term)
         _known(objective, registry.OBJECTIVES, f"{path}.{term}", "objective")
-        weight = given.pop("weight", 1.0)
-        if isinstance(weight, str) or isinstance(weight, bool):
-            try:
-                weight = float(_number(weight))
-            except ValueError:
-                raise CcrError(f"params.yaml: {path}.{term}.weight: expected a number, found {weight!r}.") from None
-        if not isinstance(weight, int | float) or not weight >= 0:
-            raise CcrError(f"params.yaml: {path}.{term}.weight: expected a number >= 0, found {weight!r}.")
+        weight = _weight(given.pop("weight", 1.0), f"{path}.{term}.weight")
         entry = registry.OBJECTIVES[objective]
         unknown = [k for k in given if k not in entry.options]
         if unknown:
@@ -315,8 +308,15 @@ def _objectives(terms: Raw, path: str) -> dict[str, dict[str, Any]]:
         if len(options["pair"]) != 2 or options["pair"][0] == options["pair"][1]:
             raise CcrError(f"params.yaml: {path}.{term}.pair: expected two different streams, found {options['pair']}.")
         if weight > 0:
-            resolved[term] = {"objective": objective, "weight": float(weight), **options}
+            resolved[term] = {"objective": objective, "weight": weight, **options}
     return resolved
+
+
+def _weight(value: Any, path: str) -> float:
+    try:
+        return TypeAdapter(Weight).validate_python(value)
+    except ValidationError as error:
+        raise CcrError(f"params.yaml: {path}: expected a number >= 0, found {value!r}.") from error
 
 
 def _needs(objectives: Mapping[str, Raw], what: str) -> bool:
@@ -446,7 +446,7 @@ def _check_methods(params: Params) -> None:
         if not method.uses and "visual" not in _streams(objectives):
             raise CcrError(f"params.yaml: {path}.objectives: no term has the stream 'visual'; nothing to retrieve.")
         if _needs(objectives, "teacher") and not method.teacher:
-            raise CcrError(f"params.yaml: {path}.teacher: its objectives need a teacher; {_nearest('', params.teachers)}")
+            raise CcrError(f"params.yaml: {path}.teacher: its objectives need one; {_nearest('', params.teachers)}")
 
 
 def _check_tables(params: Params) -> None:

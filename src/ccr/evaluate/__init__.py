@@ -50,7 +50,8 @@ def run(job: Job) -> None:
     visual = embed_items(network, store, store.index(list(test.items)), batch)
     parts = []
     for query, weight in job.settings["queries"].items():
-        tokens = Tokens(tokenizer, _query_texts(job, test, query), description["settings"]["network"]["text"]["max_tokens"])
+        max_tokens = description["settings"]["network"]["text"]["max_tokens"]
+        tokens = Tokens(tokenizer, _query_texts(job, test, query), max_tokens)
         parts.append((weight, embed_captions(network, tokens, np.arange(len(tokens)), batch)))
     t2v, v2t = _ranks(parts, visual, test.caption_item)
     _write(job, test, t2v, v2t)
@@ -82,7 +83,9 @@ def _query_texts(job: Job, test: TestSet, query: str) -> list[str]:
     return texts.tolist()
 
 
-def _ranks(parts: list[tuple[float, torch.Tensor]], visual: torch.Tensor, caption_item: np.ndarray) -> tuple[Ranks, Ranks]:
+def _ranks(
+    parts: list[tuple[float, torch.Tensor]], visual: torch.Tensor, caption_item: np.ndarray
+) -> tuple[Ranks, Ranks]:
     items = np.arange(len(visual))
     if len(parts) == 1:
         return rank_both(parts[0][1], visual, caption_item)

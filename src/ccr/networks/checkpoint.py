@@ -25,9 +25,7 @@ def load_network(model: str | PathLike, config: str | PathLike) -> tuple[DualEnc
     """The network in eval mode and its config. `CcrError` when a file is missing, torn or of another shape."""
     description = read_json(config)
     settings = description["settings"]
-    network = DualEncoder(
-        settings["network"], description["text_config"], description["feature_dim"], pretrained=False
-    )
+    network = DualEncoder(settings["network"], description["text_config"], description["feature_dim"], pretrained=False)
     try:
         network.load_state_dict(load_file(model))
     except FileNotFoundError as error:

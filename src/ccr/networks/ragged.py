@@ -13,7 +13,6 @@ from torch import Tensor
 from torch.nn import functional
 from transformers import AttentionInterface, AttentionMaskInterface
 
-
 CHUNK = 64  # sequences per attention block
 
 

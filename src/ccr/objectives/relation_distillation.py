@@ -15,7 +15,10 @@ def loss(step: Step, *, pair: tuple[str, str], tau_teacher: float, tau_student: 
     """
     student = step.similarity(pair) / tau_student
     teacher = step.teacher["source"] @ step.teacher[pair[1]].T / tau_teacher
-    return sum(
-        functional.kl_div(s.log_softmax(1), t.log_softmax(1), reduction="batchmean", log_target=True)
-        for s, t in ((student, teacher), (student.T, teacher.T))
-    ) / 2
+    return (
+        sum(
+            functional.kl_div(s.log_softmax(1), t.log_softmax(1), reduction="batchmean", log_target=True)
+            for s, t in ((student, teacher), (student.T, teacher.T))
+        )
+        / 2
+    )

@@ -3,9 +3,9 @@
 from collections.abc import Iterable, Sequence
 
 from ccr.artifacts import atomic
-from ccr.tables.significance import DRAWS
 from ccr.tables import columns
 from ccr.tables.rows import Row
+from ccr.tables.significance import DRAWS
 
 SELECTED_ON = {
     "target": "human-written validation captions of the target language",

@@ -6,8 +6,8 @@ from dataclasses import replace
 import numpy as np
 
 from ccr.errors import CcrError
-from ccr.tables.significance import LEVEL, holm, sign_flip
 from ccr.tables.rows import Row
+from ccr.tables.significance import LEVEL, holm, sign_flip
 
 
 def compare(rows: Sequence[Row]) -> list[Row]:

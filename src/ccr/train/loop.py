@@ -36,9 +36,7 @@ class Trainer:
         best: state dict of the best epoch, on the CPU.
     """
 
-    def __init__(
-        self, network: DualEncoder, settings: Mapping[str, Any], tokens: Tokens, store: FeatureStore | None
-    ):
+    def __init__(self, network: DualEncoder, settings: Mapping[str, Any], tokens: Tokens, store: FeatureStore | None):
         self.network = network
         self.settings = settings
         self.tokens = tokens

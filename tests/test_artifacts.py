@@ -1,0 +1,192 @@
+"""Atomic writes, content hashes, keys and the memo."""
+
+import ast
+import os
+import signal
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from ccr import artifacts, registry
+from ccr.artifacts import ITEMS, Job
+from ccr.errors import CcrError
+
+ROWS = {"item_id": ["a", "b"], "split": ["train", "val"], "path": [None, "b.jpg"], "kind": ["image", "image"]}
+
+
+@pytest.fixture(autouse=True)
+def in_a_folder_of_its_own(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+
+def test_parquet_goes_there_and_back_with_the_same_bytes():
+    artifacts.write_parquet(ROWS, "one.parquet", ITEMS, key="k")
+    artifacts.write_parquet(ROWS, "two.parquet", ITEMS, key="k")
+    assert Path("one.parquet").read_bytes() == Path("two.parquet").read_bytes()
+    assert artifacts.read_parquet("one.parquet", ITEMS).to_pydict() == ROWS
+
+
+def test_content_hashes_follow_the_content_and_not_the_key():
+    artifacts.write_parquet(ROWS, "one.parquet", ITEMS, key="k")
+    artifacts.write_parquet(ROWS, "two.parquet", ITEMS, key="other")
+    assert artifacts.content_hash("one.parquet") == artifacts.content_hash("two.parquet")
+    changes = [{"item_id": ["ab", ""]}, {"path": ["", "b.jpg"]}, {"split": ["train", "test"]}]
+    hashes = {artifacts.content_hash("one.parquet")}
+    for change in changes:
+        artifacts.write_parquet(ROWS | change, "two.parquet", ITEMS)
+        hashes.add(artifacts.content_hash("two.parquet"))
+    artifacts.write_parquet(ROWS, "two.parquet", ITEMS, metadata={"dim": "3"})
+    assert len(hashes | {artifacts.content_hash("two.parquet")}) == 5
+
+
+@pytest.mark.parametrize("spoil", [lambda b: b[:-30], lambda b: b"", lambda b: b"no parquet" * 9])
+def test_a_bad_parquet_file_is_one_message(spoil):
+    artifacts.write_parquet(ROWS, "one.parquet", ITEMS)
+    Path("one.parquet").write_bytes(spoil(Path("one.parquet").read_bytes()))
+    for read in (lambda: artifacts.read_parquet("one.parquet", ITEMS), lambda: artifacts.content_hash("one.parquet")):
+        with pytest.raises(CcrError, match="one.parquet: not a readable Parquet file"):
+            read()
+
+
+def test_a_flipped_bit_is_seen():
+    rows = {name: values * 500 for name, values in ROWS.items()} | {"item_id": [str(n) for n in range(1000)]}
+    artifacts.write_parquet(rows, "one.parquet", ITEMS)
+    data = bytearray(Path("one.parquet").read_bytes())
+    data[200] ^= 4
+    Path("one.parquet").write_bytes(data)
+    with pytest.raises(CcrError, match="one.parquet"):
+        artifacts.read_parquet("one.parquet", ITEMS)
+
+
+def test_missing_files_and_columns_are_named():
+    with pytest.raises(CcrError, match="none.parquet: no such file"):
+        artifacts.read_parquet("none.parquet")
+    artifacts.write_parquet(ROWS, "one.parquet", ITEMS)
+    with pytest.raises(CcrError, match="no column 'caption_id'"):
+        artifacts.read_parquet("one.parquet", artifacts.CAPTIONS)
+    Path("torn.json").write_text('{"a": ')
+    with pytest.raises(CcrError, match="torn.json: not valid JSON"):
+        artifacts.read_json("torn.json")
+
+
+def test_an_error_while_writing_leaves_the_old_file_and_no_rest():
+    Path("file").write_text("old")
+    with pytest.raises(RuntimeError), artifacts.atomic("file") as temporary:
+        temporary.write_text("half")
+        raise RuntimeError
+    assert Path("file").read_text() == "old"
+    assert os.listdir() == ["file"]
+
+
+def test_kill_9_while_writing_leaves_the_old_file():
+    Path("file").write_text("old")
+    code = (
+        "import os, signal\nfrom ccr.artifacts import atomic\n"
+        "with atomic('file') as t:\n    t.write_text('half')\n    os.kill(os.getpid(), signal.SIGKILL)"
+    )
+    assert subprocess.run([sys.executable, "-c", code]).returncode == -signal.SIGKILL
+    assert Path("file").read_text() == "old"
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+def test_a_full_disk_leaves_the_old_file(monkeypatch):
+    Path("file").write_text("old")
+    with pytest.raises(OSError, match="No space left"), artifacts.atomic("file") as temporary:
+        temporary.symlink_to("/dev/full")
+        temporary.write_text("new")
+    assert Path("file").read_text() == "old"
+
+
+def test_a_folder_takes_the_place_of_the_old_one_whole_or_not_at_all():
+    with artifacts.atomic_folder("folder") as temporary:
+        (temporary / "a").write_text("1")
+    with pytest.raises(RuntimeError), artifacts.atomic_folder("folder") as temporary:
+        (temporary / "b").write_text("2")
+        raise RuntimeError
+    assert os.listdir("folder") == ["a"]
+    with artifacts.atomic_folder("folder") as temporary:
+        (temporary / "b").write_text("2")
+    assert os.listdir("folder") == ["b"] and os.listdir() == ["folder"]
+
+
+@pytest.fixture
+def job():
+    artifacts.write_parquet(ROWS, "in.parquet", ITEMS, key="upstream")
+    job = Job("captions", "out.parquet", {"items": "in.parquet"}, {"captions": "out.parquet"}, {"lang": "zh"})
+    return replace(job, key=artifacts.job_key(job))
+
+
+def test_the_memo_gives_back_what_it_was_given(job):
+    assert not artifacts.recall(job)
+    artifacts.write_parquet(ROWS, "out.parquet", ITEMS, key=job.key)
+    artifacts.remember(job)
+    before = Path("out.parquet").read_bytes()
+    os.remove("out.parquet")
+    assert artifacts.recall(job)
+    assert Path("out.parquet").read_bytes() == before
+
+
+def test_the_key_follows_settings_input_content_and_stage_but_not_names(job):
+    assert artifacts.job_key(replace(job, target="x", outputs={"captions": "y"})) == job.key
+    assert artifacts.job_key(replace(job, settings={"lang": "de"})) != job.key
+    assert artifacts.job_key(replace(job, stage="translate")) != job.key
+    artifacts.write_parquet(ROWS, "in.parquet", ITEMS, key="made by another version")
+    assert artifacts.job_key(job) == job.key
+    artifacts.write_parquet(ROWS | {"item_id": ["a", "c"]}, "in.parquet", ITEMS)
+    assert artifacts.job_key(job) != job.key
+
+
+def test_results_are_adopted_only_under_the_key_that_made_them(job):
+    artifacts.write_parquet(ROWS, "out.parquet", ITEMS, key="another key")
+    assert not artifacts.adopt(job)
+    artifacts.write_parquet(ROWS, "out.parquet", ITEMS, key=job.key)
+    assert artifacts.adopt(job) and artifacts.recall(job)
+    artifacts.clear_memo()
+    assert not artifacts.recall(job)
+
+
+def test_code_hashes_ignore_comments_and_docstrings(tmp_path, monkeypatch):
+    package = tmp_path / "ccr"
+    (package / "tables").mkdir(parents=True)
+    (package / "retrieval").mkdir()
+    monkeypatch.setattr(artifacts, "__file__", str(package / "artifacts.py"))
+    hashes = []
+    for source in ("x = 1", "x = 1  # why", '"""What."""\nx = 1', "x = 2"):
+        (package / "tables" / "a.py").write_text(source)
+        artifacts.code_hash.cache_clear()
+        hashes.append(artifacts.code_hash("tables"))
+    artifacts.code_hash.cache_clear()
+    assert hashes[0] == hashes[1] == hashes[2] != hashes[3]
+
+
+def imported(package, module):
+    """Modules of ccr that a module imports."""
+    path = package.joinpath(*module.split(".")[1:])
+    tree = ast.parse((path / "__init__.py" if path.is_dir() else path.with_suffix(".py")).read_text())
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("ccr"):
+            for name in node.names:  # a name may be a module of the package
+                inner = package.joinpath(*node.module.split(".")[1:], name.name)
+                is_module = inner.is_dir() or inner.with_suffix(".py").exists()
+                yield f"{node.module}.{name.name}" if is_module else node.module
+        elif isinstance(node, ast.Import):
+            yield from (name.name for name in node.names if name.name.startswith("ccr"))
+
+
+def test_the_code_of_a_stage_is_all_that_it_imports(repository):
+    """A room that a stage imports and that its hash leaves out would let a stale result pass for fresh."""
+    package = repository / "src/ccr"
+    entries = {"translate": registry.ENGINES, "captions": registry.IMPORTERS, "features": registry.EXTRACTORS}
+    entries["train"] = registry.OBJECTIVES
+    for stage, rooms in artifacts.CODE.items():
+        todo = [f"ccr.{stage}", *(entry.module for entry in entries.get(stage, {}).values())]
+        seen = set()
+        while todo:
+            module = todo.pop()
+            if module not in seen and module.split(".")[1:2] not in ([], ["artifacts"], ["errors"], ["registry"]):
+                seen.add(module)
+                todo += imported(package, module)
+        assert {module.split(".")[1] for module in seen} <= set(rooms), stage

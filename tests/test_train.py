@@ -1,0 +1,368 @@
+"""Training and evaluation on a toy data set: colours in features, their names in captions (synthetic)."""
+
+import copy
+import json
+import subprocess
+import sys
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from torch import nn
+
+from ccr import artifacts, evaluate, train
+from ccr.artifacts import CAPTIONS, ITEMS, Job, job_key
+from ccr.errors import CcrError
+from ccr.store import read_embeddings, write_features
+
+SPLITS = {"train": 48, "val": 16, "test": 20}
+EN = ["red", "green", "blue", "white", "black", "pink", "grey", "brown"]
+ZH = ["红", "绿", "蓝", "白", "黑", "粉", "灰", "棕"]
+TEXT = {
+    "encoder": "scratch", "hidden": 32, "layers": 1, "heads": 2, "feedforward": 32, "vocabulary": 100,
+    "max_tokens": 16, "dropout": 0.0, "frozen_layers": 0,
+}  # fmt: skip
+NETWORK = {
+    "text": TEXT,
+    "visual": {"hidden": 32, "block": True, "heads": 2, "max_frames": 8, "dropout": 0.0},
+    "dim": 32, "norm": "layer", "dropout": 0.0,
+}  # fmt: skip
+TRAINING = {
+    "network": NETWORK, "lr": 0.005, "weight_decay": 0.0, "batch": 16, "epochs": 12, "warmup": 0.1, "clip_norm": 2.0,
+    "patience": 12, "select_on": "target", "source_lang": "en", "langs": ["zh"], "threads": 1, "seed": 0,
+}  # fmt: skip
+INFONCE = {"objective": "infonce", "weight": 1.0, "tau": None, "mask_same_item": True}
+BASELINE = {"vs": INFONCE | {"pair": ["visual", "source"]}, "vt": INFONCE | {"pair": ["visual", "target"]}}
+TEACHER = {
+    "instance_alignment": {
+        "objective": "instance_alignment", "weight": 1.0, "pair": ["source", "target"], "loss": "infonce",
+        "tau": None, "margin": 0.2, "mask_same_item": True,
+    },
+    "word_alignment": {
+        "objective": "word_alignment", "weight": 0.1, "pair": ["source", "target"], "epsilon": 0.1,
+        "iterations": 10, "margin": 0.2,
+    },
+}  # fmt: skip
+DISTILLATION = {
+    "objective": "relation_distillation", "weight": 1.0, "pair": ["visual", "target"],
+    "tau_teacher": 0.1, "tau_student": 0.1,
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    """Captions, items, translations and features of the toy data set: each item shows two colours."""
+    folder = tmp_path_factory.mktemp("data")
+    rng = np.random.default_rng(0)
+    items, captions, translations, features = [], [], [], []
+    for split, number in SPLITS.items():
+        for n in range(number):
+            item, (one, two) = f"{split}{n:02d}", rng.choice(len(EN), 2, replace=False)
+            items.append((item, split, None, "video"))
+            captions.append((item, f"{item}#en", split, "en", "human", None, None, f"a {EN[one]} and {EN[two]} thing"))
+            captions.append((item, f"{item}#zh", split, "zh", "human", None, None, f"{ZH[one]}和{ZH[two]}的东西"))
+            text = f"{ZH[one]}{ZH[two]}东西"
+            translations.append((item, f"{item}#mt", split, "zh", "mt", "toy", f"{item}#en", text))
+            frames = np.eye(len(EN), dtype=np.float32)[[one, two, two]] + rng.normal(0, 0.05, (3, len(EN)))
+            features.append((item, frames))
+    write(folder / "items.parquet", items, ITEMS)
+    write(folder / "captions.parquet", captions, CAPTIONS)
+    write(folder / "zh.parquet", translations, CAPTIONS)
+    write_features(
+        folder / "features.parquet", sorted(features, key=lambda f: f[0]),
+        metadata={"dim": "8", "extractor": "toy", "weights": "", "preprocess": "", "frame_sampling": ""},
+    )  # fmt: skip
+    return folder
+
+
+def write(path, rows, schema):
+    artifacts.write_parquet(dict(zip(schema.names, map(list, zip(*rows, strict=True)), strict=True)), path, schema)
+
+
+def training_job(data, folder, objectives, **settings):
+    inputs = {role: str(data / f"{role}.parquet") for role in ("captions", "items", "features")}
+    inputs["translations"] = [str(data / "zh.parquet")]
+    files = ["model.safetensors", "config.json", "tokenizer.json", "history.csv", "provenance.json"]
+    settings = {**copy.deepcopy(TRAINING), "role": "student", "objectives": objectives, **settings}
+    if settings["role"] == "teacher":
+        files.append("embeddings.parquet")
+        del inputs["features"]
+    outputs = {file.split(".")[0]: str(folder / file) for file in files}
+    job = Job("train", str(folder), inputs, outputs, settings)
+    return replace(job, key=job_key(job))
+
+
+def evaluation_job(data, run, folder, **settings):
+    inputs = {role: str(data / f"{role}.parquet") for role in ("captions", "items", "features")}
+    inputs |= {role: run.outputs[role] for role in ("model", "config", "tokenizer")}
+    outputs = {"metrics": str(folder / "metrics.json"), "ranks": str(folder / "ranks.parquet")}
+    settings = {"lang": "zh", "queries": {"target": 1.0}, "batch": 64, "threads": 1} | settings
+    return replace(Job("evaluate", str(folder), inputs, outputs, settings), key="k")
+
+
+@pytest.fixture(autouse=True)
+def in_a_folder_of_its_own(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture(scope="module")
+def baseline(data, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("baseline")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        job = training_job(data, folder, BASELINE)
+        train.run(job)
+    return job
+
+
+def sumr(data, run, folder, **settings):
+    job = evaluation_job(data, run, folder, **settings)
+    evaluate.run(job)
+    return artifacts.read_json(job.outputs["metrics"])
+
+
+def test_a_student_learns_and_says_what_it_did(data, baseline, tmp_path):
+    history = pd.read_csv(baseline.outputs["history"])
+    assert list(history.columns) == ["epoch", "seconds", "lr", "tau", "loss", "vs", "vt", "val_sumr"]
+    assert history["loss"].iloc[-1] < 0.5 * history["loss"].iloc[0]
+    metrics = sumr(data, baseline, tmp_path)
+    assert metrics["sumr"] > 2 * metrics["chance_sumr"]
+    assert artifacts.read_json(baseline.outputs["config"])["key"] == baseline.key
+    assert artifacts.read_json(baseline.outputs["provenance"])["key"] == baseline.key
+
+
+def test_the_best_epoch_is_kept(data, baseline):
+    from ccr.networks.checkpoint import load_network
+
+    network, _ = load_network(baseline.outputs["model"], baseline.outputs["config"])
+    texts = train.read_texts(baseline)
+    store = train.open_features(baseline.inputs["features"])
+    tokenizer = train.Tokens(evaluate.load_tokenizer(baseline.outputs["tokenizer"]), texts.texts, 16)
+    trainer = train.Trainer(network, baseline.settings, tokenizer, store)
+    score = trainer.validate(train.Validation(baseline, texts, store))
+    assert score == pytest.approx(pd.read_csv(baseline.outputs["history"])["val_sumr"].max())
+
+
+def test_the_same_seed_gives_the_same_bytes(data, baseline, tmp_path):
+    job = training_job(data, tmp_path, BASELINE)
+    train.run(job)
+    for role in ("model", "config", "tokenizer"):
+        with open(job.outputs[role], "rb") as one, open(baseline.outputs[role], "rb") as two:
+            assert one.read() == two.read(), role
+    drop = ["seconds"]
+    one, two = (pd.read_csv(j.outputs["history"]).drop(columns=drop) for j in (job, baseline))
+    assert one.equals(two)
+
+
+def test_another_seed_gives_another_network(data, baseline, tmp_path):
+    job = training_job(data, tmp_path, BASELINE, seed=1, epochs=1)
+    train.run(job)
+    assert artifacts.content_hash(job.outputs["model"]) != artifacts.content_hash(baseline.outputs["model"])
+
+
+def test_evaluation_does_not_depend_on_its_batch(data, baseline, tmp_path):
+    whole = sumr(data, baseline, tmp_path / "a", batch=64)
+    parts = sumr(data, baseline, tmp_path / "b", batch=3)
+    assert whole == parts
+
+
+@pytest.fixture(scope="module")
+def teacher(data, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("teacher")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        job = training_job(data, folder, TEACHER, role="teacher", select_on="mt", epochs=4)
+        train.run(job)
+    return job
+
+
+def test_a_teacher_leaves_embeddings_of_all_training_captions_and_of_no_other(teacher):
+    ids, embeddings = read_embeddings(teacher.outputs["embeddings"])
+    assert len(ids) == 2 * SPLITS["train"] and all(i.startswith("train") for i in ids)
+    assert np.allclose(np.linalg.norm(embeddings, axis=1), 1, atol=1e-5)
+
+
+def test_a_teacher_and_a_distilled_student(data, teacher, tmp_path):
+    student = training_job(data, tmp_path, BASELINE | {"distillation": DISTILLATION}, epochs=3)
+    student.inputs["teacher"] = teacher.outputs["embeddings"]
+    train.run(student)
+    history = pd.read_csv(student.outputs["history"])
+    assert (history["distillation"] > 0).all()
+
+
+def test_a_teacher_of_other_captions_is_refused(data, teacher, tmp_path):
+    from ccr.store import write_embeddings
+
+    ids, embeddings = read_embeddings(teacher.outputs["embeddings"])
+    write_embeddings(tmp_path / "other.parquet", ids[1:], embeddings[1:])
+    student = training_job(data, tmp_path, BASELINE | {"distillation": DISTILLATION}, epochs=1)
+    student.inputs["teacher"] = str(tmp_path / "other.parquet")
+    with pytest.raises(CcrError, match="other.parquet: no embedding of 'train00#en'"):
+        train.run(student)
+
+
+def captions_seen(data, tmp_path, **settings):
+    job = training_job(data, tmp_path, BASELINE, **settings)
+    texts = train.read_texts(job)
+    store = train.open_features(job.inputs["features"])
+    rows = np.concatenate(list(train.Triplets(job, texts, store, None).rows.values()))
+    return texts.table.loc[rows], list(texts.training())
+
+
+def test_no_caption_of_val_or_test_and_no_human_target_caption_is_trained_on(data, tmp_path):
+    seen, tokenizer_texts = captions_seen(data, tmp_path)
+    assert set(seen["split"]) == {"train"}
+    assert set(seen.loc[seen["lang"] == "zh", "origin"]) == {"mt"}
+    assert sorted(tokenizer_texts) == sorted(seen["text"])
+
+
+@pytest.mark.parametrize(
+    ("select_on", "role", "langs"),
+    [("target", "captions", {"zh"}), ("mt", "translations", {"zh"}), ("source", "captions", {"en"})],
+)
+def test_selection_is_on_what_it_says(data, tmp_path, select_on, role, langs):
+    job = training_job(data, tmp_path, BASELINE, select_on=select_on)
+    texts = train.read_texts(job)
+    ((rows, gallery, relevant),) = train.Validation(job, texts, train.open_features(job.inputs["features"])).groups
+    chosen = texts.table.loc[rows]
+    assert set(chosen["split"]) == {"val"} and set(chosen["role"]) == {role} and set(chosen["lang"]) == langs
+    assert len(gallery) == SPLITS["val"] and len(relevant) == len(rows)
+
+
+def test_terms_of_zero_weight_change_nothing(data, baseline, tmp_path):
+    """As the plan leaves such terms out, a method with its extra weights at 0 is the method without them."""
+    from ccr import params
+
+    terms = {"vs": {"objective": "infonce", "pair": ["visual", "source"]}, "vt": {"objective": "infonce"}}
+    extra = {"triplet": {"weight": 0, "pair": ["source", "target"]}, "word_alignment": {"weight": 0.0}}
+    assert params._objectives(terms | extra, "") == params._objectives(terms, "")
+
+
+def test_divergence_is_an_error_and_writes_nothing(data, tmp_path, monkeypatch):
+    job = training_job(data, tmp_path / "run", BASELINE, lr=1e30, epochs=2)
+    with pytest.raises(CcrError, match="diverged at epoch|NaN or inf"):
+        train.run(job)
+    assert not (tmp_path / "run").exists()
+
+
+def edited(data, folder, name, change):
+    """A copy of the data with one file changed."""
+    folder.mkdir(exist_ok=True)
+    for path in data.glob("*.parquet"):
+        (folder / path.name).write_bytes(path.read_bytes())
+    table = artifacts.read_parquet(folder / f"{name}.parquet", CAPTIONS).to_pandas()
+    rewrite(change(table), folder / f"{name}.parquet")
+    return folder
+
+
+def rewrite(table, path):
+    columns = table.astype(object).where(table.notna(), None).to_dict("list")
+    artifacts.write_parquet(columns, path, CAPTIONS)
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "message"),
+    [
+        ("captions", lambda t: t[t["split"] != "train"], "no en captions in the train split"),
+        ("captions", lambda t: t[~((t["split"] == "val") & (t["lang"] == "zh"))], "no zh captions in the val split"),
+        ("zh", lambda t: t.assign(parent_id=t["parent_id"].str.replace("train07", "train99")), "'train99#en'"),
+        (
+            "captions",
+            lambda t: t.assign(item_id=t["item_id"].replace("train03", "unknown")),
+            "features.*'unknown'",
+        ),
+    ],
+)
+def test_data_that_do_not_fit_are_named(data, tmp_path, name, change, message):
+    job = training_job(edited(data, tmp_path / "data", name, change), tmp_path / "run", BASELINE)
+    with pytest.raises(CcrError, match=message):
+        train.run(job)
+
+
+def test_a_truncated_input_is_named(data, tmp_path):
+    job = training_job(edited(data, tmp_path / "data", "captions", lambda t: t), tmp_path / "run", BASELINE)
+    path = tmp_path / "data" / "captions.parquet"
+    path.write_bytes(path.read_bytes()[:-200])
+    with pytest.raises(CcrError, match="captions.parquet: not a readable Parquet file"):
+        train.run(job)
+
+
+def test_an_empty_test_set_is_an_error(data, baseline, tmp_path):
+    with pytest.raises(CcrError, match="no human de captions in the test split"):
+        evaluate.run(evaluation_job(data, baseline, tmp_path, lang="de"))
+
+
+def test_features_of_another_dimension_than_trained_on_are_refused(data, baseline, tmp_path):
+    job = evaluation_job(data, baseline, tmp_path)
+    rows = [(f"test{n:02d}", np.ones((1, 5), np.float32)) for n in range(SPLITS["test"])]
+    meta = {"dim": "5", "extractor": "toy", "weights": "", "preprocess": "", "frame_sampling": ""}
+    write_features(tmp_path / "other.parquet", rows, metadata=meta)
+    job.inputs["features"] = str(tmp_path / "other.parquet")
+    with pytest.raises(CcrError, match="5 dimensions"):
+        evaluate.run(job)
+
+
+def test_translated_queries_stand_for_the_captions(data, baseline, tmp_path):
+    """translate_test: here the translation is the English caption of the item."""
+    captions = artifacts.read_parquet(data / "captions.parquet", CAPTIONS).to_pandas()
+    test = captions[(captions["split"] == "test") & (captions["lang"] == "en")]
+    queries = test.assign(parent_id=test["item_id"] + "#zh", origin="mt")
+    rewrite(queries, tmp_path / "queries.parquet")
+
+    def score(queries):
+        job = evaluation_job(data, baseline, tmp_path, queries=queries)
+        job.inputs["queries"] = str(tmp_path / "queries.parquet")
+        evaluate.run(job)
+        return artifacts.read_json(job.outputs["metrics"])
+
+    english = sumr(data, baseline, tmp_path / "en", lang="en")
+    assert score({"translated": 1.0})["sumr"] == english["sumr"]
+    assert score({"target": 0.5, "translated": 0.5})["sumr"] > english["chance_sumr"]
+    rewrite(queries[1:], tmp_path / "queries.parquet")
+    with pytest.raises(CcrError, match="1 test captions have no translation"):
+        score({"translated": 1.0})
+
+
+def test_all_captions_of_a_step_go_through_the_encoder_at_once_and_no_padding_is_computed(data, tmp_path, monkeypatch):
+    job = training_job(data, tmp_path, BASELINE, epochs=1)
+    rows = []
+    original = nn.Linear.forward
+    monkeypatch.setattr(nn.Linear, "forward", lambda self, x: (rows.append(x.shape[:-1].numel()), original(self, x))[1])
+    calls = []
+    step = train.Trainer._step
+
+    def counted(self, triplets, batch, where):
+        rows.clear()
+        values = step(self, triplets, batch, where)
+        tokens = sum(self.tokens.length[triplets.rows[s][batch]].sum() for s in ("source", "target"))
+        frames = 3 * len(np.unique(triplets.items[batch]))
+        calls.append((rows.count(tokens), max(rows), tokens, frames))
+        return values
+
+    monkeypatch.setattr(train.Trainer, "_step", counted)
+    train.run(job)
+    for on_tokens, most, tokens, frames in calls:
+        assert on_tokens == 6  # query, key, value, output and two feed-forward layers, once
+        assert most == max(tokens, frames)
+
+
+def test_training_runs_from_a_resolved_job_without_the_factory_line(data, tmp_path):
+    job = training_job(data, tmp_path / "run", BASELINE, epochs=1)
+    (tmp_path / "job.json").write_text(json.dumps(artifacts.dump_job(job)))
+    code = (
+        "import sys, runpy\n"
+        "for name in ('snakemake', 'dvc', 'pydantic', 'ruamel', 'typer', 'av', 'cv2', 'PIL', 'matplotlib'):\n"
+        "    sys.modules[name] = None\n"
+        "sys.argv = ['train', sys.argv[1]]\n"
+        "runpy.run_module('ccr.train', run_name='__main__')"
+    )
+    done = subprocess.run([sys.executable, "-c", code, str(tmp_path / "job.json")], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert artifacts.read_json(job.outputs["config"])["key"] == job.key
+
+
+def test_threads_are_what_the_settings_say(data, tmp_path):
+    train.run(training_job(data, tmp_path, BASELINE, epochs=1))
+    assert torch.get_num_threads() == 1
