@@ -31,6 +31,7 @@ NETWORK = {
 }  # fmt: skip
 TRAINING = {
     "network": NETWORK, "lr": 0.005, "weight_decay": 0.0, "batch": 16, "epochs": 12, "warmup": 0.1, "clip_norm": 2.0,
+    "precision": "fp32",
     "patience": 12, "select_on": "target", "source_lang": "en", "langs": ["zh"], "threads": 1, "seed": 0,
 }  # fmt: skip
 INFONCE = {"objective": "infonce", "weight": 1.0, "tau": None, "mask_same_item": True}
@@ -361,6 +362,14 @@ def test_training_runs_from_a_resolved_job_without_the_factory_line(data, tmp_pa
     done = subprocess.run([sys.executable, "-c", code, str(tmp_path / "job.json")], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert artifacts.read_json(job.outputs["config"])["key"] == job.key
+
+
+def test_bf16_trains_too(data, baseline, tmp_path):
+    job = training_job(data, tmp_path, BASELINE, precision="bf16")
+    train.run(job)
+    metrics = sumr(data, job, tmp_path)
+    assert metrics["sumr"] > 2 * metrics["chance_sumr"]
+    assert artifacts.content_hash(job.outputs["model"]) != artifacts.content_hash(baseline.outputs["model"])
 
 
 def test_threads_are_what_the_settings_say(data, tmp_path):

@@ -96,7 +96,11 @@ class Network(Section):
 
 
 class Training(Section):
-    """How a network is trained; a data set or an entry may override any of it."""
+    """How a network is trained; a data set or an entry may override any of it.
+
+    `precision`: bf16 runs the networks under autocast, the objectives stay in float32; fast on GPUs and on CPUs with
+    bf16 instructions, slow on others.
+    """
 
     network: str = "small"
     lr: Positive = 1e-3
@@ -105,6 +109,7 @@ class Training(Section):
     epochs: Count = 20
     warmup: Rate = 0.1
     clip_norm: Positive = 2.0
+    precision: Literal["fp32", "bf16"] = "fp32"
     patience: Count = 5
     select_on: Literal["target", "mt", "source"] = "target"
 

@@ -82,10 +82,14 @@ class Tokens:
         os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")  # a job keeps to its threads
         tokenizer.no_padding()
         tokenizer.enable_truncation(max_tokens)
-        encoded = [encoding.ids for encoding in tokenizer.encode_batch(list(texts))]
+        encoded = [
+            np.array(encoding.ids)
+            for first in range(0, len(texts), 4096)  # an Encoding is large: a few at a time
+            for encoding in tokenizer.encode_batch(list(texts[first : first + 4096]))
+        ]
         self.length = np.fromiter(map(len, encoded), np.int64, len(encoded))
         self.start = np.cumsum(self.length) - self.length
-        self.ids = np.fromiter((i for ids in encoded for i in ids), np.int64, int(self.length.sum()))
+        self.ids = np.concatenate(encoded).astype(np.int64)
 
     def __len__(self) -> int:
         return len(self.length)

@@ -123,13 +123,15 @@ class Trainer:
         rows = np.concatenate([triplets.rows[stream][batch] for stream in streams])
         order = np.argsort(-self.tokens.length[rows], kind="stable")  # neighbours of like length: less padding
         tokens, ragged = self.tokens.batch(rows[order], device)
-        embedded, states = network.embed_text(tokens, ragged)
+        with self._precision():
+            embedded, states = (x.float() for x in network.embed_text(tokens, ragged))
         back = torch.from_numpy(np.argsort(order)).to(device)
         embeddings = dict(zip(streams, embedded[back].chunk(len(streams)), strict=True))
         items = triplets.items[batch]
         if "visual" in triplets.streams:
             unique, inverse = np.unique(items, return_inverse=True)
-            seen = network.embed_visual(*visual_batch(network, self.store, triplets.features[unique]))
+            with self._precision():
+                seen = network.embed_visual(*visual_batch(network, self.store, triplets.features[unique])).float()
             embeddings["visual"] = seen[torch.from_numpy(inverse).to(device)]
         words = {}
         if self._words:
@@ -137,6 +139,11 @@ class Trainer:
             words = dict(zip(streams, zip(padded, mask, strict=True), strict=True))
         teacher = {s: torch.from_numpy(rows[batch]).to(device) for s, rows in triplets.teacher.items()}
         return Step(embeddings, torch.from_numpy(items).to(device), network.tau, words, teacher)
+
+    def _precision(self) -> torch.autocast:
+        """The networks' precision; objectives are computed in float32."""
+        bf16 = self.settings["precision"] == "bf16"
+        return torch.autocast(self.network.device.type, torch.bfloat16, enabled=bf16)
 
     def validate(self, validation: Validation) -> float:
         """Validation SumR, mean over the languages; the same code path as the test's."""
