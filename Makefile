@@ -17,7 +17,7 @@ CORES ?= $(shell env -u OMP_NUM_THREADS -u OMP_THREAD_LIMIT nproc 2>/dev/null ||
 READY := .venv/.ready
 PIPELINE := .venv/bin/python workflow/pipeline.py --cores $(CORES)
 # one thread for each test process: two that both take all cores slow each other tenfold
-PYTEST := OMP_NUM_THREADS=1 .venv/bin/python -m pytest -n $(CORES) --dist loadgroup
+PYTEST := OMP_NUM_THREADS=1 .venv/bin/python -m pytest -n $(CORES)
 
 # Whether there is something to do is Snakemake's to say, so these are always asked for (FORCE).
 default: $(READY)

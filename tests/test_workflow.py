@@ -1,5 +1,6 @@
 """Real Snakemake on a tiny synthetic table: what runs again after which change, and what a kill leaves behind."""
 
+import fcntl
 import os
 import random
 import re
@@ -12,8 +13,6 @@ from pathlib import Path
 
 import pytest
 import yaml
-
-pytestmark = pytest.mark.xdist_group("workflow")  # one process makes the table that most tests start from
 
 TABLE = "results/tiny.csv"
 DATA = "vatex-synthetic"
@@ -102,10 +101,17 @@ def fresh(repository, tmp_path_factory) -> Checkout:
 
 @pytest.fixture(scope="module")
 def made(fresh, tmp_path_factory) -> Checkout:
-    """The tiny table is made."""
-    checkout = fresh.copy(tmp_path_factory.mktemp("made") / "made")
-    assert f"results/runs/{CL2CM}/seed0" in checkout.computed()
-    return checkout
+    """The tiny table is made: once for all test processes."""
+    folder = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        folder = folder.parent
+    with open(folder / "made.lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if (folder / "made").exists():
+            return Checkout(folder / "made")
+        checkout = fresh.copy(folder / "making")
+        assert f"results/runs/{CL2CM}/seed0" in checkout.computed()
+        return Checkout(checkout.folder.rename(folder / "made"))
 
 
 @pytest.fixture
