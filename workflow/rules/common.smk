@@ -40,9 +40,7 @@ def snapshot(config):
     path = f"work/params/{digest(config)}.yaml"
     if not Path(path).exists():
         with atomic(path) as temporary:
-            temporary.write_text(
-                yaml.safe_dump(json.loads(json.dumps(config)), sort_keys=False)
-            )
+            temporary.write_text(yaml.safe_dump(json.loads(json.dumps(config)), sort_keys=False))
     return path
 
 
@@ -57,9 +55,7 @@ class Planned:
 
     def inputs(self, wildcards):
         """The plan's inputs; for what lies in the mini-world's raw data stands its manifest, which is written last."""
-        return sorted(
-            {made_or_found(path) for path in self.job(wildcards).input_paths()}
-        )
+        return sorted({made_or_found(path) for path in self.job(wildcards).input_paths()})
 
     def digest(self, wildcards):
         """Changes with the job's settings and with its code, and so makes Snakemake run it again."""
@@ -82,6 +78,4 @@ PLAN = for_people(settings.plan, for_people(settings.validate, config))
 PARAMS = snapshot(config)
 WORLDS = [job.target for job in PLAN.jobs.values() if job.stage == "world"]
 # jobs find the `ccr` of this Python, whether or not its environment is activated
-os.environ.update(
-    PATH=os.pathsep.join([str(Path(sys.executable).parent), *os.get_exec_path()])
-)
+os.environ.update(PATH=os.pathsep.join([str(Path(sys.executable).parent), *os.get_exec_path()]))

@@ -1,6 +1,4 @@
-EVALUATION = Planned(
-    "results/evaluations/{data}/{mt}/{visual}/{lang}/{method}/seed{seed}"
-)
+EVALUATION = Planned("results/evaluations/{data}/{mt}/{visual}/{lang}/{method}/seed{seed}")
 
 
 rule evaluate:
