@@ -94,6 +94,7 @@ def job(rows, left_out=()):
         inputs={role: [path for r in rows for path in r[role]] for role in ("metrics", "ranks", "history")},
         outputs={
             **{kind: f"results/some_table.{kind}" for kind in ("csv", "json", "md", "tex")},
+            "page": f"{figures}/table.html",
             "curves": f"{figures}/training_curves.png",
             "recall": f"{figures}/recall.png",
         },
@@ -162,6 +163,12 @@ def test_markdown_says_what_one_must_know(small_table):
     assert "published" not in text.lower().replace("compared with published ones", "")
     widths = {line.count("|") for line in text.split("## Rows")[0].splitlines() if line.startswith("|")}
     assert len(widths) == 1
+
+
+def test_page_is_the_markdown_as_html(small_table):
+    page = Path(small_table.outputs["page"]).read_text()
+    assert "<td>baseline</td>" in page
+    assert "SYNTHETIC" in page
 
 
 def test_latex_has_whole_lines_and_no_bare_underscore(small_table):

@@ -145,7 +145,7 @@ def test_the_report_shows_table_and_curves(checkout):
     (checkout.folder / "results/report").mkdir()
     checkout.run("--report", "results/report/tiny.html", "--", TABLE)
     report = checkout.read("results/report/tiny.html")
-    assert b"tiny.csv" in report
+    assert b"table.html" in report
     assert b"training_curves.png" in report
 
 

@@ -838,6 +838,7 @@ class _Planner:
                 inputs={role: [p for row in rows for p in row[role]] for role in ("metrics", "ranks", "history")},
                 outputs={
                     **{kind: f"results/{name}.{kind}" for kind in ("csv", "json", "md", "tex")},
+                    "page": f"{figures}/table.html",
                     "curves": f"{figures}/training_curves.png",
                     "recall": f"{figures}/recall.png",
                 },

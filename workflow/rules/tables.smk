@@ -5,13 +5,13 @@ rule tables:
     input:
         TABLE.inputs,
     output:
+        multiext("results/{table}", ".csv", ".json", ".md", ".tex"),
         report(
-            "results/{table}.csv",
+            "results/figures/{table}/table.html",
             caption="../report/table.rst",
             category="Tables",
             labels={"table": "{table}"},
         ),
-        multiext("results/{table}", ".json", ".md", ".tex"),
         report(
             "results/figures/{table}/training_curves.png",
             caption="../report/training_curves.rst",

@@ -5,7 +5,7 @@ writes one format.
 """
 
 from ccr.artifacts import Job
-from ccr.tables import as_csv, as_json, as_latex, as_markdown, figures
+from ccr.tables import as_csv, as_html, as_json, as_latex, as_markdown, figures
 from ccr.tables.comparison import compare
 from ccr.tables.rows import read_row
 
@@ -23,6 +23,7 @@ def run(job: Job) -> None:
     as_csv.write(rows, job.outputs["csv"])
     as_json.write(rows, job.outputs["json"], job.key)
     as_markdown.write(name, rows, left_out, job.settings["baseline"], job.outputs["md"], job.key)
+    as_html.write(job.outputs["md"], job.outputs["page"])
     as_latex.write(name, rows, left_out, job.settings["baseline"], job.outputs["tex"], job.key)
     figures.training_curves(rows, job.outputs["curves"])
     figures.recall(rows, job.outputs["recall"])
