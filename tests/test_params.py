@@ -55,6 +55,10 @@ def edit(raw, path, value):
         ("translate.variants.lexicon.engine", "lexcon", "translate.variants.lexicon.engine", "lexicon"),
         ("features.extractors.descriptor.frames", 0, "features.extractors.descriptor.frames", "greater than"),
         ("networks.small.text.hiden", 3, "networks.small.text.hiden", "hidden"),
+        ("networks.small.text", {"encoder": "scratch", "max_tokens": 9, "frozen_layers": 0}, "text.hidden", "scratch"),
+        ("networks.mbert.text.layers", 3, "networks.mbert.text.layers", "leave it out"),
+        ("networks.small.visual.heads", 3, "networks.small.visual.heads", "do not divide"),
+        ("train.student.word_droput", 0.1, "train.student.word_droput", "word_dropout"),
         ("train.student.lr", "fast", "train.student.lr", "number"),
         ("train.student.lr", True, "train.student.lr", "number"),
         ("train.student.network", "smal", "train.student.network", "small"),
@@ -73,9 +77,20 @@ def test_a_mistake_is_one_message_with_key_and_nearest_value(raw, path, value, n
     assert "\n" not in str(error.value)
 
 
-def test_every_section_missing_is_named(raw):
-    del raw["networks"]
-    with pytest.raises(CcrError, match="networks: missing"):
+@pytest.mark.parametrize("path", ["networks", "train.student.lr", "train.threads", "networks.small.dim"])
+def test_a_missing_key_is_named(raw, path):
+    *parents, last = path.split(".")
+    section = raw
+    for part in parents:
+        section = section[part]
+    del section[last]
+    with pytest.raises(CcrError, match=f"{path}: missing"):
+        params.validate(raw)
+
+
+def test_a_synthetic_data_set_needs_the_size_of_its_world(raw):
+    raw["datasets"]["flickr8k"] |= {"source": "synthetic", "mt": "lexicon", "visual": "descriptor"}
+    with pytest.raises(CcrError, match="datasets.flickr8k.world: missing"):
         params.validate(raw)
 
 

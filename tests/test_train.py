@@ -32,6 +32,7 @@ NETWORK = {
 TRAINING = {
     "network": NETWORK, "lr": 0.005, "weight_decay": 0.0, "batch": 16, "epochs": 12, "warmup": 0.1, "clip_norm": 2.0,
     "precision": "fp32",
+    "word_dropout": 0.0,
     "patience": 12, "select_on": "target", "source_lang": "en", "langs": ["zh"], "threads": 1, "seed": 0,
 }  # fmt: skip
 INFONCE = {"objective": "infonce", "weight": 1.0, "tau": None, "mask_same_item": True}

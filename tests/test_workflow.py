@@ -20,10 +20,15 @@ CL2CM = f"{DATA}/lexicon/descriptor/zh/cl2cm"
 TINY = {"tables": {"tiny": {"data": ["vatex"], "methods": ["baseline", "cl2cm"], "seeds": [0]}}, "run": ["tiny"]}
 WORLD = {"train": 40, "val": 12, "test": 16, "captions": 2, "frames": 4, "size": 32, "seed": 0}
 NETWORK = {
-    "text": {"encoder": "scratch", "hidden": 16, "layers": 1, "heads": 2, "feedforward": 16, "vocabulary": 300},
-    "visual": {"hidden": 16, "heads": 2},
+    "text": {
+        "encoder": "scratch", "hidden": 16, "layers": 1, "heads": 2, "feedforward": 16, "vocabulary": 300,
+        "max_tokens": 32, "dropout": 0.0, "frozen_layers": 0,
+    },
+    "visual": {"hidden": 16, "block": True, "heads": 2, "max_frames": 8, "dropout": 0.0},
     "dim": 16,
-}
+    "norm": "layer",
+    "dropout": 0.0,
+}  # fmt: skip
 
 
 class Checkout:

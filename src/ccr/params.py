@@ -52,80 +52,93 @@ class Section(BaseModel):
 class World(Section):
     """Size and seed of a data set's synthetic stand-in; `size` in pixels, `frames` per clip."""
 
-    train: Count = 1500
-    val: Count = 200
-    test: Count = 500
-    captions: Count = 5
-    frames: Count = 12
-    size: Count = 64
-    seed: Natural = 0
+    train: Count
+    val: Count
+    test: Count
+    captions: Count
+    frames: Count
+    size: Count
+    seed: Natural
 
 
 class TextNetwork(Section):
-    """`encoder`: `scratch` (a BERT of this size, its tokenizer trained with it) or a model name or path."""
+    """`encoder`: `scratch` (a BERT of this size, its tokenizer trained with it) or a model name or path.
 
-    encoder: str = "scratch"
-    hidden: Count = 128
-    layers: Count = 2
-    heads: Count = 4
-    feedforward: Count = 256
-    vocabulary: Count = 8000
-    max_tokens: Annotated[Integer, Field(ge=4)] = 64
-    dropout: Rate = 0.1
-    frozen_layers: Natural = 0
+    The sizes are given for `scratch` alone; a named model brings its own. `frozen_layers`: the embeddings and this
+    many lower layers keep their weights; 0 freezes nothing.
+    """
+
+    encoder: str
+    max_tokens: Annotated[Integer, Field(ge=4)]
+    frozen_layers: Natural
+    hidden: Count | None = None
+    layers: Count | None = None
+    heads: Count | None = None
+    feedforward: Count | None = None
+    vocabulary: Count | None = None
+    dropout: Rate | None = None
 
 
 class VisualNetwork(Section):
     """`block`: one attention block over the frames before the mean (video), else linear + ReLU (image)."""
 
-    hidden: Count = 256
-    block: bool = True
-    heads: Count = 4
-    max_frames: Count = 64
-    dropout: Rate = 0.1
+    hidden: Count
+    block: bool
+    heads: Count
+    max_frames: Count
+    dropout: Rate
 
 
 class Network(Section):
     """A dual encoder: two encoders and a common space of `dim` dimensions."""
 
-    text: TextNetwork = TextNetwork()
-    visual: VisualNetwork = VisualNetwork()
-    dim: Count = 256
-    norm: Literal["layer", "batch"] = "layer"
-    dropout: Rate = 0.2
+    text: TextNetwork
+    visual: VisualNetwork
+    dim: Count
+    norm: Literal["layer", "batch"]
+    dropout: Rate
 
 
 class Training(Section):
     """How a network is trained; a data set or an entry may override any of it.
 
+    `word_dropout`: share of the words that each step hides behind [MASK]. `patience`: epochs without a better one
+    after which training ends. `warmup`: share of the steps in which lr rises; then it falls along half a cosine.
     `precision`: bf16 runs the networks under autocast, the objectives stay in float32; fast on GPUs and on CPUs with
     bf16 instructions, slow on others.
     """
 
-    network: str = "small"
-    lr: Positive = 1e-3
-    weight_decay: Weight = 0.01
-    batch: Annotated[Integer, Field(ge=2)] = 128
-    epochs: Count = 20
-    warmup: Rate = 0.1
-    clip_norm: Positive = 2.0
-    precision: Literal["fp32", "bf16"] = "fp32"
-    patience: Count = 5
-    select_on: Literal["target", "mt", "source"] = "target"
+    network: str
+    lr: Positive
+    weight_decay: Weight
+    batch: Annotated[Integer, Field(ge=2)]
+    epochs: Count
+    warmup: Rate
+    clip_norm: Positive
+    word_dropout: Rate
+    patience: Count
+    precision: Literal["fp32", "bf16"]
+
+
+class StudentTraining(Training):
+    """`select_on`: the val captions that choose the best epoch: human `target`, their `mt`, or human `source` ones."""
+
+    select_on: Literal["target", "mt", "source"]
 
 
 def _overrides(model: type[BaseModel]) -> dict[str, Any]:
     return {name: (field.annotation | None, None) for name, field in model.model_fields.items()}
 
 
-Overrides = create_model("Overrides", __base__=Section, **_overrides(Training))
+TeacherOverrides = create_model("TeacherOverrides", __base__=Section, **_overrides(Training))
+StudentOverrides = create_model("StudentOverrides", __base__=Section, **_overrides(StudentTraining))
 
 
 class Roles(Section):
     """Overrides of `train` for one data set."""
 
-    student: Overrides = Overrides()
-    teacher: Overrides = Overrides()
+    student: StudentOverrides = StudentOverrides()
+    teacher: TeacherOverrides = TeacherOverrides()
 
 
 class Dataset(Section):
@@ -140,18 +153,18 @@ class Dataset(Section):
     target_langs: Annotated[list[str], Field(min_length=1)]
     mt: str
     visual: str
-    world: World = World()
+    world: World | None = None
     train: Roles = Roles()
 
 
-class Teacher(Overrides):
+class Teacher(TeacherOverrides):
     """A CL teacher: text only, weighted objectives over source captions and their translations."""
 
     like: str | None = None
     objectives: dict[Name, dict[str, Any] | None] = {}
 
 
-class Method(Overrides):
+class Method(StudentOverrides):
     """A row of a table: trained (`objectives`) or evaluated with another's weights (`uses`)."""
 
     like: str | None = None
@@ -184,15 +197,15 @@ class Features(Section):
 
 
 class Train(Section):
-    student: Training = Training()
-    teacher: Training = Training(select_on="mt")
-    threads: Count = 1
+    student: StudentTraining
+    teacher: Training
+    threads: Count
 
 
 class Evaluate(Section):
     """`batch`: captions or items embedded at a time; changes the memory used, not the result."""
 
-    batch: Count = 512
+    batch: Count
 
 
 class Params(Section):
@@ -203,8 +216,8 @@ class Params(Section):
     translate: Translate
     features: Features
     networks: dict[Name, Network]
-    train: Train = Train()
-    evaluate: Evaluate = Evaluate()
+    train: Train
+    evaluate: Evaluate
     teachers: dict[Name, Teacher] = {}
     methods: dict[Name, Method]
     tables: dict[Name, Table]
@@ -228,11 +241,12 @@ def _known(value: str, valid: Iterable[str], path: str, what: str) -> None:
 def _fields_at(model: Any, location: tuple) -> list[str]:
     """Names that may stand where pydantic found an unknown one."""
     for part in location:
-        if isinstance(model, type) and issubclass(model, BaseModel):
-            model = model.model_fields[part].annotation if part in model.model_fields else None
-        else:
-            arguments = getattr(model, "__args__", ())
-            model = next((a for a in reversed(arguments) if a is not type(None)), None)
+        if isinstance(model, type) and issubclass(model, BaseModel) and part in model.model_fields:
+            model = model.model_fields[part].annotation
+        else:  # the values of a mapping
+            model = getattr(model, "__args__", (None,))[-1]
+        if type(None) in getattr(model, "__args__", ()):
+            model = next(argument for argument in model.__args__ if argument is not type(None))
     return list(model.model_fields) if isinstance(model, type) and issubclass(model, BaseModel) else []
 
 
@@ -365,10 +379,28 @@ def validate(raw: Raw) -> Params:
         params = Params.model_validate(raw)
     except ValidationError as error:
         raise _explain(error, Params) from error
+    _check_networks(params)
     _check_datasets(params)
     _check_methods(params)
     _check_tables(params)
     return params
+
+
+def _check_networks(params: Params) -> None:
+    for name, network in params.networks.items():
+        scratch = network.text.encoder == "scratch"
+        for key in ("hidden", "layers", "heads", "feedforward", "vocabulary", "dropout"):
+            path = f"networks.{name}.text.{key}"
+            if scratch and getattr(network.text, key) is None:
+                raise CcrError(f"params.yaml: {path}: missing. encoder: scratch needs it.")
+            if not scratch and getattr(network.text, key) is not None:
+                raise CcrError(f"params.yaml: {path}: comes from {network.text.encoder!r}; leave it out.")
+        for part, widths in (("text", network.text), ("visual", network.visual)):
+            if widths.hidden and widths.hidden % widths.heads:
+                raise CcrError(
+                    f"params.yaml: networks.{name}.{part}.heads: {widths.heads} heads do not divide hidden "
+                    f"{widths.hidden}."
+                )
 
 
 def _check_datasets(params: Params) -> None:
@@ -403,6 +435,8 @@ def _check_pair(params: Params, name: str, mt: str, visual: str) -> None:
             f"mini-world. With source: official choose a variant of another engine, e.g. mt: google."
         )
     if dataset.source == "synthetic":
+        if dataset.world is None:
+            raise CcrError(f"params.yaml: datasets.{name}.world: missing; source: synthetic needs its size and seed.")
         if engine == "precomputed":
             raise CcrError(
                 f"params.yaml: datasets.{name}: nobody published translations ({mt!r}) of the synthetic mini-world. "
@@ -702,16 +736,12 @@ class _Planner:
 
     # training
 
-    def _training(self, dataset: str, role: str, entry: Overrides) -> dict[str, Any]:
+    def _training(self, dataset: str, role: str, entry: Teacher | Method) -> dict[str, Any]:
         """train.{role} <- datasets.{dataset}.train.{role} <- the entry, the network resolved."""
-        layers = (
-            getattr(self.params.train, role),
-            getattr(self.params.datasets[dataset].train, role),
-            Overrides(**{name: getattr(entry, name) for name in Overrides.model_fields}),
-        )
-        settings: dict[str, Any] = {}
-        for layer in layers:
-            settings |= {name: value for name, value in layer if value is not None or name not in settings}
+        settings = getattr(self.params.train, role).model_dump()
+        for layer in (getattr(self.params.datasets[dataset].train, role), entry):
+            given = {name: getattr(layer, name) for name in settings}
+            settings |= {name: value for name, value in given.items() if value is not None}
         settings["network"] = self.params.networks[settings["network"]].model_dump()
         return settings
 
@@ -753,7 +783,7 @@ class _Planner:
             f"results/teachers/{self._data(dataset)}/{mt}/{'+'.join(langs)}/{name}/seed{seed}",
             dataset,
             inputs,
-            {"role": "teacher", "langs": langs, "objectives": objectives, "seed": seed, **settings},
+            {"role": "teacher", "langs": langs, "objectives": objectives, "seed": seed, "select_on": "mt", **settings},
         )
 
     def student(self, dataset: str, mt: str, visual: str, lang: str, name: str, seed: int) -> Job:

@@ -58,10 +58,9 @@ class Ragged:
         return _Chunk(rows, shape, mask.flatten().nonzero()[:, 0], mask[:, None, None, :])
 
     @property
-    def words(self) -> Tensor:
-        """(B, L) bool, true at the positions between a sequence's first and last, which are special tokens."""
-        inside = (self.position > 0) & (self.position < self.lengths[self.sequence] - 1)
-        return self.pad(inside)
+    def inside(self) -> Tensor:
+        """(N,) bool, true between a sequence's first and last position, which in a caption are special tokens."""
+        return (self.position > 0) & (self.position < self.lengths[self.sequence] - 1)
 
     def pad(self, rows: Tensor) -> Tensor:
         """(N, ...) -> (B, L, ...), zeros behind each sequence's end."""

@@ -75,6 +75,7 @@ class Tokens:
 
     Attributes:
         ids: (total,) int64 token ids, text after text.
+        mask: id of the mask token, None if the tokenizer has none.
         start, length: (texts,) int64.
     """
 
@@ -87,6 +88,8 @@ class Tokens:
             for first in range(0, len(texts), 4096)  # an Encoding is large: a few at a time
             for encoding in tokenizer.encode_batch(list(texts[first : first + 4096]))
         ]
+        masks = (tokenizer.token_to_id(name) for name in ("[MASK]", "<mask>"))
+        self.mask = next((mask for mask in masks if mask is not None), None)
         self.length = np.fromiter(map(len, encoded), np.int64, len(encoded))
         self.start = np.cumsum(self.length) - self.length
         self.ids = np.concatenate(encoded).astype(np.int64)

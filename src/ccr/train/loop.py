@@ -14,6 +14,7 @@ from tqdm import tqdm
 
 from ccr.errors import CcrError
 from ccr.networks.dual_encoder import DualEncoder
+from ccr.networks.ragged import Ragged
 from ccr.networks.tokens import Tokens
 from ccr.objectives.step import Step
 from ccr.registry import OBJECTIVES
@@ -42,6 +43,8 @@ class Trainer:
         self.tokens = tokens
         self.store = store
         self.best: dict[str, Tensor] = {}
+        if settings["word_dropout"] and tokens.mask is None:
+            raise CcrError("word_dropout: this network's tokenizer has no mask token; set word_dropout to 0.")
         self.terms = settings["objectives"]
         self._losses = {name: OBJECTIVES[term["objective"]].load().loss for name, term in self.terms.items()}
         self._words = any("words" in OBJECTIVES[term["objective"]].needs for term in self.terms.values())
@@ -123,6 +126,7 @@ class Trainer:
         rows = np.concatenate([triplets.rows[stream][batch] for stream in streams])
         order = np.argsort(-self.tokens.length[rows], kind="stable")  # neighbours of like length: less padding
         tokens, ragged = self.tokens.batch(rows[order], device)
+        tokens = self._hide_words(tokens, ragged)
         with self._precision():
             embedded, states = (x.float() for x in network.embed_text(tokens, ragged))
         back = torch.from_numpy(np.argsort(order)).to(device)
@@ -135,10 +139,18 @@ class Trainer:
             embeddings["visual"] = seen[torch.from_numpy(inverse).to(device)]
         words = {}
         if self._words:
-            padded, mask = (x[back].chunk(len(streams)) for x in (ragged.pad(states), ragged.words))
+            padded, mask = (ragged.pad(x)[back].chunk(len(streams)) for x in (states, ragged.inside))
             words = dict(zip(streams, zip(padded, mask, strict=True), strict=True))
         teacher = {s: torch.from_numpy(rows[batch]).to(device) for s, rows in triplets.teacher.items()}
         return Step(embeddings, torch.from_numpy(items).to(device), network.tau, words, teacher)
+
+    def _hide_words(self, tokens: Tensor, ragged: Ragged) -> Tensor:
+        """Word dropout: each word becomes the mask token at the given rate."""
+        rate = self.settings["word_dropout"]
+        if not rate:
+            return tokens
+        hidden = (torch.rand(len(tokens), device=tokens.device) < rate) & ragged.inside
+        return tokens.masked_fill(hidden, self.tokens.mask)
 
     def _precision(self) -> torch.autocast:
         """The networks' precision; objectives are computed in float32."""
