@@ -19,7 +19,7 @@ TEXT = {
     "encoder": "scratch", "hidden": 32, "layers": 2, "heads": 4, "feedforward": 64, "vocabulary": 200,
     "max_tokens": 256, "dropout": 0.1, "frozen_layers": 0,
 }  # fmt: skip
-VISUAL = {"hidden": 32, "block": True, "heads": 4, "max_frames": 64, "dropout": 0.1}
+VISUAL = {"hidden": 32, "block": True, "heads": 4, "max_frames": 64, "input_dropout": 0.0, "dropout": 0.1}
 NETWORK = {"text": TEXT, "visual": VISUAL, "dim": 24, "norm": "layer", "dropout": 0.2}
 
 

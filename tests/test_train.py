@@ -26,7 +26,7 @@ TEXT = {
 }  # fmt: skip
 NETWORK = {
     "text": TEXT,
-    "visual": {"hidden": 32, "block": True, "heads": 2, "max_frames": 8, "dropout": 0.0},
+    "visual": {"hidden": 32, "block": True, "heads": 2, "max_frames": 8, "input_dropout": 0.0, "dropout": 0.0},
     "dim": 32, "norm": "layer", "dropout": 0.0,
 }  # fmt: skip
 TRAINING = {

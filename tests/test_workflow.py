@@ -24,7 +24,7 @@ NETWORK = {
         "encoder": "scratch", "hidden": 16, "layers": 1, "heads": 2, "feedforward": 16, "vocabulary": 300,
         "max_tokens": 32, "dropout": 0.0, "frozen_layers": 0,
     },
-    "visual": {"hidden": 16, "block": True, "heads": 2, "max_frames": 8, "dropout": 0.0},
+    "visual": {"hidden": 16, "block": True, "heads": 2, "max_frames": 8, "input_dropout": 0.0, "dropout": 0.0},
     "dim": 16,
     "norm": "layer",
     "dropout": 0.0,

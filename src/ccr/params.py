@@ -80,12 +80,17 @@ class TextNetwork(Section):
 
 
 class VisualNetwork(Section):
-    """`block`: one attention block over the frames before the mean (video), else linear + ReLU (image)."""
+    """`block`: one attention block over the frames before the mean (video), else linear + ReLU (image).
+
+    `input_dropout`: share of a feature's values that training hides; frozen features of few items are soon learnt by
+    heart.
+    """
 
     hidden: Count
     block: bool
     heads: Count
     max_frames: Count
+    input_dropout: Rate
     dropout: Rate
 
 

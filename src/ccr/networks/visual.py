@@ -39,7 +39,11 @@ class VisualEncoder(nn.Module):
         super().__init__()
         self.width = settings["hidden"]
         self.input = nn.Sequential(
-            nn.LayerNorm(dim), nn.Linear(dim, self.width), nn.ReLU(), nn.Dropout(settings["dropout"])
+            nn.LayerNorm(dim),
+            nn.Dropout(settings["input_dropout"]),
+            nn.Linear(dim, self.width),
+            nn.ReLU(),
+            nn.Dropout(settings["dropout"]),
         )
         self.block = None
         if settings["block"]:
