@@ -235,11 +235,11 @@ def test_selection_is_on_what_it_says(data, tmp_path, select_on, role, langs):
 
 def test_terms_of_zero_weight_change_nothing(data, baseline, tmp_path):
     """As the plan leaves such terms out, a method with its extra weights at 0 is the method without them."""
-    from ccr import params
+    from ccr.params.entries import objectives_of
 
     terms = {"vs": {"objective": "infonce", "pair": ["visual", "source"]}, "vt": {"objective": "infonce"}}
     extra = {"triplet": {"weight": 0, "pair": ["source", "target"]}, "word_alignment": {"weight": 0.0}}
-    assert params._objectives(terms | extra, "") == params._objectives(terms, "")
+    assert objectives_of(terms | extra, "") == objectives_of(terms, "")
 
 
 def test_divergence_is_an_error_and_writes_nothing(data, tmp_path, monkeypatch):

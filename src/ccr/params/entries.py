@@ -1,0 +1,116 @@
+"""Entries by name: what they inherit (`like`) and the options that the registry knows for them."""
+
+from collections.abc import Mapping
+from functools import cache
+from typing import Any
+
+from pydantic import BaseModel, Field, TypeAdapter, ValidationError, create_model
+
+from ccr import registry
+from ccr.errors import CcrError
+from ccr.params.messages import explain, known, nearest
+from ccr.params.schema import Float, Integer, Params, Raw, Section, Weight
+from ccr.registry import Entry
+
+
+@cache
+def _options_model(entry: Entry) -> type[BaseModel]:
+    def field(option: registry.Option) -> tuple[Any, Any]:
+        kind = {int: Integer, float: Float}.get(option.type, option.type)
+        return kind, Field(option.default, ge=option.ge, gt=option.gt, le=option.le)
+
+    return create_model("Options", __base__=Section, **{n: field(o) for n, o in entry.options.items()})
+
+
+def options_of(entry: Entry, given: Raw, path: str) -> dict[str, Any]:
+    """`given`, checked against the registry entry's options and completed with its defaults."""
+    model = _options_model(entry)
+    try:
+        return model.model_validate(dict(given)).model_dump(mode="json")
+    except ValidationError as error:
+        raise explain(error, model, path + ".") from error
+
+
+def inherit(entries: Mapping[str, Raw], name: str, path: str, seen: tuple[str, ...] = ()) -> dict[str, Any]:
+    """An entry with what it inherits by `like`: mappings are merged, the rest replaced; null removes a term."""
+    entry = dict(entries[name])
+    parent = entry.pop("like", None)
+    if parent is None:
+        return entry
+    known(parent, entries, f"{path}.{name}.like", "entry")
+    if parent in (*seen, name):
+        raise CcrError(f"params.yaml: {path}.{name}.like: {parent!r} leads back to {name!r}; break the circle.")
+    return _merge(inherit(entries, parent, path, (*seen, name)), entry)
+
+
+def _merge(base: Raw, edits: Raw) -> dict[str, Any]:
+    merged = dict(base)
+    for key, value in edits.items():
+        both = isinstance(value, Mapping) and isinstance(merged.get(key), Mapping)
+        merged[key] = _merge(merged[key], value) if both and key != "queries" else value
+    return merged
+
+
+def objectives_of(terms: Raw, path: str) -> dict[str, dict[str, Any]]:
+    """Terms with weight > 0, resolved: {term: {objective, weight, options}}."""
+    resolved = {}
+    for term, given in terms.items():
+        if given is None:
+            continue
+        given = dict(given)
+        objective = given.pop("objective", term)
+        known(objective, registry.OBJECTIVES, f"{path}.{term}", "objective")
+        weight = _weight(given.pop("weight", 1.0), f"{path}.{term}.weight")
+        entry = registry.OBJECTIVES[objective]
+        unknown = [k for k in given if k not in entry.options]
+        if unknown:
+            valid = [*entry.options, "objective", "weight"]
+            raise CcrError(f"params.yaml: {path}.{term}.{unknown[0]}: unknown key; {nearest(unknown[0], valid)}")
+        options = options_of(entry, given, f"{path}.{term}")
+        if len(options["pair"]) != 2 or options["pair"][0] == options["pair"][1]:
+            raise CcrError(f"params.yaml: {path}.{term}.pair: expected two different streams, found {options['pair']}.")
+        if weight > 0:
+            resolved[term] = {"objective": objective, "weight": weight, **options}
+    return resolved
+
+
+def _weight(value: Any, path: str) -> float:
+    try:
+        return TypeAdapter(Weight).validate_python(value)
+    except ValidationError as error:
+        raise CcrError(f"params.yaml: {path}: expected a number >= 0, found {value!r}.") from error
+
+
+def needs(objectives: Mapping[str, Raw], what: str) -> bool:
+    return any(what in registry.OBJECTIVES[term["objective"]].needs for term in objectives.values())
+
+
+def streams_of(objectives: Mapping[str, Raw]) -> set[str]:
+    return {stream for term in objectives.values() for stream in term["pair"]}
+
+
+def variant_of(params: Params, name: str) -> dict[str, Any]:
+    """A translation variant resolved: {engine, options}. Published translations are named after the variant."""
+    given = inherit(params.translate.variants, name, "translate.variants")
+    engine = given.pop("engine", name)
+    path = f"translate.variants.{name}"
+    known(engine, registry.ENGINES, f"{path}.engine", "engine")
+    options = options_of(registry.ENGINES[engine], given, path)
+    if engine == "precomputed" and not options["published"]:
+        root = name
+        while "like" in params.translate.variants[root]:
+            root = params.translate.variants[root]["like"]
+        options["published"] = root
+    return {"engine": engine, "options": options}
+
+
+def extractor_of(params: Params, name: str) -> dict[str, Any]:
+    """An extractor entry resolved: {extractor, options}. A published dump lies in FeatureData/{name} by default."""
+    given = inherit(params.features.extractors, name, "features.extractors")
+    extractor = given.pop("extractor", name)
+    path = f"features.extractors.{name}"
+    known(extractor, registry.EXTRACTORS, f"{path}.extractor", "extractor")
+    options = options_of(registry.EXTRACTORS[extractor], given, path)
+    if extractor == "published" and not options["path"]:
+        options["path"] = f"FeatureData/{name}"
+    return {"extractor": extractor, "options": options}

@@ -1,0 +1,411 @@
+"""The plan that params.yaml means: every job with its resolved settings, from a table's rows back to the raw data."""
+
+import csv
+import difflib
+from dataclasses import replace
+from functools import cache
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from ccr import registry
+from ccr.artifacts import Job, job_key
+from ccr.errors import CcrError
+from ccr.params.entries import extractor_of, needs, objectives_of, options_of, streams_of, variant_of
+from ccr.params.schema import Dataset, Method, Params, Table, Teacher
+
+
+class Plan:
+    """Every job of every table, by target. Inputs name the targets' files, so the order follows from the plan."""
+
+    def __init__(self, params: Params):
+        self.params = params
+        self.jobs: dict[str, Job] = {}
+        for name in params.tables:
+            _Planner(params, self.jobs).table(name)
+
+    @property
+    def run(self) -> list[str]:
+        """Tables that plain `snakemake` makes."""
+        return list(self.params.run)
+
+    @property
+    def papers(self) -> list[str]:
+        """Tables of the papers."""
+        return [name for name, table in self.params.tables.items() if table.paper]
+
+    def job(self, target: str) -> Job:
+        """The job that makes `target`; its settings are complete, its key is not yet known.
+
+        Raises `CcrError` for an unplanned target and for a captions job whose raw data are not there.
+        """
+        target = target.rstrip("/")
+        if target not in self.jobs:
+            close = difflib.get_close_matches(target, self.jobs, n=3, cutoff=0.3)
+            raise CcrError(f"{target}: params.yaml plans no such job. Nearest: {', '.join(close) or 'none'}.")
+        job = self.jobs[target]
+        if job.stage == "captions" and job.settings["source"] == "official":
+            self._check_root(job)
+        return job
+
+    @staticmethod
+    def _check_root(job: Job) -> None:
+        root, data = job.inputs["root"], job.settings["data"]
+        if not Path(root).is_dir():
+            expects = "".join(f"\n  {root}/{name}" for name in registry.IMPORTERS[job.settings["importer"]].expects)
+            raise CcrError(
+                f"datasets.{data}.root: {root} does not exist. The importer {job.settings['importer']!r} expects"
+                f"{expects}\nPut the data there, or point datasets.{data}.root in params.yaml to it. Without the data: "
+                f"datasets.{data}.source: synthetic (with mt: lexicon, visual: descriptor) runs on the mini-world."
+            )
+
+    def keyed(self, target: str) -> Job:
+        """The job with its key; every input must exist."""
+        job = self.job(target)
+        missing = [path for path in job.input_paths() if not Path(path).exists()]
+        if missing:
+            raise CcrError(f"{target}: its input {missing[0]} does not exist; make that first (`ccr plan {target}`).")
+        return replace(job, key=job_key(job))
+
+    def needs(self, target: str) -> list[Job]:
+        """The jobs that `target` needs, in an order in which they can run, itself last."""
+        makers = {path: job for job in self.jobs.values() for path in job.outputs.values()}
+        ordered: dict[str, Job] = {}
+
+        def visit(job: Job) -> None:
+            if job.target not in ordered:
+                for path in job.input_paths():
+                    if path in makers:
+                        visit(makers[path])
+                ordered[job.target] = job
+
+        visit(self.job(target))
+        return list(ordered.values())
+
+
+def plan(params: Params) -> Plan:
+    """Every job that the tables of `params` need, with resolved settings."""
+    return Plan(params)
+
+
+class _Planner:
+    """Adds the jobs of a table, from its rows back to the raw data."""
+
+    def __init__(self, params: Params, jobs: dict[str, Job]):
+        self.params = params
+        self.jobs = jobs
+
+    def _add(self, job: Job) -> Job:
+        self.jobs[job.target] = job
+        return job
+
+    # data: names and paths
+
+    def _data(self, dataset: str) -> str:
+        return dataset + ("-synthetic" if self.params.datasets[dataset].source == "synthetic" else "")
+
+    def _root(self, dataset: str) -> str:
+        """Raw data. The mini-world is published into a folder of its own."""
+        settings = self.params.datasets[dataset]
+        if settings.source == "official":
+            return settings.root
+        root = f"data/raw/{self._data(dataset)}"
+        task = settings.options.get("task", 2) if settings.importer == "multi30k" else 2
+        self._add(
+            Job(
+                stage="world",
+                target=root,
+                inputs={},
+                outputs={"manifest": f"{root}/manifest.json"},
+                settings={
+                    "layout": "vatex" if settings.kind == "video" else f"multi30k_task{task}",
+                    "kind": settings.kind,
+                    "langs": [settings.source_lang, *settings.target_langs],
+                    **settings.world.model_dump(),
+                },
+            )
+        )
+        return root
+
+    def _importer(self, dataset: str) -> tuple[str, dict[str, Any]]:
+        settings = self.params.datasets[dataset]
+        if settings.source == "official":
+            importer, options = settings.importer, settings.options
+        elif settings.kind == "video":
+            importer, options = "vatex", {}
+        else:
+            importer, options = "multi30k", {"task": 1 if settings.options.get("task") == 1 else 2}
+        return importer, options_of(registry.IMPORTERS[importer], options, f"datasets.{dataset}.options")
+
+    def captions(self, dataset: str) -> dict[str, str]:
+        """Outputs {captions, items} of a data set's captions job."""
+        settings = self.params.datasets[dataset]
+        folder = f"data/{self._data(dataset)}"
+        root = self._root(dataset)
+        importer, options = self._importer(dataset)
+        inputs = {"root": root}
+        if settings.source == "synthetic":
+            inputs["manifest"] = f"{root}/manifest.json"
+        return self._add(
+            Job(
+                stage="captions",
+                target=f"{folder}/captions.parquet",
+                inputs=inputs,
+                outputs={"captions": f"{folder}/captions.parquet", "items": f"{folder}/items.parquet"},
+                settings={
+                    "importer": importer,
+                    "data": dataset,
+                    "kind": settings.kind,
+                    "source": settings.source,
+                    "langs": [settings.source_lang, *settings.target_langs],
+                    "options": options,
+                },
+            )
+        ).outputs
+
+    def translation(self, dataset: str, mt: str, lang: str, direction: str) -> str:
+        """Path of one language's forward translations, back-translations or translated queries."""
+        settings = self.params.datasets[dataset]
+        folder = f"data/{self._data(dataset)}/translations/{mt}"
+        suffix = {"forward": "", "back": ".back", "queries": ".queries"}[direction]
+        target = f"{folder}/{lang}{suffix}.parquet"
+        variant = variant_of(self.params, mt)
+        inputs = {"captions": self.captions(dataset)["captions"]}
+        outputs = {"translations": target}
+        if variant["engine"] == "lexicon":
+            inputs["lexicon"] = f"{self._root(dataset)}/lexicon.json"
+            if direction == "forward":
+                outputs["alignment"] = f"{folder}/{lang}.alignment.parquet"
+        if direction == "back":
+            inputs["forward"] = self.translation(dataset, mt, lang, "forward")
+        self._add(
+            Job(
+                stage="translate",
+                target=target,
+                inputs=inputs,
+                outputs=outputs,
+                settings={
+                    "direction": direction,
+                    "variant": mt,
+                    "source_lang": settings.source_lang,
+                    "target_lang": lang,
+                    **variant,
+                },
+            )
+        )
+        return target
+
+    def features(self, dataset: str, visual: str) -> str:
+        """Path of a data set's features."""
+        folder = f"data/{self._data(dataset)}/features"
+        inputs = {"items": self.captions(dataset)["items"], "root": self._root(dataset)}
+        return self._add(
+            Job(
+                stage="features",
+                target=f"{folder}/{visual}.parquet",
+                inputs=inputs,
+                outputs={
+                    "features": f"{folder}/{visual}.parquet",
+                    "rejected": f"{folder}/{visual}.rejected.parquet",
+                },
+                settings={"kind": self.params.datasets[dataset].kind, **extractor_of(self.params, visual)},
+                threads=self.params.train.threads,
+            )
+        ).outputs["features"]
+
+    # training
+
+    def _training(self, dataset: str, role: str, entry: Teacher | Method) -> dict[str, Any]:
+        """train.{role} <- datasets.{dataset}.train.{role} <- the entry, the network resolved."""
+        settings = getattr(self.params.train, role).model_dump()
+        for layer in (getattr(self.params.datasets[dataset].train, role), entry):
+            given = {name: getattr(layer, name) for name in settings}
+            settings |= {name: value for name, value in given.items() if value is not None}
+        settings["network"] = self.params.networks[settings["network"]].model_dump()
+        return settings
+
+    def _texts(self, dataset: str, mt: str, langs: list[str], streams: set[str], select_on: str) -> dict[str, Any]:
+        """Text inputs of a training: captions, translations and back-translations in the order of `langs`."""
+        inputs: dict[str, Any] = {**self.captions(dataset)}
+        if "target" in streams or select_on == "mt":
+            inputs["translations"] = [self.translation(dataset, mt, lang, "forward") for lang in langs]
+        if "back" in streams:
+            inputs["back"] = [self.translation(dataset, mt, lang, "back") for lang in langs]
+        return inputs
+
+    def _train(self, target: str, dataset: str, inputs: dict[str, Any], settings: dict[str, Any]) -> Job:
+        files = ["model.safetensors", "config.json", "tokenizer.json", "history.csv", "provenance.json"]
+        if settings["role"] == "teacher":
+            files.append("embeddings.parquet")
+        return self._add(
+            Job(
+                stage="train",
+                target=target,
+                inputs=inputs,
+                outputs={file.split(".")[0]: f"{target}/{file}" for file in files},
+                settings={
+                    **settings,
+                    "source_lang": self.params.datasets[dataset].source_lang,
+                    "threads": self.params.train.threads,
+                },
+                threads=self.params.train.threads,
+            )
+        )
+
+    def teacher(self, dataset: str, mt: str, langs: list[str], name: str, seed: int) -> Job:
+        """A CL teacher's training."""
+        entry = self.params.teachers[name]
+        objectives = objectives_of(entry.objectives, f"teachers.{name}.objectives")
+        settings = self._training(dataset, "teacher", entry)
+        inputs = self._texts(dataset, mt, langs, streams_of(objectives) | {"target"}, "mt")
+        return self._train(
+            f"results/teachers/{self._data(dataset)}/{mt}/{'+'.join(langs)}/{name}/seed{seed}",
+            dataset,
+            inputs,
+            {"role": "teacher", "langs": langs, "objectives": objectives, "seed": seed, "select_on": "mt", **settings},
+        )
+
+    def student(self, dataset: str, mt: str, visual: str, lang: str, name: str, seed: int) -> Job:
+        """A CM network's training, for the method that trains it."""
+        entry = self.params.methods[name]
+        settings = self._training(dataset, "student", entry)
+        objectives = objectives_of(entry.objectives, f"methods.{name}.objectives")
+        streams = streams_of(objectives)
+        translated = bool(streams & {"target", "back"}) or entry.teacher is not None or settings["select_on"] == "mt"
+        langs = entry.langs or [lang]
+        mt = entry.mt or mt
+        if not translated:  # one run serves every target language and translation
+            mt = "none"
+            langs = [lang] if settings["select_on"] == "target" else [self.params.datasets[dataset].source_lang]
+        inputs = self._texts(dataset, mt, langs, streams, settings["select_on"])
+        inputs["features"] = self.features(dataset, visual)
+        if needs(objectives, "teacher"):
+            inputs["teacher"] = self.teacher(dataset, mt, langs, entry.teacher, seed).outputs["embeddings"]
+        return self._train(
+            f"results/runs/{self._data(dataset)}/{mt}/{visual}/{'+'.join(langs)}/{name}/seed{seed}",
+            dataset,
+            inputs,
+            {"role": "student", "langs": langs, "objectives": objectives, "seed": seed, **settings},
+        )
+
+    # results
+
+    def evaluation(self, dataset: str, mt: str, visual: str, lang: str, name: str, seed: int) -> Job:
+        """A method's evaluation on the human test captions of one language."""
+        method = self.params.methods[name]
+        run = self.student(dataset, mt, visual, lang, method.uses or name, seed)
+        translated = "translated" in method.queries
+        mt_label = (method.mt or mt) if translated else run.target.split("/")[3]
+        inputs = {
+            **self.captions(dataset),
+            "features": self.features(dataset, visual),
+            **{role: run.outputs[role] for role in ("model", "config", "tokenizer")},
+        }
+        if translated:
+            inputs["queries"] = self.translation(dataset, method.mt or mt, lang, "queries")
+        folder = f"results/evaluations/{self._data(dataset)}/{mt_label}/{visual}/{lang}/{name}/seed{seed}"
+        return self._add(
+            Job(
+                stage="evaluate",
+                target=folder,
+                inputs=inputs,
+                outputs={"metrics": f"{folder}/metrics.json", "ranks": f"{folder}/ranks.parquet"},
+                settings={
+                    "lang": lang,
+                    "queries": dict(method.queries),
+                    "batch": self.params.evaluate.batch,
+                    "threads": self.params.train.threads,
+                },
+                threads=self.params.train.threads,
+            )
+        )
+
+    def table(self, name: str) -> None:
+        """The table's own job and all it needs."""
+        table = self.params.tables[name]
+        rows: list[dict[str, Any]] = []
+        left_out: list[dict[str, str]] = []
+        for dataset in table.data:
+            settings = self.params.datasets[dataset]
+            for mt in table.mt or [settings.mt]:
+                for visual in table.visual or [settings.visual]:
+                    for lang in settings.target_langs:
+                        for method in table.methods:
+                            reason = self._impossible(dataset, mt, method, lang)
+                            if reason:
+                                left_out.append(
+                                    {"dataset": dataset, "target_lang": lang, "method": method, "reason": reason}
+                                )
+                            else:
+                                rows.append(self._row(table, dataset, mt, visual, lang, method))
+        rows = list({(r["dataset"], r["mt"], r["visual"], r["target_lang"], r["method"]): r for r in rows}.values())
+        figures = f"results/figures/{name}"
+        self._add(
+            Job(
+                stage="tables",
+                target=f"results/{name}.csv",
+                inputs={role: [p for row in rows for p in row[role]] for role in ("metrics", "ranks", "history")},
+                outputs={
+                    **{kind: f"results/{name}.{kind}" for kind in ("csv", "json", "md", "tex")},
+                    "page": f"{figures}/table.html",
+                    "curves": f"{figures}/training_curves.png",
+                    "recall": f"{figures}/recall.png",
+                },
+                settings={"table": name, "baseline": table.baseline, "rows": rows, "left_out": left_out},
+            )
+        )
+
+    def _impossible(self, dataset: str, mt: str, name: str, lang: str) -> str:
+        """Why a row cannot exist; empty when it can."""
+        method = self.params.methods[name]
+        mt = method.mt or mt
+        if "translated" in method.queries and variant_of(self.params, mt)["engine"] == "none":
+            return f"translation variant {mt!r} has no engine for the way back"
+        if method.langs and lang not in method.langs:
+            return f"methods.{name}.langs does not hold {lang!r}"
+        if method.langs and set(method.langs) - set(self.params.datasets[dataset].target_langs):
+            return f"{dataset} does not have every language of methods.{name}.langs"
+        return ""
+
+    def _row(self, table: Table, dataset: str, mt: str, visual: str, lang: str, name: str) -> dict[str, Any]:
+        method = self.params.methods[name]
+        settings = self.params.datasets[dataset]
+        trained = self.params.methods[method.uses] if method.uses else method
+        training = self._training(dataset, "student", trained)
+        evaluations = [self.evaluation(dataset, mt, visual, lang, name, seed) for seed in table.seeds]
+        runs = [self.student(dataset, mt, visual, lang, method.uses or name, seed) for seed in table.seeds]
+        objectives = runs[0].settings["objectives"]
+        return {
+            "data": settings.source,
+            "dataset": dataset,
+            "mt": evaluations[0].target.split("/")[3],
+            "visual": visual,
+            "text_encoder": training["network"]["text"]["encoder"],
+            "source_lang": settings.source_lang,
+            "target_lang": lang,
+            "method": name,
+            "terms": "+".join(objectives),
+            "select_on": training["select_on"],
+            "seeds": list(table.seeds),
+            "reference": name == table.baseline,
+            "published": _published(settings, dataset, lang, name, visual),
+            "metrics": [e.outputs["metrics"] for e in evaluations],
+            "ranks": [e.outputs["ranks"] for e in evaluations],
+            "history": [] if method.uses else [r.outputs["history"] for r in runs],
+        }
+
+
+@cache
+def _published_rows() -> list[dict[str, str]]:
+    return list(csv.DictReader(files("ccr.params").joinpath("published.csv").read_text().splitlines()))
+
+
+def _published(settings: Dataset, dataset: str, lang: str, method: str, visual: str) -> dict[str, Any] | None:
+    """Published SumR of this row: only on official data, with the same features."""
+    if settings.source != "official":
+        return None
+    row = (dataset, settings.source_lang, lang, method, visual)
+    for line in _published_rows():
+        if (line["dataset"], line["source_lang"], line["target_lang"], line["method"], line["visual"]) == row:
+            return {"sumr": float(line["sumr"]), "source": line["source"]}
+    return None

@@ -1,0 +1,68 @@
+"""Presets: sets of edits to params.yaml (law 5)."""
+
+import copy
+from collections.abc import Mapping
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from ccr.artifacts import atomic
+from ccr.params.messages import known
+from ccr.params.validation import validate
+
+
+def _presets() -> dict[str, dict[str, Any]]:
+    return yaml.safe_load(files("ccr.params").joinpath("presets.yaml").read_text())
+
+
+def _get(raw: Any, path: str) -> Any:
+    for part in path.split("."):
+        raw = raw.get(part) if isinstance(raw, Mapping) else None
+    return raw
+
+
+def _preset(name: str) -> dict[str, Any]:
+    presets = _presets()
+    known(name, presets, "preset", "preset")
+    return presets[name]
+
+
+def differences(path: str | Path = "params.yaml") -> list[tuple[str, Any, Any]]:
+    """(key path, value in the file, value of the file's preset) where the two differ."""
+    raw = yaml.safe_load(Path(path).read_text())
+    edits = _preset(raw["preset"])
+    return [(key, _get(raw, key), value) for key, value in edits.items() if _get(raw, key) != value]
+
+
+def use(name: str, path: str | Path = "params.yaml") -> list[tuple[str, Any, Any]]:
+    """Write a preset's values into the file, comments kept, and return (key path, old, new) of what changed.
+
+    Raises `CcrError` when the result would not be valid; the file is then left as it was.
+    """
+    from ruamel.yaml import YAML
+
+    editor = YAML()
+    editor.preserve_quotes = True
+    editor.width = 200
+    document = editor.load(Path(path).read_text())
+    changed = []
+    for key, value in {"preset": name, **_preset(name)}.items():
+        *parents, last = key.split(".")
+        section = document
+        for part in parents:
+            section = section[part]
+        old = copy.deepcopy(section.get(last))
+        if old != value:
+            changed.append((key, old, value))
+            if isinstance(old, Mapping) and isinstance(value, Mapping):  # in place: comments stay
+                for part in [p for p in old if p not in value]:
+                    del section[last][part]
+                section[last].update(value)
+            else:
+                section[last] = value
+    validate(document)
+    with atomic(path) as temporary, temporary.open("w") as file:
+        editor.dump(document, file)
+    return changed

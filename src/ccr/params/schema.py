@@ -1,0 +1,211 @@
+"""The schema of params.yaml: sections define, `tables` and `run` choose."""
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, create_model
+
+Raw = Mapping[str, Any]
+
+
+def _number(value: Any) -> Any:
+    """YAML 1.1 reads `3e-4` as a string and pydantic reads `true` as 1: take the first, refuse the second."""
+    if isinstance(value, bool):
+        raise ValueError("expected a number, not true/false")
+    return value
+
+
+Integer = Annotated[int, BeforeValidator(_number)]
+Count = Annotated[Integer, Field(ge=1)]
+Natural = Annotated[Integer, Field(ge=0)]
+Float = Annotated[float, BeforeValidator(_number), Field(allow_inf_nan=False)]
+Weight = Annotated[Float, Field(ge=0)]
+Positive = Annotated[Float, Field(gt=0)]
+Rate = Annotated[Float, Field(ge=0, lt=1)]
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")]
+
+
+class Section(BaseModel):
+    """Unknown keys are errors."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class World(Section):
+    """Size and seed of a data set's synthetic stand-in; `size` in pixels, `frames` per clip."""
+
+    train: Count
+    val: Count
+    test: Count
+    captions: Count
+    frames: Count
+    size: Count
+    seed: Natural
+
+
+class TextNetwork(Section):
+    """`encoder`: `scratch` (a BERT of this size, its tokenizer trained with it) or a model name or path.
+
+    The sizes are given for `scratch` alone; a named model brings its own. `frozen_layers`: the embeddings and this
+    many lower layers keep their weights; 0 freezes nothing.
+    """
+
+    encoder: str
+    max_tokens: Annotated[Integer, Field(ge=4)]
+    frozen_layers: Natural
+    hidden: Count | None = None
+    layers: Count | None = None
+    heads: Count | None = None
+    feedforward: Count | None = None
+    vocabulary: Count | None = None
+    dropout: Rate | None = None
+
+
+class VisualNetwork(Section):
+    """`block`: one attention block over the frames before the mean (video), else linear + ReLU (image).
+
+    `input_dropout`: share of a feature's values that training hides; frozen features of few items are soon learnt by
+    heart.
+    """
+
+    hidden: Count
+    block: bool
+    heads: Count
+    max_frames: Count
+    input_dropout: Rate
+    dropout: Rate
+
+
+class Network(Section):
+    """A dual encoder: two encoders and a common space of `dim` dimensions."""
+
+    text: TextNetwork
+    visual: VisualNetwork
+    dim: Count
+    norm: Literal["layer", "batch"]
+    dropout: Rate
+
+
+class Training(Section):
+    """How a network is trained; a data set or an entry may override any of it.
+
+    `word_dropout`: share of the words that each step hides behind [MASK]. `patience`: epochs without a better one
+    after which training ends. `warmup`: share of the steps in which lr rises; then it falls along half a cosine.
+    `precision`: bf16 runs the networks under autocast, the objectives stay in float32; fast on GPUs and on CPUs with
+    bf16 instructions, slow on others.
+    """
+
+    network: str
+    lr: Positive
+    weight_decay: Weight
+    batch: Annotated[Integer, Field(ge=2)]
+    epochs: Count
+    warmup: Rate
+    clip_norm: Positive
+    word_dropout: Rate
+    patience: Count
+    precision: Literal["fp32", "bf16"]
+
+
+class StudentTraining(Training):
+    """`select_on`: the val captions that choose the best epoch: human `target`, their `mt`, or human `source` ones."""
+
+    select_on: Literal["target", "mt", "source"]
+
+
+def _overrides(model: type[BaseModel]) -> dict[str, Any]:
+    return {name: (field.annotation | None, None) for name, field in model.model_fields.items()}
+
+
+TeacherOverrides = create_model("TeacherOverrides", __base__=Section, **_overrides(Training))
+StudentOverrides = create_model("StudentOverrides", __base__=Section, **_overrides(StudentTraining))
+
+
+class Roles(Section):
+    """Overrides of `train` for one data set."""
+
+    student: StudentOverrides = StudentOverrides()
+    teacher: TeacherOverrides = TeacherOverrides()
+
+
+class Dataset(Section):
+    """A data set: where it lies, in which layout, and what its tables use by default."""
+
+    kind: Literal["video", "image"]
+    importer: str
+    options: dict[str, Any] = {}
+    source: Literal["official", "synthetic"] = "official"
+    root: str
+    source_lang: str = "en"
+    target_langs: Annotated[list[str], Field(min_length=1)]
+    mt: str
+    visual: str
+    world: World | None = None
+    train: Roles = Roles()
+
+
+class Teacher(TeacherOverrides):
+    """A CL teacher: text only, weighted objectives over source captions and their translations."""
+
+    like: str | None = None
+    objectives: dict[Name, dict[str, Any] | None] = {}
+
+
+class Method(StudentOverrides):
+    """A row of a table: trained (`objectives`) or evaluated with another's weights (`uses`)."""
+
+    like: str | None = None
+    uses: str | None = None
+    teacher: str | None = None
+    mt: str | None = None
+    langs: list[str] | None = None
+    queries: dict[Literal["target", "translated"], Positive] = {"target": 1.0}
+    objectives: dict[Name, dict[str, Any] | None] = {}
+
+
+class Table(Section):
+    """Rows: every data set x mt x visual x target language x method."""
+
+    data: Annotated[list[str], Field(min_length=1)]
+    methods: Annotated[list[str], Field(min_length=1)]
+    seeds: Annotated[list[Natural], Field(min_length=1)] = [0]
+    mt: list[str] | None = None
+    visual: list[str] | None = None
+    baseline: str = "baseline"
+    paper: bool = False
+
+
+class Translate(Section):
+    variants: dict[Name, dict[str, Any]]
+
+
+class Features(Section):
+    extractors: dict[Name, dict[str, Any]]
+
+
+class Train(Section):
+    student: StudentTraining
+    teacher: Training
+    threads: Count
+
+
+class Evaluate(Section):
+    """`batch`: captions or items embedded at a time; changes the memory used, not the result."""
+
+    batch: Count
+
+
+class Params(Section):
+    """The whole of params.yaml."""
+
+    preset: str
+    datasets: dict[Name, Dataset]
+    translate: Translate
+    features: Features
+    networks: dict[Name, Network]
+    train: Train
+    evaluate: Evaluate
+    teachers: dict[Name, Teacher] = {}
+    methods: dict[Name, Method]
+    tables: dict[Name, Table]
+    run: list[str]

@@ -1,0 +1,171 @@
+"""From the raw mapping to `Params`, or one `CcrError`: everything that can be checked without data."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import yaml
+from pydantic import ValidationError
+
+from ccr import registry
+from ccr.artifacts import LANGUAGES
+from ccr.errors import CcrError
+from ccr.params.entries import extractor_of, inherit, needs, objectives_of, options_of, streams_of, variant_of
+from ccr.params.messages import explain, known, nearest
+from ccr.params.schema import Method, Params, Raw, Teacher
+
+
+def load(path: str | Path = "params.yaml") -> Params:
+    """Read and validate params.yaml (or another file of its form)."""
+    try:
+        raw = yaml.safe_load(Path(path).read_text())
+    except FileNotFoundError as error:
+        raise CcrError(f"{path}: no such file. Run ccr from the project's top folder.") from error
+    except yaml.YAMLError as error:
+        raise CcrError(f"{path}: not valid YAML: {error}") from error
+    return validate(raw)
+
+
+def validate(raw: Raw) -> Params:
+    """Check everything that can be checked without data. Raises `CcrError`: one line per problem."""
+    if not isinstance(raw, Mapping):
+        raise CcrError("params.yaml: expected sections (datasets, translate, ...), found something else.")
+    raw = dict(raw)
+    for section, model in (("methods", Method), ("teachers", Teacher)):
+        entries = raw.get(section) or {}
+        for name, entry in entries.items():  # each as written first, so that a typo is reported where it stands
+            if not isinstance(entry, Mapping):
+                raise CcrError(f"params.yaml: {section}.{name}: expected keys and values, found {entry!r}.")
+            try:
+                model.model_validate(dict(entry))
+            except ValidationError as error:
+                raise explain(error, model, f"{section}.{name}.") from error
+        raw[section] = {name: inherit(entries, name, section) for name in entries}
+    try:
+        params = Params.model_validate(raw)
+    except ValidationError as error:
+        raise explain(error, Params) from error
+    _check_networks(params)
+    _check_datasets(params)
+    _check_methods(params)
+    _check_tables(params)
+    return params
+
+
+def _check_networks(params: Params) -> None:
+    for name, network in params.networks.items():
+        scratch = network.text.encoder == "scratch"
+        for key in ("hidden", "layers", "heads", "feedforward", "vocabulary", "dropout"):
+            path = f"networks.{name}.text.{key}"
+            if scratch and getattr(network.text, key) is None:
+                raise CcrError(f"params.yaml: {path}: missing. encoder: scratch needs it.")
+            if not scratch and getattr(network.text, key) is not None:
+                raise CcrError(f"params.yaml: {path}: comes from {network.text.encoder!r}; leave it out.")
+        for part, widths in (("text", network.text), ("visual", network.visual)):
+            if widths.hidden and widths.hidden % widths.heads:
+                raise CcrError(
+                    f"params.yaml: networks.{name}.{part}.heads: {widths.heads} heads do not divide hidden "
+                    f"{widths.hidden}."
+                )
+
+
+def _check_datasets(params: Params) -> None:
+    for variant in params.translate.variants:
+        variant_of(params, variant)
+    for extractor in params.features.extractors:
+        extractor_of(params, extractor)
+    for name, dataset in params.datasets.items():
+        path = f"datasets.{name}"
+        known(dataset.importer, registry.IMPORTERS, f"{path}.importer", "importer")
+        options_of(registry.IMPORTERS[dataset.importer], dataset.options, f"{path}.options")
+        known(dataset.mt, params.translate.variants, f"{path}.mt", "translation variant")
+        known(dataset.visual, params.features.extractors, f"{path}.visual", "extractor")
+        for lang in (dataset.source_lang, *dataset.target_langs):
+            known(lang, LANGUAGES, f"{path}.target_langs", "language")
+        if dataset.source_lang in dataset.target_langs:
+            raise CcrError(f"params.yaml: {path}.target_langs: {dataset.source_lang!r} is the source language.")
+        _check_pair(params, name, dataset.mt, dataset.visual)
+        for role in ("student", "teacher"):
+            network = getattr(dataset.train, role).network
+            if network:
+                known(network, params.networks, f"{path}.train.{role}.network", "network")
+
+
+def _check_pair(params: Params, name: str, mt: str, visual: str) -> None:
+    """The mini-world has its own engine, and published dumps belong to official data."""
+    dataset = params.datasets[name]
+    engine = variant_of(params, mt)["engine"]
+    if engine == "lexicon" and dataset.source != "synthetic":
+        raise CcrError(
+            f"params.yaml: datasets.{name}: translation variant {mt!r} (engine lexicon) knows only the synthetic "
+            f"mini-world. With source: official choose a variant of another engine, e.g. mt: google."
+        )
+    if dataset.source == "synthetic":
+        if dataset.world is None:
+            raise CcrError(f"params.yaml: datasets.{name}.world: missing; source: synthetic needs its size and seed.")
+        if engine == "precomputed":
+            raise CcrError(
+                f"params.yaml: datasets.{name}: nobody published translations ({mt!r}) of the synthetic mini-world. "
+                f"With source: synthetic use mt: lexicon."
+            )
+        if extractor_of(params, visual)["extractor"] == "published":
+            raise CcrError(
+                f"params.yaml: datasets.{name}: nobody published features ({visual!r}) of the synthetic mini-world. "
+                f"With source: synthetic use visual: descriptor."
+            )
+        if dataset.kind == "video" and set((dataset.source_lang, *dataset.target_langs)) - {"en", "zh"}:
+            raise CcrError(
+                f"params.yaml: datasets.{name}.target_langs: the layout of VATEX, in which the mini-world publishes "
+                f"videos, holds en and zh only. Use kind: image for other languages."
+            )
+
+
+def _check_methods(params: Params) -> None:
+    for role in ("student", "teacher"):
+        known(getattr(params.train, role).network, params.networks, f"train.{role}.network", "network")
+    for name, teacher in params.teachers.items():
+        if teacher.network:
+            known(teacher.network, params.networks, f"teachers.{name}.network", "network")
+        objectives = objectives_of(teacher.objectives, f"teachers.{name}.objectives")
+        if not objectives:
+            raise CcrError(f"params.yaml: teachers.{name}.objectives: at least one term with a weight is needed.")
+        if "visual" in streams_of(objectives):
+            raise CcrError(f"params.yaml: teachers.{name}.objectives: a CL teacher trains on text alone; no 'visual'.")
+    for name, method in params.methods.items():
+        path = f"methods.{name}"
+        for value, valid, key, what in (
+            (method.uses, params.methods, "uses", "method"),
+            (method.teacher, params.teachers, "teacher", "teacher"),
+            (method.mt, params.translate.variants, "mt", "translation variant"),
+            (method.network, params.networks, "network", "network"),
+        ):
+            if value is not None:
+                known(value, valid, f"{path}.{key}", what)
+        for lang in method.langs or []:
+            known(lang, LANGUAGES, f"{path}.langs", "language")
+        objectives = objectives_of(method.objectives, f"{path}.objectives")
+        if method.uses and (objectives or params.methods[method.uses].uses):
+            raise CcrError(f"params.yaml: {path}.uses: a method that uses another's run trains nothing itself.")
+        if not method.uses and not objectives:
+            raise CcrError(f"params.yaml: {path}: give it `objectives` to train on, or `uses` of a trained method.")
+        if not method.uses and "visual" not in streams_of(objectives):
+            raise CcrError(f"params.yaml: {path}.objectives: no term has the stream 'visual'; nothing to retrieve.")
+        if needs(objectives, "teacher") and not method.teacher:
+            raise CcrError(f"params.yaml: {path}.teacher: its objectives need one; {nearest('', params.teachers)}")
+
+
+def _check_tables(params: Params) -> None:
+    for name, table in params.tables.items():
+        for value in table.data:
+            known(value, params.datasets, f"tables.{name}.data", "data set")
+        for value in (*table.methods, table.baseline):
+            known(value, params.methods, f"tables.{name}.methods", "method")
+        for value in table.mt or []:
+            known(value, params.translate.variants, f"tables.{name}.mt", "translation variant")
+        for value in table.visual or []:
+            known(value, params.features.extractors, f"tables.{name}.visual", "extractor")
+        for dataset in table.data:
+            for mt in table.mt or []:
+                for visual in table.visual or [params.datasets[dataset].visual]:
+                    _check_pair(params, dataset, mt, visual)
+    for value in params.run:
+        known(value, params.tables, "run", "table")
