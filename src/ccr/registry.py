@@ -141,7 +141,7 @@ OBJECTIVES = {
         needs=("words",),
         pair=streams("source", "target"),
         epsilon=number(0.1, gt=0),
-        iterations=count(30),
+        iterations=count(10),
         margin=number(0.2, ge=0),
     ),
     "relation_distillation": Entry(

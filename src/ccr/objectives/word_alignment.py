@@ -16,8 +16,9 @@ def loss(step: Step, *, pair: tuple[str, str], epsilon: float, iterations: int, 
     forbids that. Plans are computed without gradient: they are the self-made labels.
     """
     (source, source_mask), (target, target_mask) = step.words[pair[0]], step.words[pair[1]]
-    true = transport_cost(source, source_mask, target, target_mask, epsilon, iterations)
-    wrong = transport_cost(source, source_mask, target.roll(1, 0), target_mask.roll(1, 0), epsilon, iterations)
+    targets, target_masks = (torch.cat([x, x.roll(1, 0)]) for x in (target, target_mask))
+    sources, source_masks = (torch.cat([x, x]) for x in (source, source_mask))
+    true, wrong = transport_cost(sources, source_masks, targets, target_masks, epsilon, iterations).chunk(2)
     other = step.items != step.items.roll(1, 0)
     return ((margin + true - wrong).clamp(min=0) * other).sum() / other.sum().clamp(min=1)
 
