@@ -39,7 +39,7 @@ class VisualEncoder(nn.Module):
         super().__init__()
         self.width = settings["hidden"]
         self.input = nn.Sequential(
-            nn.LayerNorm(dim),
+            nn.LayerNorm(dim, elementwise_affine=False),  # the linear layer scales; so no gradient flows to the input
             nn.Dropout(settings["input_dropout"]),
             nn.Linear(dim, self.width),
             nn.ReLU(),
