@@ -141,3 +141,18 @@ def test_word_alignment_is_finite_for_captions_without_words_and_pulls_partners_
     value.backward()
     assert torch.isfinite(value) and torch.isfinite(states.grad).all()
     assert states.grad[0].abs().sum() > 0
+
+
+def test_the_transport_cost_of_a_pair_does_not_depend_on_the_batch():
+    generator = torch.Generator().manual_seed(0)
+    lengths = torch.randint(0, 12, (2, 150), generator=generator)
+    source, target = (torch.randn(150, 12, 8, generator=generator) for _ in range(2))
+    rows, columns = (torch.arange(12) < n[:, None] for n in lengths)
+    together = word_alignment.transport_cost(source, rows, target, columns, 0.1, 10)
+    alone = [
+        word_alignment.transport_cost(
+            source[i : i + 1], rows[i : i + 1], target[i : i + 1], columns[i : i + 1], 0.1, 10
+        )
+        for i in range(150)
+    ]
+    assert torch.allclose(together, torch.cat(alone), atol=1e-5)

@@ -7,6 +7,7 @@ from torch.nn import functional
 from ccr.objectives.step import Step
 
 NOTHING = -1e4  # log of no mass: finite, so that a sentence without words gives an empty plan and not NaN
+CHUNK = 64  # sentence pairs solved at a time
 
 
 def loss(step: Step, *, pair: tuple[str, str], epsilon: float, iterations: int, margin: float) -> Tensor:
@@ -31,9 +32,20 @@ def transport_cost(
     Args:
         source, target: token states (B, Ls, h), (B, Lt, h). source_mask, target_mask: (B, Ls), (B, Lt) real words.
     """
-    cost = 1 - functional.normalize(source, dim=-1) @ functional.normalize(target, dim=-1).transpose(1, 2)
-    plan = sinkhorn(cost.detach(), source_mask, target_mask, epsilon, iterations)
-    return (plan * cost).sum((1, 2))
+    order = (source_mask.sum(1) + target_mask.sum(1)).argsort()
+    costs = []
+    for chunk in order.split(CHUNK):  # pairs of like length, cut to the longest of them: little padding
+        mask, other = (m[chunk, : _width(m[chunk])] for m in (source_mask, target_mask))
+        words = functional.normalize(source[chunk, : mask.shape[1]], dim=-1)
+        partners = functional.normalize(target[chunk, : other.shape[1]], dim=-1)
+        cost = 1 - words @ partners.transpose(1, 2)
+        costs.append((sinkhorn(cost.detach(), mask, other, epsilon, iterations) * cost).sum((1, 2)))
+    return torch.cat(costs)[order.argsort()]
+
+
+def _width(mask: Tensor) -> int:
+    """Places up to the last one that is real in any row, at least one."""
+    return max(1, int(mask.any(0).nonzero().amax() + 1) if mask.any() else 1)
 
 
 @torch.no_grad()

@@ -60,7 +60,7 @@ def run(job: Job) -> None:
     if settings["role"] == "teacher":
         rows = np.unique(np.concatenate([triplets.rows[stream] for stream in triplets.streams]))
         embeddings = embed_captions(trainer.network.eval(), tokens, rows, settings["batch"])
-        ids = [texts.ids[row] for row in rows]
+        ids = texts.table["caption_id"].iloc[rows].tolist()
         write_embeddings(job.outputs["embeddings"], ids, embeddings.numpy(), key=job.key)
     seconds = time.perf_counter() - start
     facts = {"seconds": round(seconds, 1), "device": str(network.device), "torch": torch.__version__}

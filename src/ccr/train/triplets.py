@@ -29,11 +29,6 @@ class Texts:
         """The texts, row by row."""
         return self.table["text"].tolist()
 
-    @property
-    def ids(self) -> list[str]:
-        """The caption ids, row by row."""
-        return self.table["caption_id"].tolist()
-
     def training(self) -> Iterable[str]:
         """The texts of the train split: all that a tokenizer may see."""
         return self.table.loc[self.table["split"] == "train", "text"]
