@@ -6,7 +6,9 @@ the tokens and 37 % of the frames that it was there. Random tokens and features:
 
 Prints triplets/s as it is trained here and, in the same run, with every caption and video padded to its stream's
 maximum in passes of their own (the naive way), next to the published code's 45 on 2 cores; and the share of time per
-part. Writes benchmarks/results/throughput.json.
+part. The published step also has a cross-attention teacher and a discriminator, ours here has three contrastive terms:
+the ratio to it says how far one is, not how much faster the same work is done. Writes
+benchmarks/results/throughput.json.
 
     .venv/bin/python benchmarks/throughput.py [THREADS]
 """
