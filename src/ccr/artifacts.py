@@ -166,9 +166,10 @@ class ContentHash:
         return self._hash.hexdigest()
 
 
-def with_metadata(schema: pa.Schema, *, key: str, content: str, metadata: Mapping[str, str] | None = None) -> pa.Schema:
-    """`schema` with the job's key, the content hash and further string metadata."""
-    return schema.with_metadata({**(metadata or {}), "ccr.key": key, "ccr.content": content})
+def described(schema: pa.Schema, content: ContentHash, key: str, metadata: Mapping[str, str]) -> pa.Schema:
+    """`schema` with the job's key, further string metadata, and the content hash of the rows and that metadata."""
+    whole = digest({"rows": content.hexdigest(), **metadata})
+    return schema.with_metadata({**metadata, "ccr.key": key, "ccr.content": whole})
 
 
 def write_parquet(
@@ -188,11 +189,7 @@ def write_parquet(
     table = table.select(schema.names).cast(schema.remove_metadata())
     content = ContentHash(schema)
     content.update(table)
-    for name, value in sorted((metadata or {}).items()):
-        content._hash.update(f"{name}={value}".encode())
-    table = table.replace_schema_metadata(
-        with_metadata(schema, key=key, content=content.hexdigest(), metadata=metadata).metadata
-    )
+    table = table.replace_schema_metadata(described(schema, content, key, metadata or {}).metadata)
     with atomic(path) as temporary:
         pq.write_table(table, temporary, compression="zstd", write_page_checksum=True)
 

@@ -50,8 +50,7 @@ def write_features(
             content.update(table)
             writer.write_table(table)
             count += len(table)
-        digest = artifacts.digest({"rows": content.hexdigest(), **metadata})
-        schema = artifacts.with_metadata(artifacts.FEATURES, key=key, content=digest, metadata=metadata)
+        schema = artifacts.described(artifacts.FEATURES, content, key, metadata)
         writer.add_key_value_metadata(dict(sorted(schema.metadata.items())))
     return count
 

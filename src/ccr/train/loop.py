@@ -1,6 +1,5 @@
 """The training loop: batches of triplets, weighted objectives, selection on validation SumR."""
 
-import copy
 import math
 import sys
 import time
@@ -100,7 +99,7 @@ class Trainer:
                 bar.set_postfix_str(f"epoch {epoch}, loss {sums['loss']:.3f}, val SumR {score:.1f}, best {best:.1f}")
                 if epoch - best_epoch >= settings["patience"]:
                     break
-        self.network.load_state_dict(copy.deepcopy(self.best))
+        self.network.load_state_dict(self.best)
         return history
 
     def _step(self, triplets: Triplets, batch: np.ndarray, where: str) -> dict[str, float]:
