@@ -89,28 +89,32 @@ def streams_of(objectives: Mapping[str, Raw]) -> set[str]:
     return {stream for term in objectives.values() for stream in term["pair"]}
 
 
+def _resolved(
+    entries: Mapping[str, Raw], name: str, section: str, kind: str, registered: Mapping[str, Entry]
+) -> dict[str, Any]:
+    """{kind, options} of an entry that names what it is (by default its own name) in a registry."""
+    given = inherit(entries, name, section)
+    chosen = given.pop(kind, name)
+    known(chosen, registered, f"{section}.{name}.{kind}", kind)
+    return {kind: chosen, "options": options_of(registered[chosen], given, f"{section}.{name}")}
+
+
 def variant_of(params: Params, name: str) -> dict[str, Any]:
     """A translation variant resolved: {engine, options}. Published translations are named after the variant."""
-    given = inherit(params.translate.variants, name, "translate.variants")
-    engine = given.pop("engine", name)
-    path = f"translate.variants.{name}"
-    known(engine, registry.ENGINES, f"{path}.engine", "engine")
-    options = options_of(registry.ENGINES[engine], given, path)
-    if engine == "precomputed" and not options["published"]:
+    variants = params.translate.variants
+    variant = _resolved(variants, name, "translate.variants", "engine", registry.ENGINES)
+    if variant["engine"] == "precomputed" and not variant["options"]["published"]:
         root = name
-        while "like" in params.translate.variants[root]:
-            root = params.translate.variants[root]["like"]
-        options["published"] = root
-    return {"engine": engine, "options": options}
+        while "like" in variants[root]:
+            root = variants[root]["like"]
+        variant["options"]["published"] = root
+    return variant
 
 
 def extractor_of(params: Params, name: str) -> dict[str, Any]:
     """An extractor entry resolved: {extractor, options}. A published dump lies in FeatureData/{name} by default."""
-    given = inherit(params.features.extractors, name, "features.extractors")
-    extractor = given.pop("extractor", name)
-    path = f"features.extractors.{name}"
-    known(extractor, registry.EXTRACTORS, f"{path}.extractor", "extractor")
-    options = options_of(registry.EXTRACTORS[extractor], given, path)
-    if extractor == "published" and not options["path"]:
-        options["path"] = f"FeatureData/{name}"
-    return {"extractor": extractor, "options": options}
+    extractors = params.features.extractors
+    extractor = _resolved(extractors, name, "features.extractors", "extractor", registry.EXTRACTORS)
+    if extractor["extractor"] == "published" and not extractor["options"]["path"]:
+        extractor["options"]["path"] = f"FeatureData/{name}"
+    return extractor
