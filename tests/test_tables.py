@@ -15,7 +15,7 @@ from ccr.artifacts import RANKS, Job, write_json, write_parquet
 from ccr.errors import CcrError
 from ccr.retrieval.metrics import METRICS, chance_sumr, metrics
 from ccr.retrieval.ranks import Ranks
-from ccr.tables import columns
+from ccr.tables import columns, figures
 
 N_ITEMS, PER_ITEM = 60, 3
 
@@ -25,7 +25,7 @@ def in_a_folder_of_its_own(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
 
 
-def evaluation(folder, skill, seed, first_item=0):
+def evaluation(folder, skill, seed, first_item=0, terms=("vs", "vt")):
     """Write metrics.json and ranks.parquet of a made-up evaluation; a higher skill gives better ranks."""
     generator = np.random.default_rng(seed)
     # the same luck for every method of a seed: a paired test sees it
@@ -36,7 +36,7 @@ def evaluation(folder, skill, seed, first_item=0):
     items = [f"item{first_item + n:03d}" for n in range(N_ITEMS)]
     numbers = metrics(Ranks(text, none, none), Ranks(visual, none, none))
     counts = {"n_queries": len(text), "n_items": N_ITEMS, "chance_sumr": chance_sumr([PER_ITEM] * N_ITEMS)}
-    write_json(numbers | counts | {"key": f"key-{folder}"}, f"{folder}/metrics.json")
+    write_json(numbers | counts | {"key": f"key-{folder}", "terms": list(terms)}, f"{folder}/metrics.json")
     caption_item = [item for item in items for _ in range(PER_ITEM)]
     write_parquet(
         {
@@ -50,20 +50,25 @@ def evaluation(folder, skill, seed, first_item=0):
     )
 
 
-def history(path, n_epochs):
-    """Write a history.csv."""
-    lines = [f"{epoch},1.5,{1 / epoch},{10 * epoch}" for epoch in range(1, n_epochs + 1)]
+def history(path, n_epochs, shares):
+    """Write a history.csv. Shares: term -> its share of the gradient."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text("\n".join(["epoch,seconds,loss,val_sumr", *lines]) + "\n")
+    with open(path, "w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["epoch", "seconds", "loss", *(f"{term}_share" for term in shares), "val_sumr"])
+        for epoch in range(1, n_epochs + 1):
+            writer.writerow([epoch, 1.5, 1 / epoch, *shares.values(), 10 * epoch])
 
 
-def row(tmp_path, method, skill, *, seeds=(0, 1), mt="lexicon", trained=True, **settings):
+def row(
+    tmp_path, method, skill, *, seeds=(0, 1), mt="lexicon", trained=True, terms=("vs", "vt"), shares=None, **settings
+):
     """A row's settings, its files written."""
     folders = [f"evaluations/{mt}/{method}/seed{seed}" for seed in seeds]
     for seed, folder in zip(seeds, folders, strict=True):
-        evaluation(folder, skill, seed)
+        evaluation(folder, skill, seed, terms=terms)
         if trained:
-            history(tmp_path / folder / "history.csv", 5 + seed)
+            history(tmp_path / folder / "history.csv", 5 + seed, shares or {})
     return {
         "data": "synthetic",
         "dataset": "vatex",
@@ -73,7 +78,6 @@ def row(tmp_path, method, skill, *, seeds=(0, 1), mt="lexicon", trained=True, **
         "source_lang": "en",
         "target_lang": "zh",
         "method": method,
-        "terms": "vs+vt",
         "select_on": "target",
         "seeds": list(seeds),
         "reference": method == "baseline",
@@ -87,16 +91,17 @@ def row(tmp_path, method, skill, *, seeds=(0, 1), mt="lexicon", trained=True, **
 
 def job(rows, left_out=()):
     """A table job as it is planned."""
-    figures = "results/figures/some_table"
+    folder = "results/figures/some_table"
     return Job(
         stage="tables",
         target="results/some_table.csv",
         inputs={role: [path for r in rows for path in r[role]] for role in ("metrics", "ranks", "history")},
         outputs={
             **{kind: f"results/some_table.{kind}" for kind in ("csv", "json", "md", "tex")},
-            "page": f"{figures}/table.html",
-            "curves": f"{figures}/training_curves.png",
-            "recall": f"{figures}/recall.png",
+            "page": f"{folder}/table.html",
+            "curves": f"{folder}/training_curves.png",
+            "shares": f"{folder}/gradient_shares.png",
+            "recall": f"{folder}/recall.png",
         },
         settings={"table": "some_table", "rows": rows, "left_out": list(left_out), "baseline": "baseline"},
         key="abc123",
@@ -107,9 +112,9 @@ def job(rows, left_out=()):
 def small_table(tmp_path):
     """A job of five rows, run."""
     rows = [
-        row(tmp_path, "baseline", 5),
+        row(tmp_path, "baseline", 5, shares={"vs": 0.6, "vt": 0.4}),
         row(tmp_path, "same_as_baseline", 5),
-        row(tmp_path, "much_better", 15),
+        row(tmp_path, "much_better", 15, terms=("vs", "vt", "tv"), shares={"vs": 0.9, "vt": 0.1, "tv": 1e-9}),
         row(tmp_path, "supervised", 5.2, mt="human"),
         row(tmp_path, "one_seed", 2, seeds=(0,), trained=False),
     ]
@@ -234,7 +239,59 @@ def test_nothing_is_claimed_when_the_seeds_disagree(tmp_path):
 def test_a_table_without_training_has_a_figure_too(tmp_path):
     made = job([row(tmp_path, "baseline", 5, trained=False)])
     tables.run(made)
-    assert Path(made.outputs["curves"]).read_bytes().startswith(b"\x89PNG")
+    for role in ("curves", "shares"):
+        assert Path(made.outputs[role]).read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.fixture
+def drawn(monkeypatch):
+    """The panels of the last figure, by title."""
+    panels = {}
+
+    def keep(figure, path):
+        panels.clear()
+        panels.update({axes.get_title(): axes for axes in figure.axes})
+
+    monkeypatch.setattr(figures, "_save", keep)
+    return panels
+
+
+def test_shares_of_gradient_have_a_panel_for_every_method_of_several_terms(tmp_path, drawn):
+    rows = [
+        row(tmp_path, "nrccr", 5, terms=("vs", "vt", "dead"), shares={"vs": 0.7, "vt": 0.3, "dead": 0}),
+        row(tmp_path, "one_term", 5, terms=("vs",), shares={"vs": 1}),
+        row(tmp_path, "without_shares", 5),
+        row(tmp_path, "not_trained", 5, trained=False),
+    ]
+    figures.gradient_shares([tables.read_row(r) for r in rows], "")
+    ((title, axes),) = drawn.items()
+    assert "SYNTHETIC" in title and "nrccr" in title
+    lines = {line.get_label(): line for line in axes.lines}
+    assert list(lines) == ["vs", "vt", "dead", "1 %"]
+    assert list(lines["vs"].get_xdata()) == [1, 2, 3, 4, 5]  # the longer seed has 6 epochs
+    assert list(lines["vt"].get_ydata()) == pytest.approx([30] * 5)
+    assert axes.get_yscale() == "log" and axes.get_ylim()[0] < min(lines["dead"].get_ydata()) < 0.01
+
+
+def test_shares_that_nobody_logged_give_a_figure_that_says_so(tmp_path, drawn):
+    figures.gradient_shares([tables.read_row(row(tmp_path, "baseline", 5))], "")
+    assert "no method" in drawn[""].texts[0].get_text()
+
+
+def test_a_term_that_was_dropped_is_not_in_the_table(tmp_path):
+    made = job([row(tmp_path, "baseline", 5, terms=("vs", "vt")), row(tmp_path, "nrccr", 6, terms=("vs", "tv"))])
+    tables.run(made)
+    lines = read_csv(made)
+    assert lines["baseline"]["terms"] == "vs+vt"
+    assert lines["nrccr"]["terms"] == "vs+tv"
+    assert "vs+tv" in Path(made.outputs["md"]).read_text()
+
+
+def test_seeds_that_trained_on_different_terms_are_refused(tmp_path):
+    mixed = row(tmp_path, "nrccr", 5)
+    evaluation("evaluations/lexicon/nrccr/seed1", 5, 1, terms=("vs",))
+    with pytest.raises(CcrError, match="seed1/metrics.json: trained on the terms vs, the first seed .* on vs, vt"):
+        tables.read_row(mixed)
 
 
 def test_a_table_of_nothing_but_impossible_rows_lists_them(tmp_path):

@@ -119,11 +119,23 @@ def test_nothing_published(translate):
     assert "Published are: google (back into en), google (into en), google (into zh)" in str(error.value)
     assert "Set translate.variants.deepl.published" in str(error.value)
     forward_only = [row for row in ROWS if row["origin"] == "human" or row["lang"] == "zh"]
-    translate("forward", rows=forward_only)
-    with pytest.raises(CcrError, match=r"for direction 'back'. Published are: google \(into zh\)"):
-        translate("back", rows=forward_only)
-    with pytest.raises(CcrError, match=r"by 'google' for direction 'queries'"):
+    with pytest.raises(CcrError, match=r"for direction 'queries'. Published are: google \(into zh\)"):
         translate("queries", rows=forward_only)
+
+
+def test_back_translations_that_nobody_published_are_a_table_without_rows(translate, caplog):
+    rows = [row for row in ROWS if row["origin"] != "back"]
+    translate("forward", rows=rows)
+    assert translate("back", rows=rows) == []
+    assert "google.back.parquet: 'google' has no back-translation" in caplog.text
+    assert "on_missing" in caplog.text
+
+
+def test_back_translations_that_are_published_in_part_are_an_error(translate):
+    rows = [row for row in ROWS if row["caption_id"] != "b#enc2zh2enc#0@google"]
+    translate("forward", rows=rows)
+    with pytest.raises(CcrError, match="'google' has no translation of 1 of 3 captions: b#enc2zh#0@google"):
+        translate("back", rows=rows)
 
 
 def test_a_hole_is_an_error(translate):
@@ -165,9 +177,11 @@ def test_human_captions_are_left_out_only_with_a_word(translate, caplog):
     assert "1 captions left out: their items have no caption in en" in caplog.text
 
 
-def test_human_has_one_direction_and_needs_captions(translate):
+def test_human_has_no_way_back_and_needs_captions(translate, caplog):
+    assert translate("back", engine="none", variant="human") == []
+    assert "human.back.parquet: 'none' has no back-translation" in caplog.text
     with pytest.raises(CcrError, match="translate.variants.human: engine none translates nothing"):
-        translate("back", engine="none", variant="human")
+        translate("queries", engine="none", variant="human")
     rows = [row for row in ROWS if row["lang"] == "en"]
     with pytest.raises(CcrError, match="no human captions in 'zh'"):
         translate("forward", engine="none", variant="human", rows=rows)

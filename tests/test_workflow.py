@@ -141,7 +141,8 @@ def test_a_dry_run_does_not_import_torch(fresh):
 
 
 def test_all_of_a_table_is_made_and_a_second_call_does_nothing(checkout):
-    for path in ("tiny.csv", "tiny.json", "tiny.md", "tiny.tex", "figures/tiny/training_curves.png"):
+    figures = ("figures/tiny/training_curves.png", "figures/tiny/gradient_shares.png")
+    for path in ("tiny.csv", "tiny.json", "tiny.md", "tiny.tex", *figures):
         assert (checkout.folder / "results" / path).stat().st_size > 0
     assert "Nothing to be done" in checkout.run()
 
@@ -152,6 +153,7 @@ def test_the_report_shows_table_and_curves(checkout):
     report = checkout.read("results/report/tiny.html")
     assert b"table.html" in report
     assert b"training_curves.png" in report
+    assert b"gradient_shares.png" in report
 
 
 def test_a_weight_of_one_method_trains_that_method_again(checkout):

@@ -19,6 +19,12 @@ rule tables:
             labels={"table": "{table}", "figure": "training curves"},
         ),
         report(
+            "results/figures/{table}/gradient_shares.png",
+            caption="../report/gradient_shares.rst",
+            category="Figures",
+            labels={"table": "{table}", "figure": "gradient shares"},
+        ),
+        report(
             "results/figures/{table}/recall.png",
             caption="../report/recall.rst",
             category="Figures",

@@ -1,4 +1,4 @@
-"""The last room: the evaluations that a table names become `results/{table}.csv`, .json, .md, .tex and two figures.
+"""The last room: the evaluations that a table names become `results/{table}.csv`, .json, .md, .tex and three figures.
 
 `columns` says what a table shows; `rows` reads the files; `comparison` is the paired test; each `as_*` module
 writes one format.
@@ -26,4 +26,5 @@ def run(job: Job) -> None:
     as_html.write(job.outputs["md"], job.outputs["page"])
     as_latex.write(name, rows, left_out, job.settings["baseline"], job.outputs["tex"], job.key)
     figures.training_curves(rows, job.outputs["curves"])
+    figures.gradient_shares(rows, job.outputs["shares"])
     figures.recall(rows, job.outputs["recall"])

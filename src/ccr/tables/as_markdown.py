@@ -51,7 +51,7 @@ def _group(group: list[Row]) -> str:
         cells = [
             row.settings["method"],
             row.settings["mt"],
-            row.settings["terms"],
+            columns.terms(row),
             str(len(row.settings["seeds"])),
         ]
         cells += [columns.number(row, metric) for metric in columns.MAIN]

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from ccr.retrieval.metrics import METRICS
 from ccr.tables.rows import Row
 
-# what a row is; all of them are settings of the row
+# what a row is; all of them but the terms are settings of the row
 IDENTITY = (
     "data",
     "dataset",
@@ -34,8 +34,9 @@ P_DECIMALS = 6
 def values(row: Row) -> dict[str, str | float | int | None]:
     """Every column of the csv for one row; None is an empty cell."""
     published = row.published or {"sumr": None, "source": None}
+    identity = {**row.settings, "terms": terms(row)}
     return {
-        **{name: row.settings[name] for name in IDENTITY},
+        **{name: identity[name] for name in IDENTITY},
         **{name: round(row.mean[name], DECIMALS) for name in METRICS},
         **{f"{name}_std": None if row.std is None else round(row.std[name], DECIMALS) for name in METRICS},
         "n_seeds": len(row.settings["seeds"]),
@@ -44,6 +45,11 @@ def values(row: Row) -> dict[str, str | float | int | None]:
         "published_source": published["source"],
         "key": row.key,
     }
+
+
+def terms(row: Row) -> str:
+    """The terms that a row was trained on: `vs+vt`."""
+    return "+".join(row.terms)
 
 
 def groups(rows: Iterable[Row]) -> list[list[Row]]:

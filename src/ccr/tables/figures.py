@@ -1,4 +1,4 @@
-"""`results/figures/{table}/`: training curves and recall bars, one panel per group, the same bytes every time."""
+"""`results/figures/{table}/`: training curves, gradient shares and recall bars, the same bytes every time."""
 
 import csv
 from collections.abc import Sequence
@@ -17,6 +17,9 @@ from ccr.retrieval.metrics import DIRECTIONS, RECALLS
 from ccr.tables import columns
 from ccr.tables.rows import Row
 
+DEAD = 1.0  # percent of the gradient below which a term is as good as not there
+FLOOR = 0.005  # percent; what is less is drawn here
+
 
 def training_curves(rows: Sequence[Row], path: str) -> None:
     """Validation SumR by epoch: a thin line per seed, a thick one for the mean while every seed still trains."""
@@ -32,6 +35,40 @@ def training_curves(rows: Sequence[Row], path: str) -> None:
             _legend(axes)
         else:
             axes.text(0.5, 0.5, "no method of this table is trained", ha="center", transform=axes.transAxes)
+    _save(figure, path)
+
+
+def gradient_shares(rows: Sequence[Row], path: str) -> None:
+    """Each term's share of the gradient norm on the text encoder by epoch, mean over seeds: a panel per method.
+
+    Rows of one term, rows evaluated with another's weights, and histories without shares are left out.
+    """
+    measured = []
+    for group in columns.groups(rows):
+        for label, row in zip(columns.labels(group), group, strict=True):
+            runs = [_read_history(history) for history in row.settings["history"]]
+            names = [f"{term}_share" for term in row.terms]
+            if runs and len(names) > 1 and all(name in run for name in names for run in runs):
+                measured.append((f"{columns.title(group)}\n{label}", row.terms, runs))
+    terms = list(dict.fromkeys(term for _, names, _ in measured for term in names))
+    colours = dict(zip(terms, _colours(len(terms)), strict=True))  # the same in all panels
+    figure, panels = _panels(max(len(measured), 1), width=8.0, height=3.6)
+    for axes, (title, names, runs) in zip(panels, measured, strict=False):
+        epochs = _shared_epochs(runs)
+        for term in names:
+            share = 100 * np.mean([run[f"{term}_share"][: len(epochs)] for run in runs], axis=0)
+            axes.plot(epochs, np.maximum(share, FLOOR), color=colours[term], marker="o", markersize=3, label=term)
+        axes.axhline(DEAD, color="black", linewidth=0.8, linestyle="--", label=f"{DEAD:g} %")
+        axes.set(title=title, xlabel="epoch", ylabel="share of the gradient norm\non the text encoder")
+        axes.set(yscale="log", ylim=(0.9 * FLOOR, 130))
+        ticks = [0.01, 0.1, 1, 10, 100]
+        axes.set_yticks([FLOOR, *ticks], [f"≤ {FLOOR:g} %", *(f"{tick:g} %" for tick in ticks)])
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.grid(alpha=0.3)
+        _legend(axes)
+    if not measured:
+        panels[0].set_axis_off()
+        panels[0].text(0.5, 0.5, "no method of this table is trained on several terms with shares logged", ha="center")
     _save(figure, path)
 
 
@@ -74,24 +111,30 @@ def _curve(axes: Axes, row: Row, colour: tuple[float, ...], label: str) -> None:
     if not runs:  # evaluated with another method's weights
         return
     if len(runs) > 1:
-        for epochs, scores in runs:
-            axes.plot(epochs, scores, color=colour, linewidth=0.6, alpha=0.5)
-    shared = min(len(epochs) for epochs, _ in runs)
-    mean = np.mean([scores[:shared] for _, scores in runs], axis=0)
-    axes.plot(runs[0][0][:shared], mean, color=colour, linewidth=1.8, marker="o", markersize=3, label=label)
+        for run in runs:
+            axes.plot(run["epoch"], run["val_sumr"], color=colour, linewidth=0.6, alpha=0.5)
+    epochs = _shared_epochs(runs)
+    mean = np.mean([run["val_sumr"][: len(epochs)] for run in runs], axis=0)
+    axes.plot(epochs, mean, color=colour, linewidth=1.8, marker="o", markersize=3, label=label)
 
 
-def _read_history(path: str | Path) -> tuple[list[int], list[float]]:
-    """Epochs and validation SumR of a history.csv."""
+def _shared_epochs(runs: Sequence[dict[str, np.ndarray]]) -> np.ndarray:
+    """The epochs in which every seed still trains."""
+    return min((run["epoch"] for run in runs), key=len)
+
+
+def _read_history(path: str | Path) -> dict[str, np.ndarray]:
+    """The columns of a history.csv, a number per epoch; an empty cell is NaN."""
     try:
         with open(path, newline="", encoding="utf-8") as file:
             lines = list(csv.DictReader(file))
-        return [int(line["epoch"]) for line in lines], [float(line["val_sumr"]) for line in lines]
+        cells = {name: [line[name] for line in lines] for name in ("epoch", "val_sumr", *lines[0])}
+        return {name: np.array([float("nan" if cell == "" else cell) for cell in cells[name]]) for name in cells}
     except FileNotFoundError as error:
         raise CcrError(f"{path}: no such file. Run the job that makes it (`ccr plan` lists the jobs).") from error
-    except (KeyError, TypeError, ValueError) as error:
+    except (LookupError, TypeError, ValueError) as error:
         raise CcrError(
-            f"{path}: every line needs a whole number `epoch` and a number `val_sumr` ({error}). "
+            f"{path}: every line needs a number in every column, `epoch` and `val_sumr` among them ({error}). "
             "Delete it and train again."
         ) from error
 

@@ -12,20 +12,22 @@ from ccr.errors import CcrError
 from ccr.retrieval.metrics import DIRECTIONS, METRICS
 from ccr.tables.significance import contributions
 
-COUNTS = ("chance_sumr", "n_queries", "n_items")
+FACTS = ("chance_sumr", "n_queries", "n_items", "terms", "key")
 
 
 @dataclass(frozen=True)
 class Row:
     """One row of a table.
 
-    `settings`: as planned. `mean`, `std`: metric -> value over seeds (sample deviation; None for one seed).
+    `settings`: as planned. `terms`: trained on, fewer than planned where some were dropped.
+    `mean`, `std`: metric -> value over seeds (sample deviation; None for one seed).
     `items` (n,): test item ids, sorted; `scores` (seeds, n): their contributions to SumR.
     `p`: Holm-corrected p against the baseline, `difference`: SumR minus the baseline's, both None without
     a baseline; `verdict`: higher, lower, or nothing where neither may be claimed.
     """
 
     settings: dict[str, Any]
+    terms: tuple[str, ...]
     mean: dict[str, float]
     std: dict[str, float] | None
     chance: float
@@ -59,8 +61,8 @@ def read_row(settings: dict[str, Any]) -> Row:
     """Read a row's files.
 
     Args:
-        settings: identity (`columns.IDENTITY`), `select_on`, `seeds`, `reference` (is it the baseline),
-            `published` ({sumr, source} or None), and per seed: `metrics`, `ranks`, `history` (may be empty).
+        settings: identity (`columns.IDENTITY` without `terms`), `select_on`, `seeds`, `reference` (is it the
+            baseline), `published` ({sumr, source} or None), and per seed: `metrics`, `ranks`, `history` (may be empty).
     """
     seeds = settings["seeds"]
     for role in ("metrics", "ranks"):
@@ -79,10 +81,17 @@ def read_row(settings: dict[str, Any]) -> Row:
             )
         if not np.array_equal(items, scored[0][0]):
             raise CcrError(f"{path}: other test items than {settings['ranks'][0]}; evaluate both again.")
+    for numbers, path in zip(measured, settings["metrics"], strict=True):
+        if numbers["terms"] != measured[0]["terms"]:
+            raise CcrError(
+                f"{path}: trained on the terms {', '.join(numbers['terms'])}, the first seed "
+                f"({settings['metrics'][0]}) on {', '.join(measured[0]['terms'])}. Train and evaluate both again."
+            )
     numbers = np.array([[seed[name] for name in METRICS] for seed in measured])
     keys = [str(seed["key"]) for seed in measured]
     return Row(
         settings=settings,
+        terms=tuple(measured[0]["terms"]),
         mean=dict(zip(METRICS, numbers.mean(axis=0).tolist(), strict=True)),
         std=dict(zip(METRICS, numbers.std(axis=0, ddof=1).tolist(), strict=True)) if len(seeds) > 1 else None,
         chance=float(np.mean([seed["chance_sumr"] for seed in measured])),
@@ -97,9 +106,9 @@ def read_row(settings: dict[str, Any]) -> Row:
 
 def _read_metrics(path: str | Path) -> dict[str, Any]:
     numbers = read_json(path)
-    missing = [name for name in (*METRICS, *COUNTS, "key") if name not in numbers]
+    missing = [name for name in (*METRICS, *FACTS) if name not in numbers]
     if missing:
-        raise CcrError(f"{path}: no {missing[0]!r}; it must hold {', '.join(METRICS)}. Evaluate again.")
+        raise CcrError(f"{path}: no {missing[0]!r}; it must hold {', '.join((*METRICS, *FACTS))}. Evaluate again.")
     return numbers
 
 

@@ -21,17 +21,13 @@ def run(job: Job) -> None:
 
     Directions: `forward`: source captions into the target language; `back`: the forward translations of train
     and val into the source language; `queries`: human target captions of test into the source language.
+    `back` has no rows, and the log says so, where the engine has no way back: what becomes of the terms that need
+    it is for the training to decide (`on_missing`).
     `CcrError` when there is nothing to translate or a caption is left without translation.
     """
     settings = job.settings
     if settings["engine"] == "none":
-        if settings["direction"] != "forward":
-            raise CcrError(
-                f"translate.variants.{settings['variant']}: engine none translates nothing, so there is no "
-                f"{settings['direction']!r}. Take methods that need it out of the table, or choose an engine."
-            )
-        captions = read_parquet(job.inputs["captions"], CAPTIONS)
-        _write(pair(captions, settings["source_lang"], settings["target_lang"]), job)
+        _write(_human(job), job)
         return
     parents = _parents(job)
     engine: Engine = ENGINES[settings["engine"]].load().Engine(job)
@@ -42,6 +38,27 @@ def run(job: Job) -> None:
         if not isinstance(engine, Aligning):
             raise CcrError(f"engine {settings['engine']!r} knows no word alignment.")
         write_parquet(engine.alignment(parents), job.outputs["alignment"], ALIGNMENT, key=job.key)
+
+
+def _human(job: Job) -> pa.Table:
+    """What engine none has for a direction: human captions forward, no rows back."""
+    settings = job.settings
+    if settings["direction"] == "queries":
+        raise CcrError(
+            f"translate.variants.{settings['variant']}: engine none translates nothing, so there is no 'queries'. "
+            "Take methods that need it out of the table, or choose an engine."
+        )
+    if settings["direction"] == "back":
+        _warn_of_no_way_back("none", job)
+        return CAPTIONS.empty_table()
+    return pair(read_parquet(job.inputs["captions"], CAPTIONS), settings["source_lang"], settings["target_lang"])
+
+
+def _warn_of_no_way_back(engine: str, job: Job) -> None:
+    log.warning(
+        "%s: %r has no back-translation; the file has no rows, and terms that need it are off or an error (on_missing)",
+        job.target, engine,
+    )  # fmt: skip
 
 
 def _write(table: pa.Table, job: Job) -> None:
@@ -90,10 +107,13 @@ def _complete(
 ) -> tuple[pa.Table, list[str | None]]:
     """Parents and texts without holes.
 
-    Forward translations of test serve quality figures only, so a publisher who has none of test is no error;
-    every other hole is one.
+    Forward translations of test serve quality figures only, so a publisher who has none of test is no error, nor is
+    one who has no back-translation at all; every other hole is one.
     """
     holes = np.array([text is None for text in texts])
+    if job.settings["direction"] == "back" and holes.all():
+        _warn_of_no_way_back(engine.name, job)
+        return parents.slice(0, 0), []
     test = pc.equal(parents["split"], "test").to_numpy()
     if job.settings["direction"] == "forward" and test.any() and holes[test].all() and not test.all():
         log.warning("%s has no translation of the test captions: no quality figures for them", engine.name)

@@ -23,7 +23,7 @@ class Engine:
             pc.fill_null(pc.equal(captions["engine"], self.name), False),
         )
         self._published = captions.filter(chosen)
-        if not len(self._published):
+        if not len(self._published) and direction != "back":  # that one is published by few
             raise CcrError(
                 f"{job.inputs['captions']}: no published translations into {lang!r} by {self.name!r} for "
                 f"direction {direction!r}. Published are: {_published(captions)}. Set translate.variants."
