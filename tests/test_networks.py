@@ -18,9 +18,13 @@ from ccr.networks.tokens import Tokens, train_tokenizer
 TEXT = {
     "encoder": "scratch", "hidden": 32, "layers": 2, "heads": 4, "feedforward": 64, "vocabulary": 200,
     "max_tokens": 256, "dropout": 0.1, "frozen_layers": 0,
+    "block": {"hidden": 40, "heads": 4, "keys": 16, "input_dropout": 0.1, "dropout": 0.1},
 }  # fmt: skip
-VISUAL = {"hidden": 32, "block": True, "heads": 4, "max_frames": 64, "input_dropout": 0.0, "dropout": 0.1}
-NETWORK = {"text": TEXT, "visual": VISUAL, "dim": 24, "norm": "layer", "dropout": 0.2}
+VISUAL = {
+    "hidden": 32, "layer_norm": True, "max_frames": 64, "input_dropout": 0.0, "dropout": 0.1,
+    "block": {"heads": 4, "keys": 64},
+}  # fmt: skip
+NETWORK = {"text": TEXT, "visual": VISUAL, "dim": 24, "norm": "layer", "pooling": "masked_mean", "dropout": 0.2}
 
 
 SMALL = {"vocab_size": 99, "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2}
@@ -68,7 +72,7 @@ def texts(network, lengths, seed=0):
 
 @torch.inference_mode()
 def embed(network, texts):
-    return network.embed_text(torch.cat(texts), Ragged(torch.tensor([len(t) for t in texts])))[0]
+    return network.embed_text(torch.cat(texts), Ragged(torch.tensor([len(t) for t in texts])))
 
 
 def test_a_caption_embeds_alike_alone_in_a_batch_and_beside_a_long_one(network):

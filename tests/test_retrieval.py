@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from ccr.errors import CcrError
 from ccr.retrieval import ranks as ranks_module
-from ccr.retrieval.fusion import fuse, rank_fused, standardise
+from ccr.retrieval.fusion import min_max, rank_fused, standardise
 from ccr.retrieval.metrics import METRICS, chance_sumr, metrics
 from ccr.retrieval.ranks import rank, rank_both, rank_similarity
 
@@ -161,7 +161,8 @@ def test_standardise():
     assert rows[1:].tolist() == [[0.0] * 3] * 2
 
 
-def test_fusion_in_blocks_is_fusion_of_matrices(monkeypatch):
+@pytest.mark.parametrize("scaling", ["standardise", "min_max"])
+def test_fusion_in_blocks_is_fusion_of_matrices(monkeypatch, scaling):
     monkeypatch.setattr(ranks_module, "BLOCK", 50)
     captions, items, caption_item = random_test_set(seed=1)
     translated = captions + np.random.default_rng(2).normal(size=captions.shape).astype(np.float32)
@@ -170,15 +171,16 @@ def test_fusion_in_blocks_is_fusion_of_matrices(monkeypatch):
     def similarity(queries, gallery):
         return (torch.tensor(queries).double() @ torch.tensor(gallery).double().T).float()
 
-    blocks = rank_fused([(0.8, items, captions), (0.2, items, translated)], item, caption_item)
-    matrices = fuse([similarity(items, captions), similarity(items, translated)], [0.8, 0.2])
+    blocks = rank_fused([(0.8, items, captions), (0.2, items, translated)], item, caption_item, scaling)
+    scale = {"standardise": standardise, "min_max": min_max}[scaling]
+    matrices = 0.8 * scale(similarity(items, captions)) + 0.2 * scale(similarity(items, translated))
     assert np.array_equal(blocks.first, rank_similarity(matrices, item, caption_item).first)
 
 
 def test_fusing_with_a_constant_matrix_changes_no_rank():
     captions, items, caption_item = random_test_set()
     similarity = captions @ items.T
-    fused = fuse([similarity, np.ones_like(similarity)], [0.8, 0.2])
+    fused = 0.8 * standardise(similarity) + 0.2 * standardise(np.ones_like(similarity))
     alone, fused = (rank_similarity(scores, caption_item, np.arange(len(items))) for scores in (similarity, fused))
     assert np.array_equal(alone.first, fused.first)
 

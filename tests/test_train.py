@@ -23,16 +23,21 @@ ZH = ["红", "绿", "蓝", "白", "黑", "粉", "灰", "棕"]
 TEXT = {
     "encoder": "scratch", "hidden": 32, "layers": 1, "heads": 2, "feedforward": 32, "vocabulary": 100,
     "max_tokens": 16, "dropout": 0.0, "frozen_layers": 0,
+    "block": {"hidden": 32, "heads": 2, "keys": 32, "input_dropout": 0.0, "dropout": 0.0},
 }  # fmt: skip
 NETWORK = {
     "text": TEXT,
-    "visual": {"hidden": 32, "block": True, "heads": 2, "max_frames": 8, "input_dropout": 0.0, "dropout": 0.0},
-    "dim": 32, "norm": "layer", "dropout": 0.0,
+    "visual": {
+        "hidden": 32, "layer_norm": True, "max_frames": 8, "input_dropout": 0.0, "dropout": 0.0,
+        "block": {"heads": 2, "keys": 32},
+    },
+    "dim": 32, "norm": "layer", "pooling": "masked_mean", "dropout": 0.0,
 }  # fmt: skip
 TRAINING = {
     "network": NETWORK, "lr": 0.005, "weight_decay": 0.0, "batch": 16, "epochs": 12, "warmup": 0.1, "clip_norm": 2.0,
     "precision": "fp32",
     "word_dropout": 0.0,
+    "schedule": "cosine", "select_by": "sumr", "gradient_every": 2, "on_missing": "error",
     "patience": 12, "select_on": "target", "source_lang": "en", "langs": ["zh"], "threads": 1, "seed": 0,
 }  # fmt: skip
 INFONCE = {"objective": "infonce", "weight": 1.0, "tau": None, "mask_same_item": True}
@@ -100,7 +105,7 @@ def evaluation_job(data, run, folder, **settings):
     inputs = {role: str(data / f"{role}.parquet") for role in ("captions", "items", "features")}
     inputs |= {role: run.outputs[role] for role in ("model", "config", "tokenizer")}
     outputs = {"metrics": str(folder / "metrics.json"), "ranks": str(folder / "ranks.parquet")}
-    settings = {"lang": "zh", "queries": {"target": 1.0}, "batch": 64, "threads": 1} | settings
+    settings = {"lang": "zh", "queries": {"target": 1.0}, "fusion": "standardise", "batch": 64, "threads": 1} | settings
     return replace(Job("evaluate", str(folder), inputs, outputs, settings), key="k")
 
 
@@ -127,7 +132,9 @@ def sumr(data, run, folder, **settings):
 
 def test_a_student_learns_and_says_what_it_did(data, baseline, tmp_path):
     history = pd.read_csv(baseline.outputs["history"])
-    assert list(history.columns) == ["epoch", "seconds", "lr", "tau", "loss", "vs", "vt", "val_sumr"]
+    terms = ["vs", "vt", "vs_share", "vt_share"]
+    assert list(history.columns) == ["epoch", "seconds", "lr", "tau", "loss", *terms, "val_t2v", "val_sumr"]
+    assert np.allclose(history["vs_share"] + history["vt_share"], 1)
     assert history["loss"].iloc[-1] < 0.5 * history["loss"].iloc[0]
     metrics = sumr(data, baseline, tmp_path)
     assert metrics["sumr"] > 2 * metrics["chance_sumr"]
@@ -143,8 +150,8 @@ def test_the_best_epoch_is_kept(data, baseline):
     store = train.open_features(baseline.inputs["features"])
     tokenizer = train.Tokens(evaluate.load_tokenizer(baseline.outputs["tokenizer"]), texts.texts, 16)
     trainer = train.Trainer(network, baseline.settings, tokenizer, store)
-    score = trainer.validate(train.Validation(baseline, texts, store))
-    assert score == pytest.approx(pd.read_csv(baseline.outputs["history"])["val_sumr"].max())
+    scores = trainer.validate(train.Validation(baseline, texts, store))
+    assert scores["sumr"] == pytest.approx(pd.read_csv(baseline.outputs["history"])["val_sumr"].max())
 
 
 def test_the_same_seed_gives_the_same_bytes(data, baseline, tmp_path):
@@ -242,6 +249,59 @@ def test_terms_of_zero_weight_change_nothing(data, baseline, tmp_path):
     assert objectives_of(terms | extra, "") == objectives_of(terms, "")
 
 
+BACK = {
+    "objective": "triplet", "weight": 0.5, "pair": ["source", "back"], "margin": 0.2, "negatives": "hardest",
+    "scale": "mean", "mask_same_item": True,
+}  # fmt: skip
+
+
+def job_with_back(data, folder, objectives, number=0, **settings):
+    """A training that reads back-translations: the first `number` of them are there."""
+    forward = artifacts.read_parquet(data / "zh.parquet", CAPTIONS).to_pandas()
+    forward = forward[forward["split"] != "test"]
+    back = forward.assign(caption_id=forward["caption_id"] + "@back", parent_id=forward["caption_id"], lang="en")
+    rewrite(back.assign(origin="back", text=forward["parent_id"])[:number], folder / "zh.back.parquet")
+    job = training_job(data, folder / "run", objectives, **settings)
+    return replace(job, inputs=job.inputs | {"back": [str(folder / "zh.back.parquet")]})
+
+
+def test_without_back_translations_their_terms_are_an_error_that_says_how_to_mend(data, tmp_path):
+    job = job_with_back(data, tmp_path, BASELINE | {"back": BACK}, on_missing="error")
+    with pytest.raises(CcrError) as error:
+        train.run(job)
+    for part in (str(tmp_path / "run"), "zh.back.parquet", "needed by back", "weight 0", "on_missing: drop_term"):
+        assert part in str(error.value)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_run_whose_terms_were_dropped_is_the_run_without_them_and_says_so(data, tmp_path, caplog):
+    job = job_with_back(data, tmp_path, BASELINE | {"back": BACK}, on_missing="drop_term", epochs=1)
+    train.run(job)
+    assert "needed by back. Trained without" in caplog.text
+    config = artifacts.read_json(job.outputs["config"])
+    assert config["terms"] == ["vs", "vt"]
+    assert config["settings"] == job.settings and config["key"] == job.key
+    assert "back" not in pd.read_csv(job.outputs["history"])
+    assert sumr(data, job, tmp_path / "evaluation")["terms"] == ["vs", "vt"]
+    without = training_job(data, tmp_path / "without", BASELINE, epochs=1)
+    train.run(without)
+    assert artifacts.content_hash(job.outputs["model"]) == artifacts.content_hash(without.outputs["model"])
+
+
+def test_terms_with_back_translations_are_in_force(data, tmp_path):
+    number = SPLITS["train"] + SPLITS["val"]
+    job = job_with_back(data, tmp_path, BASELINE | {"back": BACK}, number, on_missing="drop_term", epochs=1)
+    train.run(job)
+    assert artifacts.read_json(job.outputs["config"])["terms"] == ["vs", "vt", "back"]
+    assert (pd.read_csv(job.outputs["history"])["back"] > 0).all()
+
+
+def test_a_student_without_visual_terms_is_refused(data, tmp_path):
+    objectives = {"vb": INFONCE | {"pair": ["visual", "back"]}}
+    with pytest.raises(CcrError, match="no term with the stream 'visual' remains"):
+        train.run(job_with_back(data, tmp_path, objectives, on_missing="drop_term"))
+
+
 def test_divergence_is_an_error_and_writes_nothing(data, tmp_path, monkeypatch):
     job = training_job(data, tmp_path / "run", BASELINE, lr=1e30, epochs=2)
     with pytest.raises(CcrError, match="diverged at epoch|NaN or inf"):
@@ -333,20 +393,25 @@ def test_all_captions_of_a_step_go_through_the_encoder_at_once_and_no_padding_is
     original = nn.Linear.forward
     monkeypatch.setattr(nn.Linear, "forward", lambda self, x: (rows.append(x.shape[:-1].numel()), original(self, x))[1])
     calls = []
-    step = train.Trainer._step
+    make, update = train.Trainer.batch, train.Trainer.update
 
-    def counted(self, triplets, batch, where):
-        rows.clear()
-        values = step(self, triplets, batch, where)
+    def counted_batch(self, triplets, batch):
         tokens = sum(self.tokens.length[triplets.rows[s][batch]].sum() for s in ("source", "target"))
-        frames = 3 * len(np.unique(triplets.items[batch]))
-        calls.append((rows.count(tokens), max(rows), tokens, frames))
+        calls.append([int(tokens), 3 * len(np.unique(triplets.items[batch]))])
+        return make(self, triplets, batch)
+
+    def counted_update(self, batch, measure):
+        rows.clear()
+        values = update(self, batch, measure)
+        calls[-1] += [rows.count(calls[-1][0]), max(rows)]
         return values
 
-    monkeypatch.setattr(train.Trainer, "_step", counted)
+    monkeypatch.setattr(train.Trainer, "batch", counted_batch)
+    monkeypatch.setattr(train.Trainer, "update", counted_update)
     train.run(job)
-    for on_tokens, most, tokens, frames in calls:
-        assert on_tokens == 6  # query, key, value, output and two feed-forward layers, once
+    for tokens, frames, on_tokens, most in calls:
+        # once each: query, key, value, output and feed-forward of the transformer; linear and those of the block
+        assert on_tokens == 6 + 5
         assert most == max(tokens, frames)
 
 

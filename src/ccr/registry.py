@@ -4,6 +4,7 @@
 shows every resolved setting without importing torch. Adding one is a module and a line here.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import import_module
 from types import ModuleType
@@ -12,20 +13,25 @@ from typing import Any, Literal
 
 @dataclass(frozen=True)
 class Option:
-    """A setting that an entry takes: its type, its default and its bounds (inclusive unless `gt`)."""
+    """A setting that an entry takes: its type, its default and its bounds (inclusive unless `gt`).
+
+    `nrccr`: what the published NRCCR code does instead, the default under `compat: nrccr`.
+    """
 
     type: Any
     default: Any
     ge: float | None = None
     gt: float | None = None
     le: float | None = None
+    nrccr: Any = None
 
 
 class Entry:
     """Where an entry's code lives and which options it takes.
 
-    `expects` lists the files that an importer reads, `needs` what an objective uses beside the embeddings
-    (`teacher`: embeddings of a CL teacher, `words`: token states).
+    `expects` lists the files that an importer reads, `needs` what an objective uses beside the embeddings of its
+    pair (`teacher`: embeddings of a CL teacher, `words`: token states, `cross`: the cross-attention teacher,
+    `discriminator`: logits).
     """
 
     def __init__(self, module: str, expects: tuple[str, ...] = (), needs: tuple[str, ...] = (), **options: Option):
@@ -39,9 +45,9 @@ class Entry:
         return import_module(self.module)
 
 
-def flag(default: bool) -> Option:
+def flag(default: bool, nrccr: bool | None = None) -> Option:
     """A boolean option."""
-    return Option(bool, default)
+    return Option(bool, default, nrccr=nrccr)
 
 
 def text(default: str) -> Option:
@@ -49,9 +55,9 @@ def text(default: str) -> Option:
     return Option(str, default)
 
 
-def choice(*names: str | int) -> Option:
+def choice(*names: str | int, nrccr: str | None = None) -> Option:
     """One of these values, the first by default."""
-    return Option(Literal[names], names[0])
+    return Option(Literal[names], names[0], nrccr=nrccr)
 
 
 def number(default: float, ge: float | None = None, gt: float | None = None, le: float | None = None) -> Option:
@@ -119,8 +125,37 @@ OBJECTIVES = {
         pair=streams("visual", "target"),
         margin=number(0.2, ge=0),
         negatives=choice("hardest", "all"),
-        scale=choice("mean", "sum"),
-        mask_same_item=flag(True),
+        scale=choice("mean", "sum", nrccr="sum"),
+        mask_same_item=flag(True, nrccr=False),
+    ),
+    "soft_similarity": Entry(
+        "ccr.objectives.soft_similarity",
+        needs=("cross",),
+        pair=streams("visual", "target"),
+        tau=number(0.07, gt=0),
+        cut_visual=flag(True, nrccr=False),
+    ),
+    "feature_regression": Entry(
+        "ccr.objectives.feature_regression",
+        needs=("cross",),
+        pair=streams("source", "target"),
+        beta=number(4.0, gt=0),
+        reduction=choice("sum", "mean", nrccr="mean"),
+    ),
+    "back_translation": Entry(
+        "ccr.objectives.triplet",
+        pair=streams("source", "back"),
+        margin=number(0.2, ge=0),
+        negatives=choice("hardest", "all"),
+        scale=choice("mean", "sum", nrccr="sum"),
+        mask_same_item=flag(True, nrccr=False),
+    ),
+    "adversarial": Entry(
+        "ccr.objectives.adversarial",
+        needs=("discriminator",),
+        pair=streams("source", "target"),
+        discriminator=choice("mlp", "linear", "conv"),
+        lr=number(1e-3, gt=0),
     ),
     "infonce": Entry(
         "ccr.objectives.infonce",
@@ -152,3 +187,10 @@ OBJECTIVES = {
         tau_student=number(0.07, gt=0),
     ),
 }
+
+
+def streams_of(objectives: Mapping[str, Mapping[str, Any]]) -> set[str]:
+    """The streams that resolved terms use; the cross-attention teacher is made of both captions."""
+    streams = {stream for term in objectives.values() for stream in term["pair"]}
+    cross = any("cross" in OBJECTIVES[term["objective"]].needs for term in objectives.values())
+    return streams | ({"source", "target"} if cross else set())

@@ -53,8 +53,8 @@ def run(job: Job) -> None:
         max_tokens = description["settings"]["network"]["text"]["max_tokens"]
         tokens = Tokens(tokenizer, _query_texts(job, test, query), max_tokens)
         parts.append((weight, embed_captions(network, tokens, np.arange(len(tokens)), batch)))
-    t2v, v2t = _ranks(parts, visual, test.caption_item)
-    _write(job, test, t2v, v2t)
+    t2v, v2t = _ranks(parts, visual, test.caption_item, job.settings["fusion"])
+    _write(job, test, t2v, v2t, description.get("terms", []))
 
 
 def _test_set(job: Job) -> TestSet:
@@ -84,18 +84,18 @@ def _query_texts(job: Job, test: TestSet, query: str) -> list[str]:
 
 
 def _ranks(
-    parts: list[tuple[float, torch.Tensor]], visual: torch.Tensor, caption_item: np.ndarray
+    parts: list[tuple[float, torch.Tensor]], visual: torch.Tensor, caption_item: np.ndarray, fusion: str
 ) -> tuple[Ranks, Ranks]:
     items = np.arange(len(visual))
     if len(parts) == 1:
         return rank_both(parts[0][1], visual, caption_item)
     return (
-        rank_fused([(weight, captions, visual) for weight, captions in parts], caption_item, items),
-        rank_fused([(weight, visual, captions) for weight, captions in parts], items, caption_item),
+        rank_fused([(weight, captions, visual) for weight, captions in parts], caption_item, items, fusion),
+        rank_fused([(weight, visual, captions) for weight, captions in parts], items, caption_item, fusion),
     )
 
 
-def _write(job: Job, test: TestSet, t2v: Ranks, v2t: Ranks) -> None:
+def _write(job: Job, test: TestSet, t2v: Ranks, v2t: Ranks, terms: list[str]) -> None:
     values = metrics(t2v, v2t)
     table = {
         "direction": ["t2v"] * len(t2v.first) + ["v2t"] * len(v2t.first),
@@ -104,7 +104,7 @@ def _write(job: Job, test: TestSet, t2v: Ranks, v2t: Ranks) -> None:
         "rank": np.concatenate([t2v.first, v2t.first]),
     }
     artifacts.write_parquet(table, job.outputs["ranks"], artifacts.RANKS, key=job.key)
-    facts = {"key": job.key, "n_queries": len(t2v.first), "n_items": len(v2t.first)}
+    facts = {"key": job.key, "terms": terms, "n_queries": len(t2v.first), "n_items": len(v2t.first)}
     facts["chance_sumr"] = chance_sumr(np.bincount(test.caption_item))
     artifacts.write_json(values | facts, job.outputs["metrics"])
     log.info("%s: SumR %.1f (chance %.1f)", job.target, values["sumr"], facts["chance_sumr"])

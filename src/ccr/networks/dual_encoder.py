@@ -1,26 +1,65 @@
 """The dual encoder: text and visual encoder with a head each into one common space (METHODS, "Networks")."""
 
 import math
+from collections import OrderedDict
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from ccr.networks.ragged import Ragged
+from ccr.networks.ragged import Padded, Ragged
+from ccr.networks.sequence import Attended, SequenceEncoder
 from ccr.networks.text import TextEncoder
-from ccr.networks.visual import VisualEncoder
 
 NORMS = {"layer": nn.LayerNorm, "batch": nn.BatchNorm1d}
+SHAPES = {"masked_mean": Ragged, "padded_mean": Padded}
 
 
-class Head(nn.Sequential):
-    """Pooled states (B, width) -> common space (B, dim): linear, norm, dropout."""
+def _head(width: int, settings: Mapping[str, Any]) -> nn.Sequential:
+    """Pooled states (B, width) -> common space (B, dim)."""
+    dim = settings["dim"]
+    norm, dropout = NORMS[settings["norm"]](dim), nn.Dropout(settings["dropout"])
+    return nn.Sequential(OrderedDict(linear=nn.Linear(width, dim), norm=norm, dropout=dropout))
 
-    def __init__(self, width: int, settings: Mapping[str, Any]):
-        dim = settings["dim"]
-        super().__init__(nn.Linear(width, dim), NORMS[settings["norm"]](dim), nn.Dropout(settings["dropout"]))
+
+@dataclass(frozen=True)
+class TextStates:
+    """A batch of captions on the way to their embeddings.
+
+    `tokens` (N, width): states of the transformer. `pooled` (B, h): what the head maps. `attended`: the block's
+    states, None without one. `shape`: of the batch.
+    """
+
+    tokens: Tensor
+    pooled: Tensor
+    attended: Attended | None
+    shape: Ragged
+
+
+@dataclass(frozen=True)
+class CrossSide:
+    """One side of the cross-attention, B captions padded to (B, L, ...), without gradient.
+
+    `query`, `key`, `value`, `before`: see `Attended`. `real` (B, L) bool: not padding; `counted` (B, L) bool: part of
+    the mean.
+    """
+
+    query: Tensor
+    key: Tensor
+    value: Tensor
+    before: Tensor
+    real: Tensor
+    counted: Tensor
+
+    @classmethod
+    def of(cls, text: TextStates, rows: Tensor) -> "CrossSide":
+        """The captions `rows` (B,) of a batch, in that order."""
+        parts = (text.attended.query, text.attended.key, text.attended.value, text.attended.before)
+        padded = (text.shape.pad(part.detach())[rows] for part in parts)
+        return cls(*padded, text.shape.mask[rows], text.shape.counted[rows])
 
 
 class DualEncoder(nn.Module):
@@ -31,19 +70,29 @@ class DualEncoder(nn.Module):
         text_config: the text encoder's `transformers` config as a dict.
         feature_dim: dimensions of a frame's feature; None for a text-only network (a CL teacher).
         pretrained: load the weights of a named text encoder.
+
+    Attributes:
+        shape: class of the batches that this network takes, `Ragged` or (`pooling: padded_mean`) `Padded`.
     """
 
     def __init__(
         self, settings: Mapping[str, Any], text_config: Mapping[str, Any], feature_dim: int | None, pretrained: bool
     ):
         super().__init__()
-        self.text = TextEncoder(settings["text"], text_config, pretrained)
-        self.text_head = Head(self.text.width, settings)
+        text, visual = settings["text"], settings["visual"]
+        self.shape = SHAPES[settings["pooling"]]
+        self.text = TextEncoder(text, text_config, pretrained, padded=self.shape is Padded)
+        self.text_layers = None
+        if text["block"] is not None:
+            self.text_layers = SequenceEncoder(self.text.width, text["block"], True, text["block"], text["max_tokens"])
+        self.text_head = _head(self.text_layers.width if self.text_layers else self.text.width, settings)
         self.visual = None
         if feature_dim is not None:
-            self.visual = VisualEncoder(settings["visual"], feature_dim)
-            self.visual_head = Head(self.visual.width, settings)
-        self.max_frames = settings["visual"]["max_frames"]
+            self.visual = SequenceEncoder(
+                feature_dim, visual, visual["layer_norm"], visual["block"], visual["max_frames"]
+            )
+            self.visual_head = _head(self.visual.width, settings)
+        self.max_frames = visual["max_frames"]
         self.log_tau = nn.Parameter(torch.tensor(math.log(0.07)))
 
     @property
@@ -56,12 +105,42 @@ class DualEncoder(nn.Module):
         """Learnable temperature of the contrastive objectives, kept within [.01, 1]."""
         return self.log_tau.clamp(math.log(0.01), 0.0).exp()
 
-    def embed_text(self, tokens: Tensor, ragged: Ragged) -> tuple[Tensor, Tensor]:
-        """Token ids (N,) -> unit embeddings (B, dim) and token states (N, width)."""
-        states = self.text(tokens, ragged)
-        return functional.normalize(self.text_head(ragged.mean(states)), dim=-1), states
+    def encode_text(self, tokens: Tensor, shape: Ragged) -> TextStates:
+        """Token ids (N,) -> everything before the head."""
+        states = self.text(tokens, shape)
+        if self.text_layers is None:
+            return TextStates(states, shape.mean(states), None, shape)
+        attended = self.text_layers.block(self.text_layers.input(states), shape)
+        return TextStates(states, shape.mean(attended.after), attended, shape)
 
-    def embed_visual(self, features: Tensor, ragged: Ragged) -> Tensor:
+    @torch.no_grad()
+    def pool_cross(self, source: CrossSide, target: CrossSide) -> Tensor:
+        """NRCCR's teacher before the head (METHODS, item 5): (B, h), without gradient.
+
+        Source positions attend to the target's, and the result is averaged together with the target's states from
+        before attention. Padding sees everything, which tells only where it is counted.
+        """
+        visible = target.real[:, None, None, :] | ~source.real[:, None, :, None]
+        crossed = self.text_layers.block.across(source.query, target.key, target.value, visible)
+        counted = torch.cat([source.counted, target.counted], 1)[..., None]
+        return (torch.cat([crossed, target.before], 1) * counted).sum(1) / counted.sum(1)
+
+    def embed_pooled(self, pooled: Tensor) -> Tensor:
+        """Pooled text states (B, h) -> unit embeddings (B, dim)."""
+        return functional.normalize(self.text_head(pooled), dim=-1)
+
+    def embed_text(self, tokens: Tensor, shape: Ragged) -> Tensor:
+        """Token ids (N,) -> unit embeddings (B, dim)."""
+        return self.embed_pooled(self.encode_text(tokens, shape).pooled)
+
+    def pool_visual(self, features: Tensor, shape: Ragged) -> Tensor:
+        """Frame features (N, feature_dim) -> (B, h), before the head."""
+        return shape.mean(self.visual(features, shape))
+
+    def embed_visual(self, features: Tensor, shape: Ragged) -> Tensor:
         """Frame features (N, feature_dim) -> unit embeddings (B, dim)."""
-        states = self.visual(features, ragged)
-        return functional.normalize(self.visual_head(ragged.mean(states)), dim=-1)
+        return self.embed_visual_pooled(self.pool_visual(features, shape))
+
+    def embed_visual_pooled(self, pooled: Tensor) -> Tensor:
+        """Pooled visual states (B, h) -> unit embeddings (B, dim)."""
+        return functional.normalize(self.visual_head(pooled), dim=-1)

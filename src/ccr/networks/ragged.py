@@ -62,6 +62,11 @@ class Ragged:
         """(N,) bool, true between a sequence's first and last position, which in a caption are special tokens."""
         return (self.position > 0) & (self.position < self.lengths[self.sequence] - 1)
 
+    @property
+    def counted(self) -> Tensor:
+        """(B, L) bool, the positions of the padded form that take part in a mean."""
+        return self.mask
+
     def pad(self, rows: Tensor) -> Tensor:
         """(N, ...) -> (B, L, ...), zeros behind each sequence's end."""
         cells = rows.new_zeros(len(self.lengths) * self.width, *rows.shape[1:])
@@ -71,9 +76,14 @@ class Ragged:
         """(B, L, ...) -> (N, ...)."""
         return padded.flatten(0, 1).index_select(0, self._cells)
 
+    def fill(self, rows: Tensor, value: float) -> Tensor:
+        """Rows of the real positions -> (N, ...); `value` is for what `Padded` adds."""
+        return rows
+
     def mean(self, rows: Tensor) -> Tensor:
         """Mean over the real positions of each sequence: (N, d) -> (B, d)."""
-        return torch.segment_reduce(rows.float(), "mean", lengths=self.lengths).to(rows.dtype)
+        wide = rows if rows.dtype == torch.float64 else rows.float()
+        return torch.segment_reduce(wide, "mean", lengths=self.lengths).to(rows.dtype)
 
     def attend(self, query: Tensor, key: Tensor, value: Tensor, dropout: float, scale: float | None) -> Tensor:
         """Attention within each sequence: (N, heads, d) each -> (N, heads, d)."""
@@ -84,6 +94,47 @@ class Ragged:
             out = out.transpose(1, 2).flatten(0, 1)
             parts.append(out if chunk.cells is None else out.index_select(0, chunk.cells))
         return torch.cat(parts)
+
+
+class Padded(Ragged):
+    """The published form (`pooling: padded_mean`), for parity and for published checkpoints.
+
+    Every sequence is filled up to the longest of its batch and N is B * L. Padding takes part in means, and a
+    padded position attends to everything, so what is computed for a sequence depends on its batch.
+    """
+
+    def __init__(self, lengths: Tensor):
+        super().__init__(lengths)
+        places = torch.arange(self.mask.numel(), device=lengths.device)
+        self.sequence, self.position = places // self.width, places % self.width
+
+    @property
+    def counted(self) -> Tensor:
+        """(B, L) bool, all true: the published means run over padding too."""
+        return torch.ones_like(self.mask)
+
+    def pad(self, rows: Tensor) -> Tensor:
+        """(N, ...) -> (B, L, ...); what stands in padded places stays."""
+        return rows.unflatten(0, (-1, self.width))
+
+    def unpad(self, padded: Tensor) -> Tensor:
+        """(B, L, ...) -> (N, ...)."""
+        return padded.flatten(0, 1)
+
+    def fill(self, rows: Tensor, value: float) -> Tensor:
+        """Rows of the real positions -> (N, ...), `value` in padded places."""
+        return rows.new_full((self.mask.numel(), *rows.shape[1:]), value).index_copy(0, self._cells, rows)
+
+    def mean(self, rows: Tensor) -> Tensor:
+        """Mean over all positions, padding included: (N, d) -> (B, d)."""
+        return self.pad(rows).mean(1)
+
+    def attend(self, query: Tensor, key: Tensor, value: Tensor, dropout: float, scale: float | None) -> Tensor:
+        """Attention within each sequence: (N, heads, d) each -> (N, heads, d)."""
+        padded = (self.pad(x).transpose(1, 2) for x in (query, key, value))
+        mask = self.mask[:, None, None, :] | ~self.mask[:, None, :, None]
+        out = functional.scaled_dot_product_attention(*padded, mask, dropout_p=dropout, scale=scale)
+        return self.unpad(out.transpose(1, 2))
 
 
 def _blocks(rows: Tensor, chunk: _Chunk) -> Tensor:

@@ -48,9 +48,10 @@ class TextEncoder(nn.Module):
         settings: `networks.*.text` resolved.
         config: a `transformers` config as a dict (see `encoder_config`).
         pretrained: load the named model's weights; false when weights are loaded afterwards.
+        padded: batches come as `Padded`, not as `Ragged`.
     """
 
-    def __init__(self, settings: Mapping[str, Any], config: Mapping[str, Any], pretrained: bool):
+    def __init__(self, settings: Mapping[str, Any], config: Mapping[str, Any], pretrained: bool, padded: bool = False):
         super().__init__()
         if pretrained and settings["encoder"] != "scratch":
             self.model = _pretrained(AutoModel, settings["encoder"])
@@ -61,7 +62,7 @@ class TextEncoder(nn.Module):
         self.width = self.model.config.hidden_size
         self._first_position = _first_position(self.model.config)
         self._freeze(settings["frozen_layers"])
-        self._ragged = self._runs_ragged()
+        self._ragged = not padded and self._runs_ragged()
 
     def _freeze(self, layers: int) -> None:
         """Freeze the embeddings and the first `layers` layers (0: nothing)."""

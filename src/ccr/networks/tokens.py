@@ -75,7 +75,7 @@ class Tokens:
 
     Attributes:
         ids: (total,) int64 token ids, text after text.
-        mask: id of the mask token, None if the tokenizer has none.
+        mask, pad: ids of the mask and the padding token, None if the tokenizer has none.
         start, length: (texts,) int64.
     """
 
@@ -88,8 +88,8 @@ class Tokens:
             for first in range(0, len(texts), 4096)  # an Encoding is large: a few at a time
             for encoding in tokenizer.encode_batch(list(texts[first : first + 4096]))
         ]
-        masks = (tokenizer.token_to_id(name) for name in ("[MASK]", "<mask>"))
-        self.mask = next((mask for mask in masks if mask is not None), None)
+        self.mask = _first_id(tokenizer, "[MASK]", "<mask>")
+        self.pad = _first_id(tokenizer, "[PAD]", "<pad>")
         self.length = np.fromiter(map(len, encoded), np.int64, len(encoded))
         self.start = np.cumsum(self.length) - self.length
         self.ids = np.concatenate(encoded).astype(np.int64)
@@ -97,9 +97,14 @@ class Tokens:
     def __len__(self) -> int:
         return len(self.length)
 
-    def batch(self, rows: np.ndarray, device: Any = "cpu") -> tuple[Tensor, Ragged]:
-        """Token ids (N,) of these texts, one after the other, and their shape."""
+    def batch(self, rows: np.ndarray, device: Any = "cpu", shape: type[Ragged] = Ragged) -> tuple[Tensor, Ragged]:
+        """Token ids (N,) of these texts, one after the other, and their shape (of class `shape`)."""
         length = self.length[rows]
         shift = np.repeat(self.start[rows] - (np.cumsum(length) - length), length)
-        ids = torch.from_numpy(self.ids[shift + np.arange(len(shift))])
-        return ids.to(device), Ragged(torch.from_numpy(length).to(device))
+        ids = torch.from_numpy(self.ids[shift + np.arange(len(shift))]).to(device)
+        batch = shape(torch.from_numpy(length).to(device))
+        return batch.fill(ids, self.pad), batch
+
+
+def _first_id(tokenizer: Tokenizer, *names: str) -> int | None:
+    return next((number for number in map(tokenizer.token_to_id, names) if number is not None), None)

@@ -11,11 +11,13 @@ class Step:
     """A batch of B aligned triplets.
 
     Attributes:
-        embeddings: stream -> (B, d) unit rows; streams are visual, source, target, back.
+        embeddings: stream -> (B, d) unit rows; streams are visual, source, target, back, and cross, the
+            cross-attention teacher's.
         items: (B,) int64, the item of each row: rows of one item are no negatives of each other.
         tau: the network's learnable temperature, a scalar.
         words: text stream -> token states (B, L, h) and mask (B, L) of real words, for objectives that need them.
         teacher: text stream -> (B, d') unit embeddings by the CL teacher, for objectives that need them.
+        logits: pair of text streams -> (B, 2) logits of the second by the pair's discriminator, likewise.
     """
 
     embeddings: dict[str, Tensor]
@@ -23,6 +25,7 @@ class Step:
     tau: Tensor
     words: dict[str, tuple[Tensor, Tensor]] = field(default_factory=dict)
     teacher: dict[str, Tensor] = field(default_factory=dict)
+    logits: dict[tuple[str, ...], Tensor] = field(default_factory=dict)
     _similarity: dict[tuple[str, ...], Tensor] = field(default_factory=dict)
 
     def similarity(self, pair: tuple[str, str]) -> Tensor:

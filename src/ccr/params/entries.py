@@ -9,26 +9,36 @@ from pydantic import BaseModel, Field, TypeAdapter, ValidationError, create_mode
 from ccr import registry
 from ccr.errors import CcrError
 from ccr.params.messages import explain, known, nearest
-from ccr.params.schema import Float, Integer, Params, Raw, Section, Weight
+from ccr.params.schema import Float, Integer, Method, Params, Raw, Section, Teacher, Weight
 from ccr.registry import Entry
+
+# What the published NRCCR code does where this project does otherwise, outside of objectives: the registry has theirs.
+COMPAT = {"nrccr": {"norm": "batch", "pooling": "padded_mean", "select_by": "t2v", "fusion": "min_max"}}
 
 
 @cache
-def _options_model(entry: Entry) -> type[BaseModel]:
+def _options_model(entry: Entry, compat: str | None) -> type[BaseModel]:
     def field(option: registry.Option) -> tuple[Any, Any]:
         kind = {int: Integer, float: Float}.get(option.type, option.type)
-        return kind, Field(option.default, ge=option.ge, gt=option.gt, le=option.le)
+        default = option.nrccr if compat == "nrccr" and option.nrccr is not None else option.default
+        return kind, Field(default, ge=option.ge, gt=option.gt, le=option.le)
 
     return create_model("Options", __base__=Section, **{n: field(o) for n, o in entry.options.items()})
 
 
-def options_of(entry: Entry, given: Raw, path: str) -> dict[str, Any]:
-    """`given`, checked against the registry entry's options and completed with its defaults."""
-    model = _options_model(entry)
+def options_of(entry: Entry, given: Raw, path: str, compat: str | None = None) -> dict[str, Any]:
+    """`given`, checked against the registry entry's options and completed with its (or `compat`'s) defaults."""
+    model = _options_model(entry, compat)
     try:
         return model.model_validate(dict(given)).model_dump(mode="json")
     except ValidationError as error:
         raise explain(error, model, path + ".") from error
+
+
+def in_force(entry: Method | Teacher) -> dict[str, Any]:
+    """What an entry gives, and what its `compat` gives where the entry itself is silent."""
+    given = entry.model_dump(exclude_none=True)
+    return COMPAT.get(given.get("compat"), {}) | given
 
 
 def inherit(entries: Mapping[str, Raw], name: str, path: str, seen: tuple[str, ...] = ()) -> dict[str, Any]:
@@ -51,7 +61,7 @@ def _merge(base: Raw, edits: Raw) -> dict[str, Any]:
     return merged
 
 
-def objectives_of(terms: Raw, path: str) -> dict[str, dict[str, Any]]:
+def objectives_of(terms: Raw, path: str, compat: str | None = None) -> dict[str, dict[str, Any]]:
     """Terms with weight > 0, resolved: {term: {objective, weight, options}}."""
     resolved = {}
     for term, given in terms.items():
@@ -66,7 +76,7 @@ def objectives_of(terms: Raw, path: str) -> dict[str, dict[str, Any]]:
         if unknown:
             valid = [*entry.options, "objective", "weight"]
             raise CcrError(f"params.yaml: {path}.{term}.{unknown[0]}: unknown key; {nearest(unknown[0], valid)}")
-        options = options_of(entry, given, f"{path}.{term}")
+        options = options_of(entry, given, f"{path}.{term}", compat)
         if len(options["pair"]) != 2 or options["pair"][0] == options["pair"][1]:
             raise CcrError(f"params.yaml: {path}.{term}.pair: expected two different streams, found {options['pair']}.")
         if weight > 0:
@@ -83,10 +93,6 @@ def _weight(value: Any, path: str) -> float:
 
 def needs(objectives: Mapping[str, Raw], what: str) -> bool:
     return any(what in registry.OBJECTIVES[term["objective"]].needs for term in objectives.values())
-
-
-def streams_of(objectives: Mapping[str, Raw]) -> set[str]:
-    return {stream for term in objectives.values() for stream in term["pair"]}
 
 
 def _resolved(

@@ -11,7 +11,7 @@ from typing import Any
 from ccr import registry
 from ccr.artifacts import Job, job_key
 from ccr.errors import CcrError
-from ccr.params.entries import extractor_of, needs, objectives_of, options_of, streams_of, variant_of
+from ccr.params.entries import extractor_of, in_force, needs, objectives_of, options_of, variant_of
 from ccr.params.schema import Dataset, Method, Params, Table, Teacher
 
 
@@ -218,10 +218,11 @@ class _Planner:
     def _training(self, dataset: str, role: str, entry: Teacher | Method) -> dict[str, Any]:
         """train.{role} <- datasets.{dataset}.train.{role} <- the entry, the network resolved."""
         settings = getattr(self.params.train, role).model_dump()
-        for layer in (getattr(self.params.datasets[dataset].train, role), entry):
-            given = {name: getattr(layer, name) for name in settings}
-            settings |= {name: value for name, value in given.items() if value is not None}
-        settings["network"] = self.params.networks[settings["network"]].model_dump()
+        given = in_force(entry)
+        for layer in (getattr(self.params.datasets[dataset].train, role).model_dump(exclude_none=True), given):
+            settings |= {name: value for name, value in layer.items() if name in settings}
+        network = self.params.networks[settings["network"]].model_dump()
+        settings["network"] = network | {name: given[name] for name in ("norm", "pooling") if name in given}
         return settings
 
     def _texts(self, dataset: str, mt: str, langs: list[str], streams: set[str], select_on: str) -> dict[str, Any]:
@@ -257,7 +258,7 @@ class _Planner:
         entry = self.params.teachers[name]
         objectives = objectives_of(entry.objectives, f"teachers.{name}.objectives")
         settings = self._training(dataset, "teacher", entry)
-        inputs = self._texts(dataset, mt, langs, streams_of(objectives) | {"target"}, "mt")
+        inputs = self._texts(dataset, mt, langs, registry.streams_of(objectives) | {"target"}, "mt")
         return self._train(
             f"results/teachers/{self._data(dataset)}/{mt}/{'+'.join(langs)}/{name}/seed{seed}",
             dataset,
@@ -269,9 +270,14 @@ class _Planner:
         """A CM network's training, for the method that trains it."""
         entry = self.params.methods[name]
         settings = self._training(dataset, "student", entry)
-        objectives = objectives_of(entry.objectives, f"methods.{name}.objectives")
-        streams = streams_of(objectives)
+        objectives = objectives_of(entry.objectives, f"methods.{name}.objectives", entry.compat)
+        streams = registry.streams_of(objectives)
         translated = bool(streams & {"target", "back"}) or entry.teacher is not None or settings["select_on"] == "mt"
+        if needs(objectives, "cross") and settings["network"]["text"]["block"] is None:
+            raise CcrError(
+                f"params.yaml: methods.{name}: its cross-attention teacher needs an attention block in the text "
+                f"encoder; give networks.*.text.block of the network that it trains on {dataset}."
+            )
         langs = entry.langs or [lang]
         mt = entry.mt or mt
         if not translated:  # one run serves every target language and translation
@@ -313,6 +319,7 @@ class _Planner:
                 settings={
                     "lang": lang,
                     "queries": dict(method.queries),
+                    "fusion": in_force(method).get("fusion", "standardise"),
                     "batch": self.params.evaluate.batch,
                     "threads": self.params.train.threads,
                 },
@@ -349,6 +356,7 @@ class _Planner:
                     **{kind: f"results/{name}.{kind}" for kind in ("csv", "json", "md", "tex")},
                     "page": f"{figures}/table.html",
                     "curves": f"{figures}/training_curves.png",
+                    "shares": f"{figures}/gradient_shares.png",
                     "recall": f"{figures}/recall.png",
                 },
                 settings={"table": name, "baseline": table.baseline, "rows": rows, "left_out": left_out},
@@ -374,7 +382,6 @@ class _Planner:
         training = self._training(dataset, "student", trained)
         evaluations = [self.evaluation(dataset, mt, visual, lang, name, seed) for seed in table.seeds]
         runs = [self.student(dataset, mt, visual, lang, method.uses or name, seed) for seed in table.seeds]
-        objectives = runs[0].settings["objectives"]
         return {
             "data": settings.source,
             "dataset": dataset,
@@ -384,7 +391,6 @@ class _Planner:
             "source_lang": settings.source_lang,
             "target_lang": lang,
             "method": name,
-            "terms": "+".join(objectives),
             "select_on": training["select_on"],
             "seeds": list(table.seeds),
             "reference": name == table.baseline,

@@ -46,6 +46,7 @@ def use(name: str, path: str | Path = "params.yaml") -> list[tuple[str, Any, Any
     editor = YAML()
     editor.preserve_quotes = True
     editor.width = 200
+    editor.indent(mapping=2, sequence=4, offset=2)
     document = editor.load(Path(path).read_text())
     changed = []
     for key, value in {"preset": name, **_preset(name)}.items():

@@ -43,11 +43,26 @@ class World(Section):
     seed: Natural
 
 
+class Attention(Section):
+    """An attention block; `keys`: width of queries and keys over all heads (NRCCR: 512)."""
+
+    heads: Count
+    keys: Count
+
+
+class TextBlock(Attention):
+    """NRCCR's stack above the transformer: linear layer to `hidden`, then an attention block."""
+
+    hidden: Count
+    input_dropout: Rate
+    dropout: Rate
+
+
 class TextNetwork(Section):
     """`encoder`: `scratch` (a BERT of this size, its tokenizer trained with it) or a model name or path.
 
     The sizes are given for `scratch` alone; a named model brings its own. `frozen_layers`: the embeddings and this
-    many lower layers keep their weights; 0 freezes nothing.
+    many lower layers keep their weights; 0 freezes nothing. `block`: null averages the transformer's states.
     """
 
     encoder: str
@@ -59,30 +74,40 @@ class TextNetwork(Section):
     feedforward: Count | None = None
     vocabulary: Count | None = None
     dropout: Rate | None = None
+    block: TextBlock | None
 
 
 class VisualNetwork(Section):
-    """`block`: one attention block over the frames before the mean (video), else linear + ReLU (image).
+    """`block`: an attention block over the frames before the mean (video); null for linear + ReLU alone (image).
 
-    `input_dropout`: share of a feature's values that training hides; frozen features of few items are soon learnt by
-    heart.
+    `layer_norm`: of the features. `input_dropout`: share of a feature's values that training hides; frozen features
+    of few items are soon learnt by heart.
     """
 
     hidden: Count
-    block: bool
-    heads: Count
+    layer_norm: bool
+    block: Attention | None
     max_frames: Count
     input_dropout: Rate
     dropout: Rate
 
 
+Norm = Literal["layer", "batch"]
+Pooling = Literal["masked_mean", "padded_mean"]
+Fusion = Literal["standardise", "min_max"]
+
+
 class Network(Section):
-    """A dual encoder: two encoders and a common space of `dim` dimensions."""
+    """A dual encoder: two encoders and a common space of `dim` dimensions.
+
+    `norm`: of the heads. `pooling`: `padded_mean` averages and attends over padding too, as published NRCCR does.
+    """
 
     text: TextNetwork
     visual: VisualNetwork
     dim: Count
-    norm: Literal["layer", "batch"]
+    norm: Norm
+    pooling: Pooling
     dropout: Rate
 
 
@@ -90,7 +115,10 @@ class Training(Section):
     """How a network is trained; a data set or an entry may override any of it.
 
     `word_dropout`: share of the words that each step hides behind [MASK]. `patience`: epochs without a better one
-    after which training ends. `warmup`: share of the steps in which lr rises; then it falls along half a cosine.
+    after which training ends. `warmup`: share of the steps in which lr rises; then `schedule` lets it fall: `cosine`
+    to 0, or `plateau`, x.99 per epoch and halved when validation stays behind (NRCCR). `select_by`: validation SumR,
+    or its text-to-visual half. `gradient_every`: steps between measurements of the terms' shares of the gradient, 0:
+    never.
     `precision`: bf16 runs the networks under autocast, the objectives stay in float32; fast on GPUs and on CPUs with
     bf16 instructions, slow on others.
     """
@@ -104,13 +132,20 @@ class Training(Section):
     clip_norm: Positive
     word_dropout: Rate
     patience: Count
+    schedule: Literal["cosine", "plateau"]
+    select_by: Literal["sumr", "t2v"]
+    gradient_every: Natural
     precision: Literal["fp32", "bf16"]
 
 
 class StudentTraining(Training):
-    """`select_on`: the val captions that choose the best epoch: human `target`, their `mt`, or human `source` ones."""
+    """`select_on`: the val captions that choose the best epoch: human `target`, their `mt`, or human `source` ones.
+
+    `on_missing`: what happens to terms on back-translations when there are none.
+    """
 
     select_on: Literal["target", "mt", "source"]
+    on_missing: Literal["error", "drop_term"]
 
 
 def _overrides(model: type[BaseModel]) -> dict[str, Any]:
@@ -152,7 +187,11 @@ class Teacher(TeacherOverrides):
 
 
 class Method(StudentOverrides):
-    """A row of a table: trained (`objectives`) or evaluated with another's weights (`uses`)."""
+    """A row of a table: trained (`objectives`) or evaluated with another's weights (`uses`).
+
+    `compat: nrccr` makes what the published NRCCR code does the default of every option that says so; what the entry
+    itself gives stands. `norm`, `pooling`: of its network. `fusion`: scaling of similarities before they are added.
+    """
 
     like: str | None = None
     uses: str | None = None
@@ -160,6 +199,10 @@ class Method(StudentOverrides):
     mt: str | None = None
     langs: list[str] | None = None
     queries: dict[Literal["target", "translated"], Positive] = {"target": 1.0}
+    compat: Literal["nrccr"] | None = None
+    norm: Norm | None = None
+    pooling: Pooling | None = None
+    fusion: Fusion | None = None
     objectives: dict[Name, dict[str, Any] | None] = {}
 
 

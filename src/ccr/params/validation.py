@@ -9,7 +9,7 @@ from pydantic import ValidationError
 from ccr import registry
 from ccr.artifacts import LANGUAGES
 from ccr.errors import CcrError
-from ccr.params.entries import extractor_of, inherit, needs, objectives_of, options_of, streams_of, variant_of
+from ccr.params.entries import extractor_of, inherit, needs, objectives_of, options_of, variant_of
 from ccr.params.messages import explain, known, nearest
 from ccr.params.schema import Method, Params, Raw, Teacher
 
@@ -60,12 +60,17 @@ def _check_networks(params: Params) -> None:
                 raise CcrError(f"params.yaml: {path}: missing. encoder: scratch needs it.")
             if not scratch and getattr(network.text, key) is not None:
                 raise CcrError(f"params.yaml: {path}: comes from {network.text.encoder!r}; leave it out.")
-        for part, widths in (("text", network.text), ("visual", network.visual)):
-            if widths.hidden and widths.hidden % widths.heads:
-                raise CcrError(
-                    f"params.yaml: networks.{name}.{part}.heads: {widths.heads} heads do not divide hidden "
-                    f"{widths.hidden}."
-                )
+        blocks = (
+            ("text", network.text, network.text.hidden),
+            ("text.block", network.text.block, getattr(network.text.block, "hidden", None)),
+            ("visual.block", network.visual.block, network.visual.hidden),
+        )
+        for part, block, hidden in blocks:
+            for key, width in (("hidden", hidden), ("keys", getattr(block, "keys", None))):
+                if block and width and width % block.heads:
+                    raise CcrError(
+                        f"params.yaml: networks.{name}.{part}.heads: {block.heads} heads do not divide {key} {width}."
+                    )
 
 
 def _check_datasets(params: Params) -> None:
@@ -128,7 +133,7 @@ def _check_methods(params: Params) -> None:
         objectives = objectives_of(teacher.objectives, f"teachers.{name}.objectives")
         if not objectives:
             raise CcrError(f"params.yaml: teachers.{name}.objectives: at least one term with a weight is needed.")
-        if "visual" in streams_of(objectives):
+        if "visual" in registry.streams_of(objectives):
             raise CcrError(f"params.yaml: teachers.{name}.objectives: a CL teacher trains on text alone; no 'visual'.")
     for name, method in params.methods.items():
         path = f"methods.{name}"
@@ -142,12 +147,12 @@ def _check_methods(params: Params) -> None:
                 known(value, valid, f"{path}.{key}", what)
         for lang in method.langs or []:
             known(lang, LANGUAGES, f"{path}.langs", "language")
-        objectives = objectives_of(method.objectives, f"{path}.objectives")
+        objectives = objectives_of(method.objectives, f"{path}.objectives", method.compat)
         if method.uses and (objectives or params.methods[method.uses].uses):
             raise CcrError(f"params.yaml: {path}.uses: a method that uses another's run trains nothing itself.")
         if not method.uses and not objectives:
             raise CcrError(f"params.yaml: {path}: give it `objectives` to train on, or `uses` of a trained method.")
-        if not method.uses and "visual" not in streams_of(objectives):
+        if not method.uses and "visual" not in registry.streams_of(objectives):
             raise CcrError(f"params.yaml: {path}.objectives: no term has the stream 'visual'; nothing to retrieve.")
         if needs(objectives, "teacher") and not method.teacher:
             raise CcrError(f"params.yaml: {path}.teacher: its objectives need one; {nearest('', params.teachers)}")

@@ -1,4 +1,7 @@
-"""Captions and items to embeddings, in batches. An embedding depends on its own caption or item alone."""
+"""Captions and items to embeddings, in batches.
+
+An embedding depends on its own caption or item alone, but for networks with `pooling: padded_mean`.
+"""
 
 import numpy as np
 import torch
@@ -13,12 +16,14 @@ from ccr.store import FeatureStore
 @torch.inference_mode()
 def embed_captions(network: DualEncoder, tokens: Tokens, rows: np.ndarray, batch: int) -> Tensor:
     """(len(rows), dim) float32 unit embeddings of these texts, on the CPU. The network must be in eval mode."""
-    order = np.argsort(-tokens.length[rows], kind="stable")  # captions of like length share a batch
+    order = np.arange(len(rows))
+    if network.shape is Ragged:  # captions of like length share a batch; padded ones depend on their batch
+        order = np.argsort(-tokens.length[rows], kind="stable")
     parts = [
-        network.embed_text(*tokens.batch(rows[order[start : start + batch]], network.device))[0].float().cpu()
+        network.embed_text(*tokens.batch(rows[order[start : start + batch]], network.device, network.shape))
         for start in range(0, len(rows), batch)
     ]
-    embeddings = torch.cat(parts)
+    embeddings = torch.cat([part.float().cpu() for part in parts])
     out = torch.empty_like(embeddings)
     out[torch.from_numpy(order)] = embeddings
     return out
@@ -37,7 +42,5 @@ def embed_items(network: DualEncoder, store: FeatureStore, items: np.ndarray, ba
 def visual_batch(network: DualEncoder, store: FeatureStore, items: np.ndarray) -> tuple[Tensor, Ragged]:
     """Features (N, dim) float16 of these rows of the store and their shape, on the network's device."""
     features, lengths = store.rows(items, network.max_frames)
-    return (
-        torch.from_numpy(features).to(network.device),
-        Ragged(torch.from_numpy(lengths).to(network.device)),
-    )
+    shape = network.shape(torch.from_numpy(lengths).to(network.device))
+    return shape.fill(torch.from_numpy(features).to(network.device), 0.0), shape

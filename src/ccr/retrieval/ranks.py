@@ -75,7 +75,7 @@ def rank_both(captions, items, caption_item) -> tuple[Ranks, Ranks]:
     item = np.arange(len(items))
     text, visual = dot_products(captions, items), dot_products(items, captions)
     if len(captions) * len(items) <= SHARED:
-        similarity = torch.cat([text(rows) for rows in _blocks(len(captions), len(items))])
+        similarity = torch.cat([text(rows) for rows in blocks(len(captions), len(items))])
         text, visual = (lambda rows: similarity[rows]), (lambda rows: similarity.T[rows])
     return (
         rank_blocks(text, caption_item, item, names=("caption", "item")),
@@ -100,7 +100,7 @@ def rank_blocks(
     query_item, gallery_item = np.asarray(query_item), np.asarray(gallery_item)
     relevance = _relevance(query_item, gallery_item, names)
     parts = []
-    for rows in _blocks(len(query_item), len(gallery_item)):
+    for rows in blocks(len(query_item), len(gallery_item)):
         scores = similarity(rows)
         expected = (len(query_item[rows]), len(gallery_item))
         if tuple(scores.shape) != expected:
@@ -150,7 +150,8 @@ def _relevance(query_item: np.ndarray, gallery_item: np.ndarray, names: tuple[st
     return _Relevance(order, start[slot], count[slot])
 
 
-def _blocks(n_rows: int, n_columns: int) -> list[slice]:
+def blocks(n_rows: int, n_columns: int) -> list[slice]:
+    """Slices of rows that hold about `BLOCK` similarities each."""
     step = max(1, BLOCK // n_columns)
     return [slice(start, min(start + step, n_rows)) for start in range(0, n_rows, step)]
 

@@ -18,7 +18,7 @@ from ccr.networks.tokens import Tokens, pretrained_tokenizer, train_tokenizer
 from ccr.retrieval.embed import embed_captions
 from ccr.store import open_features, read_embeddings, write_embeddings
 from ccr.train.loop import Trainer
-from ccr.train.triplets import Triplets, Validation, read_texts
+from ccr.train.triplets import Triplets, Validation, read_texts, with_terms_in_force
 
 log = logging.getLogger(__name__)
 
@@ -29,6 +29,7 @@ def run(job: Job) -> None:
     Raises `CcrError` for missing or disagreeing inputs and for a loss that is not finite.
     """
     start = time.perf_counter()
+    planned, job = job.settings, with_terms_in_force(job)
     settings = job.settings
     os.environ["CUBLAS_WORKSPACE_CONFIG"] = ":4096:8"  # same seed, same result on a GPU too
     torch.set_num_threads(settings["threads"])
@@ -56,7 +57,9 @@ def run(job: Job) -> None:
     trainer = Trainer(network.to("cuda" if torch.cuda.is_available() else "cpu"), settings, tokens, store)
     history = trainer.fit(triplets, validation)
 
-    _write(job, trainer, history, tokenizer, {"text_config": text_config, "feature_dim": feature_dim})
+    description = {"settings": planned, "terms": list(settings["objectives"])}
+    description |= {"text_config": text_config, "feature_dim": feature_dim}
+    _write(job, trainer, history, tokenizer, description)
     if settings["role"] == "teacher":
         rows = np.unique(np.concatenate([triplets.rows[stream] for stream in triplets.streams]))
         embeddings = embed_captions(trainer.network.eval(), tokens, rows, settings["batch"])
@@ -73,4 +76,4 @@ def _write(job: Job, trainer: Trainer, history: list[dict], tokenizer, descripti
         temporary.write_text(json.dumps(json.loads(tokenizer.to_str()), ensure_ascii=False, sort_keys=True))
     with artifacts.atomic(job.outputs["history"]) as temporary:
         pd.DataFrame(history).to_csv(temporary, index=False)
-    artifacts.write_json({"key": job.key, "settings": job.settings, **description}, job.outputs["config"])
+    artifacts.write_json({"key": job.key, **description}, job.outputs["config"])

@@ -1,9 +1,10 @@
-"""The training loop: batches of triplets, weighted objectives, selection on validation SumR."""
+"""The training loop: batches of triplets, weighted objectives, selection on validation recall."""
 
 import math
 import sys
 import time
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -12,16 +13,48 @@ from torch import Tensor
 from tqdm import tqdm
 
 from ccr.errors import CcrError
-from ccr.networks.dual_encoder import DualEncoder
-from ccr.networks.ragged import Ragged
+from ccr.networks.dual_encoder import CrossSide, DualEncoder, TextStates
+from ccr.networks.ragged import Padded, Ragged
 from ccr.networks.tokens import Tokens
 from ccr.objectives.step import Step
 from ccr.registry import OBJECTIVES
 from ccr.retrieval.embed import embed_captions, embed_items, visual_batch
-from ccr.retrieval.metrics import metrics
+from ccr.retrieval.metrics import RECALLS, metrics
 from ccr.retrieval.ranks import rank_both
 from ccr.store import FeatureStore
+from ccr.train.adversary import Adversary, Captions
+from ccr.train.schedule import Schedule
 from ccr.train.triplets import Triplets, Validation
+
+HEAD_ORDER = ("source", "target", "cross", "back")  # in which a BatchNorm head sees the streams, as published
+
+
+@dataclass(frozen=True)
+class TextGroup:
+    """Captions that go through the text encoder together.
+
+    `tokens` (N,) int64 and `shape` of the batch; `rows`: stream -> (B,) int64, the sequence of each triplet's caption.
+    """
+
+    tokens: Tensor
+    shape: Ragged
+    rows: dict[str, Tensor]
+
+
+@dataclass(frozen=True)
+class Batch:
+    """B triplets, ready for the networks.
+
+    `texts`: every text stream in one of the groups. `items` (B,) int64: item of each row. `features`: frame features
+    and shape of the items, None for a text-only network; `item_rows` (B,) int64: the sequence of each row's item.
+    `teacher`: text stream -> (B, d) embeddings by the CL teacher.
+    """
+
+    texts: list[TextGroup]
+    items: Tensor
+    features: tuple[Tensor, Ragged] | None = None
+    item_rows: Tensor | None = None
+    teacher: dict[str, Tensor] = field(default_factory=dict)
 
 
 class Trainer:
@@ -34,6 +67,7 @@ class Trainer:
 
     Attributes:
         best: state dict of the best epoch, on the CPU.
+        adversaries: term -> discriminator with its optimiser.
     """
 
     def __init__(self, network: DualEncoder, settings: Mapping[str, Any], tokens: Tokens, store: FeatureStore | None):
@@ -46,7 +80,12 @@ class Trainer:
             raise CcrError("word_dropout: this network's tokenizer has no mask token; set word_dropout to 0.")
         self.terms = settings["objectives"]
         self._losses = {name: OBJECTIVES[term["objective"]].load().loss for name, term in self.terms.items()}
-        self._words = any("words" in OBJECTIVES[term["objective"]].needs for term in self.terms.values())
+        self._needs = {need for term in self.terms.values() for need in OBJECTIVES[term["objective"]].needs}
+        self.adversaries = {
+            name: Adversary(term, network.text.width, network.device)
+            for name, term in self.terms.items()
+            if "discriminator" in OBJECTIVES[term["objective"]].needs
+        }
         weights = [p for p in network.parameters() if p.requires_grad]
         decay = [p for p in weights if p.ndim > 1]
         self._optimizer = torch.optim.AdamW(
@@ -56,127 +95,204 @@ class Trainer:
             fused=True,
         )
         self._weights = weights
+        text = [network.text, *([network.text_layers] if network.text_layers else [])]
+        self._text_weights = [p for part in text for p in part.parameters() if p.requires_grad]
 
     def fit(self, triplets: Triplets, validation: Validation) -> list[dict[str, float]]:
         """Train until the epochs are done or `patience` epochs brought nothing; returns one row per epoch.
 
-        Rows: epoch, seconds, lr, tau, loss, one column per term (unweighted), val_sumr. Afterwards the network holds
-        the best epoch's weights. Raises `CcrError` when a loss is not finite.
+        Rows: epoch, seconds, lr, tau, loss, per term its value (unweighted) and `{term}_share`, its weighted share
+        of the gradient norm on the text encoder (mean of the measured steps), the discriminators' losses, val_t2v
+        and val_sumr. Afterwards the network holds the best epoch's weights. Raises `CcrError` when a loss is not
+        finite.
         """
         settings = self.settings
         steps = math.ceil(len(triplets) / settings["batch"])
-        schedule = torch.optim.lr_scheduler.LambdaLR(
-            self._optimizer, _warmup_cosine(settings["warmup"] * steps * settings["epochs"], steps * settings["epochs"])
-        )
+        total = steps * settings["epochs"]
+        schedule = Schedule(settings["schedule"], self._optimizer, settings["lr"], settings["warmup"] * total, total)
         history: list[dict[str, float]] = []
         best, best_epoch = -math.inf, 0
         interval = 0.1 if sys.stderr.isatty() else 10.0
-        with tqdm(total=steps * settings["epochs"], unit="step", mininterval=interval, dynamic_ncols=True) as bar:
+        with tqdm(total=total, unit="step", mininterval=interval, dynamic_ncols=True) as bar:
             for epoch in range(1, settings["epochs"] + 1):
                 start = time.perf_counter()
-                order = np.random.default_rng([settings["seed"], epoch]).permutation(len(triplets))
-                sums: dict[str, float] = dict.fromkeys(("loss", *self.terms), 0.0)
-                self.network.train()
-                for number, batch in enumerate(np.array_split(order, steps), 1):
-                    for name, value in self._step(triplets, batch, f"epoch {epoch}, step {number}").items():
-                        sums[name] += value / steps
-                    schedule.step()
-                    bar.update()
-                score = self.validate(validation)
+                means = self._epoch(triplets, epoch, steps, schedule, bar)
+                scores = self.validate(validation)
+                score = scores[settings["select_by"]]
                 history.append(
                     {
                         "epoch": epoch,
                         "seconds": round(time.perf_counter() - start, 2),
-                        "lr": schedule.get_last_lr()[0],
+                        "lr": self._optimizer.param_groups[0]["lr"],
                         "tau": self.network.tau.item(),
-                        **sums,
-                        "val_sumr": score,
+                        **means,
+                        **{f"val_{name}": value for name, value in scores.items()},
                     }
                 )
+                schedule.after_epoch(improved=score > best)
                 if score > best:
                     best, best_epoch = score, epoch
                     self.best = {k: v.detach().cpu().clone() for k, v in self.network.state_dict().items()}
-                bar.set_postfix_str(f"epoch {epoch}, loss {sums['loss']:.3f}, val SumR {score:.1f}, best {best:.1f}")
+                bar.set_postfix_str(f"epoch {epoch}, loss {means['loss']:.3f}, val {score:.1f}, best {best:.1f}")
                 if epoch - best_epoch >= settings["patience"]:
                     break
         self.network.load_state_dict(self.best)
         return history
 
-    def _step(self, triplets: Triplets, batch: np.ndarray, where: str) -> dict[str, float]:
-        step = self._forward(triplets, batch)
-        values, loss = {}, torch.zeros((), device=self.network.device)
+    def _epoch(self, triplets: Triplets, epoch: int, steps: int, schedule: Schedule, bar: tqdm) -> dict[str, float]:
+        """One pass over the triplets; the means of what `update` returns."""
+        order = np.random.default_rng([self.settings["seed"], epoch]).permutation(len(triplets))
+        every = self.settings["gradient_every"]
+        collected: dict[str, list[float]] = {}
+        self.network.train()
+        for number, rows in enumerate(np.array_split(order, steps)):
+            values = self.update(self.batch(triplets, rows), measure=every > 0 and number % every == 0)
+            if not math.isfinite(values["loss"]):
+                raise CcrError(
+                    f"Training diverged at epoch {epoch}, step {number + 1}: {values}. Lower lr, or raise warmup; "
+                    "nothing was written."
+                )
+            for name, value in values.items():
+                collected.setdefault(name, []).append(value)
+            schedule.after_step()
+            bar.update()
+        return {name: float(np.mean(values)) for name, values in collected.items()}
+
+    def batch(self, triplets: Triplets, rows: np.ndarray) -> Batch:
+        """These rows of the triplets; each item's features once."""
+        network, device = self.network, self.network.device
+        items = triplets.items[rows]
+        features = item_rows = None
+        if "visual" in triplets.streams:
+            unique, inverse = np.unique(items, return_inverse=True)
+            features = visual_batch(network, self.store, triplets.features[unique])
+            item_rows = torch.from_numpy(inverse).to(device)
+        streams = [stream for stream in triplets.streams if stream != "visual"]
+        # padded captions depend on their batch: there each stream is its own, as published
+        groups = [[stream] for stream in streams] if network.shape is Padded else [streams]
+        return Batch(
+            [self._text_group({stream: triplets.rows[stream][rows] for stream in group}) for group in groups],
+            torch.from_numpy(items).to(device),
+            features,
+            item_rows,
+            {stream: torch.from_numpy(found[rows]).to(device) for stream, found in triplets.teacher.items()},
+        )
+
+    def _text_group(self, rows: dict[str, np.ndarray]) -> TextGroup:
+        every = np.concatenate(list(rows.values()))
+        order = np.argsort(-self.tokens.length[every], kind="stable")  # neighbours of like length: less padding
+        tokens, shape = self.tokens.batch(every[order], self.network.device, self.network.shape)
+        places = torch.from_numpy(np.argsort(order)).to(self.network.device).chunk(len(rows))
+        return TextGroup(self._hide_words(tokens, shape), shape, dict(zip(rows, places, strict=True)))
+
+    def _hide_words(self, tokens: Tensor, shape: Ragged) -> Tensor:
+        """Word dropout: each word becomes the mask token at the given rate."""
+        rate = self.settings["word_dropout"]
+        if not rate:
+            return tokens
+        hidden = (torch.rand(len(tokens), device=tokens.device) < rate) & shape.inside
+        return tokens.masked_fill(hidden, self.tokens.mask)
+
+    def update(self, batch: Batch, measure: bool = False) -> dict[str, float]:
+        """One step: the discriminators first, then the networks, all on the same forward pass.
+
+        Returns the loss, every term's value (unweighted), each discriminator's loss before its step, and with
+        `measure` the terms' shares of the gradient. A loss that is not finite changes no weight.
+        """
+        step, texts = self._forward(batch)
+        values = {}
+        for name, adversary in self.adversaries.items():
+            pair = self.terms[name]["pair"]
+            originals, translations = (self._captions(texts[stream]) for stream in pair)
+            values[f"{name}_discriminator"] = adversary.update(originals, translations)
+            step.logits[tuple(pair)] = adversary.logits(translations)
+        weighted = {}
         for name, term in self.terms.items():
             options = {k: v for k, v in term.items() if k not in ("objective", "weight")}
-            values[name] = self._losses[name](step, **options)
-            loss = loss + term["weight"] * values[name]
-        values = {"loss": loss.item(), **{name: value.item() for name, value in values.items()}}
+            value = self._losses[name](step, **options)
+            weighted[name] = term["weight"] * value
+            values[name] = value.item()
+        loss = sum(weighted.values())
+        values = {"loss": loss.item(), **values}
         if not math.isfinite(values["loss"]):
-            raise CcrError(f"Training diverged at {where}: {values}. Lower lr, or raise warmup; nothing was written.")
+            return values
+        if measure:
+            values |= {f"{name}_share": share for name, share in self._shares(weighted).items()}
         self._optimizer.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(self._weights, self.settings["clip_norm"])
         self._optimizer.step()
         return values
 
-    def _forward(self, triplets: Triplets, batch: np.ndarray) -> Step:
-        """One pass of each encoder: all captions of the step together, each item once."""
-        network, device = self.network, self.network.device
-        streams = [stream for stream in triplets.streams if stream != "visual"]
-        rows = np.concatenate([triplets.rows[stream][batch] for stream in streams])
-        order = np.argsort(-self.tokens.length[rows], kind="stable")  # neighbours of like length: less padding
-        tokens, ragged = self.tokens.batch(rows[order], device)
-        tokens = self._hide_words(tokens, ragged)
+    def _forward(self, batch: Batch) -> tuple[Step, dict[str, tuple[TextStates, Tensor]]]:
+        """One pass of each encoder. Returns what objectives see, and stream -> (states, its sequences in them)."""
+        network = self.network
         with self._precision():
-            embedded, states = (x.float() for x in network.embed_text(tokens, ragged))
-        back = torch.from_numpy(np.argsort(order)).to(device)
-        embeddings = dict(zip(streams, embedded[back].chunk(len(streams)), strict=True))
-        items = triplets.items[batch]
-        if "visual" in triplets.streams:
-            unique, inverse = np.unique(items, return_inverse=True)
-            with self._precision():
-                seen = network.embed_visual(*visual_batch(network, self.store, triplets.features[unique])).float()
-            embeddings["visual"] = seen[torch.from_numpy(inverse).to(device)]
+            texts = {}
+            for group in batch.texts:
+                states = network.encode_text(group.tokens, group.shape)
+                texts |= {stream: (states, rows) for stream, rows in group.rows.items()}
+            pooled = {stream: states.pooled[rows] for stream, (states, rows) in texts.items()}
+            if "cross" in self._needs:
+                source, target = (CrossSide.of(*texts[stream]) for stream in ("source", "target"))
+                pooled["cross"] = network.pool_cross(source, target)
+            embeddings = {s: network.embed_pooled(pooled[s]) for s in HEAD_ORDER if s in pooled}
+            if batch.features is not None:
+                seen = network.pool_visual(*batch.features)[batch.item_rows]
+                embeddings["visual"] = network.embed_visual_pooled(seen)
+        embeddings = {stream: _full(embedded) for stream, embedded in embeddings.items()}
+        if "cross" in embeddings:
+            embeddings["cross"] = embeddings["cross"].detach()
         words = {}
-        if self._words:
-            padded, mask = (ragged.pad(x)[back].chunk(len(streams)) for x in (states, ragged.inside))
-            words = dict(zip(streams, zip(padded, mask, strict=True), strict=True))
-        teacher = {s: torch.from_numpy(rows[batch]).to(device) for s, rows in triplets.teacher.items()}
-        return Step(embeddings, torch.from_numpy(items).to(device), network.tau, words, teacher)
+        if "words" in self._needs:
+            words = {stream: self._words(*text) for stream, text in texts.items()}
+        return Step(embeddings, batch.items, network.tau, words, batch.teacher), texts
 
-    def _hide_words(self, tokens: Tensor, ragged: Ragged) -> Tensor:
-        """Word dropout: each word becomes the mask token at the given rate."""
-        rate = self.settings["word_dropout"]
-        if not rate:
-            return tokens
-        hidden = (torch.rand(len(tokens), device=tokens.device) < rate) & ragged.inside
-        return tokens.masked_fill(hidden, self.tokens.mask)
+    @staticmethod
+    def _words(states: TextStates, rows: Tensor) -> tuple[Tensor, Tensor]:
+        """Token states (B, L, width) and mask (B, L) of the words, special tokens left out."""
+        return _full(states.shape.pad(states.tokens)[rows]), states.shape.pad(states.shape.inside)[rows]
+
+    @staticmethod
+    def _captions(text: tuple[TextStates, Tensor]) -> Captions:
+        """What a discriminator judges."""
+        states, rows = text
+        return _full(states.shape.pad(states.tokens)[rows]), states.shape.counted[rows]
+
+    def _shares(self, weighted: Mapping[str, Tensor]) -> dict[str, float]:
+        """Norm of each weighted term's gradient on the text encoder, as shares of their sum."""
+        norms = {}
+        for name, value in weighted.items():
+            gradients = [None]
+            if value.requires_grad and self._text_weights:
+                gradients = torch.autograd.grad(value, self._text_weights, retain_graph=True, allow_unused=True)
+            norms[name] = math.sqrt(sum(g.double().square().sum().item() for g in gradients if g is not None))
+        return {name: norm / (sum(norms.values()) or 1.0) for name, norm in norms.items()}
 
     def _precision(self) -> torch.autocast:
         """The networks' precision; objectives are computed in float32."""
         bf16 = self.settings["precision"] == "bf16"
         return torch.autocast(self.network.device.type, torch.bfloat16, enabled=bf16)
 
-    def validate(self, validation: Validation) -> float:
-        """Validation SumR, mean over the languages; the same code path as the test's."""
+    def validate(self, validation: Validation) -> dict[str, float]:
+        """Validation `sumr` and `t2v` (the sum of the text-to-visual recalls), means over the languages.
+
+        The same code path as the test's.
+        """
         self.network.eval()
         batch = self.settings["batch"]
-        scores = []
+        found = []
         for rows, gallery, relevant in validation.groups:
             captions = embed_captions(self.network, self.tokens, rows, batch)
             if self.store is None:
                 partners = embed_captions(self.network, self.tokens, gallery, batch)
             else:
                 partners = embed_items(self.network, self.store, gallery, batch)
-            scores.append(metrics(*rank_both(captions, partners, relevant))["sumr"])
-        return float(np.mean(scores))
+            values = metrics(*rank_both(captions, partners, relevant))
+            found.append((sum(values[f"t2v_r{k}"] for k in RECALLS), values["sumr"]))
+        return dict(zip(("t2v", "sumr"), np.mean(found, axis=0).tolist(), strict=True))
 
 
-def _warmup_cosine(warmup: float, total: int):
-    """Factor of the learning rate at a step: linear up to 1, then half a cosine down to 0."""
-
-    def factor(step: int) -> float:
-        if step < warmup:
-            return (step + 1) / (warmup + 1)
-        return 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(1, total - warmup)))
-
-    return factor
+def _full(states: Tensor) -> Tensor:
+    """float32, but float64 stays."""
+    return states if states.dtype == torch.float64 else states.float()

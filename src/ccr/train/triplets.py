@@ -1,7 +1,8 @@
 """Training and validation data as index arrays: which texts and which item stand in each row."""
 
+import logging
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
@@ -9,9 +10,40 @@ import pandas as pd
 from ccr import artifacts
 from ccr.artifacts import Job
 from ccr.errors import CcrError
+from ccr.registry import streams_of
 from ccr.store import FeatureStore
 
 TEXT_STREAMS = ("source", "target", "back")
+
+log = logging.getLogger(__name__)
+
+
+def with_terms_in_force(job: Job) -> Job:
+    """The job as it can be trained: where no back-translations are to be had, without the terms that compare them.
+
+    Raises `CcrError` instead of dropping terms unless `on_missing: drop_term` allows it (a teacher's never may be
+    dropped), and when no term with the stream `visual` would remain.
+    """
+    settings = job.settings
+    empty = [p for p in job.inputs.get("back", []) if not len(artifacts.read_parquet(p, columns=["caption_id"]))]
+    off = [name for name, term in settings["objectives"].items() if "back" in term["pair"]]
+    if not (empty and off):
+        return job
+    missing = f"{job.target}: no back-translations in {', '.join(empty)}; needed by {', '.join(off)}."
+    if settings.get("on_missing", "error") == "error":
+        raise CcrError(
+            f"{missing} Provide back-translations with the captions, choose a translation variant whose engine "
+            "translates back, give such terms weight 0, or let them be dropped (a student's on_missing: drop_term)."
+        )
+    kept = {name: term for name, term in settings["objectives"].items() if name not in off}
+    if not any("visual" in term["pair"] for term in kept.values()):
+        raise CcrError(
+            f"{missing} Without them (on_missing: drop_term) no term with the stream 'visual' remains. Provide "
+            "back-translations, or choose a translation variant whose engine translates back."
+        )
+    log.warning("%s Trained without (on_missing: drop_term).", missing)
+    inputs = {role: paths for role, paths in job.inputs.items() if role != "back"}
+    return replace(job, inputs=inputs, settings={**settings, "objectives": kept})
 
 
 @dataclass
@@ -90,7 +122,7 @@ class Triplets:
     def __init__(
         self, job: Job, texts: Texts, store: FeatureStore | None, teacher: tuple[list[str], np.ndarray] | None
     ):
-        used = {stream for term in job.settings["objectives"].values() for stream in term["pair"]}
+        used = streams_of(job.settings["objectives"])
         self.streams = [stream for stream in ("visual", *TEXT_STREAMS) if stream in used]
         source = texts.select(split="train", role="captions")
         if source.empty:

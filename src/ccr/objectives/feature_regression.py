@@ -1,0 +1,17 @@
+"""Self-distillation, feature view (METHODS, item 4; NRCCR): regression to the cross-attention teacher's embedding."""
+
+from torch import Tensor
+from torch.nn import functional
+
+from ccr.objectives.step import Step
+
+
+def loss(step: Step, *, pair: tuple[str, str], beta: float, reduction: str) -> Tensor:
+    """Smooth L1 between `cross` (the first stream of `pair` attending to the second) and the second stream.
+
+    Args:
+        reduction: over the dimensions, `sum` or (published; next to no gradient) `mean`; over the batch always mean.
+    """
+    teacher, student = step.embeddings["cross"], step.embeddings[pair[1]]
+    distance = functional.smooth_l1_loss(student, teacher, beta=beta, reduction="sum") / len(student)
+    return distance if reduction == "sum" else distance / student.shape[1]

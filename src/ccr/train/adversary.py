@@ -1,0 +1,39 @@
+"""A language discriminator and its own optimiser (METHODS, item 7; NRCCR)."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ccr.networks.discriminator import Discriminator
+from ccr.objectives.adversarial import discriminator_loss
+
+Captions = tuple[Tensor, Tensor]  # token states (B, L, width), counted positions (B, L)
+
+
+class Adversary:
+    """What an `adversarial` term plays against.
+
+    Args:
+        term: its options. width: of the token states. device: where they are.
+    """
+
+    def __init__(self, term: Mapping[str, Any], width: int, device: torch.device):
+        self.discriminator = Discriminator(term["discriminator"], width).to(device)
+        self._optimizer = torch.optim.Adam(self.discriminator.parameters(), lr=term["lr"])
+
+    def update(self, originals: Captions, translations: Captions) -> float:
+        """One step of the discriminator on detached states; returns its loss before that step."""
+        self.discriminator.requires_grad_(True)
+        logits = (self.discriminator(states.detach(), counted) for states, counted in (originals, translations))
+        loss = discriminator_loss(*logits)
+        self._optimizer.zero_grad()
+        loss.backward()
+        self._optimizer.step()
+        return loss.item()
+
+    def logits(self, captions: Captions) -> Tensor:
+        """(B, 2), with a gradient for the states and none for the discriminator."""
+        self.discriminator.requires_grad_(False)
+        return self.discriminator(*captions)
