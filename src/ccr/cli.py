@@ -5,6 +5,8 @@ import logging
 import os
 import sys
 import time
+from collections.abc import Callable
+from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
 from typing import Annotated
@@ -25,6 +27,9 @@ log = logging.getLogger("ccr")
 
 ParamsFile = Annotated[Path, typer.Option("--params", help="The settings to obey.", show_default=True)]
 PARAMS = Path("params.yaml")
+Target = Annotated[str, typer.Argument(help="What to make.")]
+
+RUN_FILES = {"model": "model.safetensors", "config": "config.json", "tokenizer": "tokenizer.json"}
 
 STAGES = {
     "world": "Publish the synthetic mini-world as raw data: data/raw/{data}.",
@@ -52,19 +57,62 @@ def execute(job: Job) -> None:
     log.info("%s: computed in %.1f s (key %s)", job.target, time.perf_counter() - start, job.key[:12])
 
 
-def _stage_command(stage: str, text: str) -> None:
-    def command(target: Annotated[str, typer.Argument(help="What to make.")], file: ParamsFile = PARAMS) -> None:
-        plan = params.plan(params.load(file))
-        job = plan.job(target)
-        if job.stage != stage:
-            raise CcrError(f"{target} is made by `ccr {job.stage}`, not `ccr {stage}`.")
-        execute(plan.keyed(target))
+def _make(stage: str, target: str, file: Path, run: Path | None = None) -> None:
+    plan = params.plan(params.load(file))
+    job = plan.job(target)
+    if job.stage != stage:
+        raise CcrError(f"{target} is made by `ccr {job.stage}`, not `ccr {stage}`.")
+    if run is not None:
+        plan.jobs[job.target] = _of_run(job, run)
+    execute(plan.keyed(target))
 
-    app.command(stage, help=text)(command)
+
+def _of_run(job: Job, run: Path) -> Job:
+    """The evaluation `job` of another run directory, its results beside that run."""
+    model = {role: str(run / file) for role, file in RUN_FILES.items()}
+    for path in model.values():
+        if not Path(path).is_file():
+            raise CcrError(
+                f"{path}: no such file. --run names a folder with {', '.join(RUN_FILES.values())}: a trained run's, or "
+                "one that `ccr import-nrccr` made."
+            )
+    folder = run / "evaluation"
+    outputs = {role: str(folder / Path(path).name) for role, path in job.outputs.items()}
+    return replace(job, target=str(folder), inputs=job.inputs | model, outputs=outputs)
+
+
+def _stage_command(stage: str) -> Callable[..., None]:
+    def command(target: Target, file: ParamsFile = PARAMS) -> None:
+        _make(stage, target, file)
+
+    return command
+
+
+def _evaluate(
+    target: Target,
+    run: Annotated[
+        Path | None, typer.Option(help="Score this run directory instead; results go to its folder evaluation/.")
+    ] = None,
+    file: ParamsFile = PARAMS,
+) -> None:
+    _make("evaluate", target, file, run)
 
 
 for _stage, _text in STAGES.items():
-    _stage_command(_stage, _text)
+    app.command(_stage, help=_text)(_evaluate if _stage == "evaluate" else _stage_command(_stage))
+
+
+@app.command("import-nrccr")
+def import_nrccr(
+    file: Annotated[Path, typer.Argument(help="A checkpoint of the authors' code (model_best.pth.tar).")],
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="The run directory to write.")],
+    text_encoder: Annotated[
+        str, typer.Option(help="Name or folder of the transformer it was trained with.")
+    ] = "bert-base-multilingual-cased",
+) -> None:
+    """Import a published NRCCR checkpoint; `ccr evaluate TARGET --run DIR` scores it."""
+    import_module("ccr.networks.published").import_checkpoint(file, folder, text_encoder)
+    log.info("%s: imported from %s", folder, file)
 
 
 @app.command("plan")
