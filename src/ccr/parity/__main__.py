@@ -1,0 +1,16 @@
+"""`python -m ccr.parity DIR`: exit status 0 when everything agrees."""
+
+import sys
+
+from ccr.errors import CcrError
+from ccr.parity import run
+
+if len(sys.argv) != 2:
+    sys.exit("usage: python -m ccr.parity DIR")
+try:
+    lines = run(sys.argv[1])
+except CcrError as error:
+    sys.exit(f"ccr: {error}")
+agreeing = sum(line.status == "ok" for line in lines)
+print(*lines, f"{agreeing} of {len(lines)} ok", sep="\n")
+sys.exit(int(agreeing != len(lines)))

@@ -1,0 +1,180 @@
+"""A group of the authors' numbers on disk, and the verdict on each of them."""
+
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from ccr.artifacts import read_json
+from ccr.errors import CcrError
+
+# What our code computes for the arrays whose names begin with a prefix: the rest of the name -> value.
+Part = tuple[str, Callable[[], Mapping[str, Any]]]
+
+
+@dataclass(frozen=True)
+class Line:
+    """One array or number: largest absolute difference, what is allowed, and `ok`, `OFF` or `MISSING`."""
+
+    name: str
+    difference: float | None
+    tolerance: float | None
+    status: str
+    note: str = ""
+
+    def __str__(self) -> str:
+        numbers = ("-" if x is None else f"{x:.1e}" for x in (self.difference, self.tolerance))
+        return "  ".join(filter(None, (self.name, *numbers, self.status, self.note)))
+
+    @classmethod
+    def of(cls, name: str, difference: float, tolerance: float, note: str = "") -> "Line":
+        """Ok when the difference is within the tolerance; NaN never is."""
+        return cls(name, float(difference), tolerance, "ok" if difference <= tolerance else "OFF", note)
+
+    @classmethod
+    def missing(cls, name: str, why: object) -> "Line":
+        """Something that could not be compared."""
+        return cls(name, None, None, "MISSING", " ".join(str(why).split()))
+
+
+@dataclass(frozen=True)
+class Entries:
+    """An array of which only the entries `where` (bool) mean anything."""
+
+    values: torch.Tensor
+    where: torch.Tensor
+
+
+class Group:
+    """The files of a directory that belong together: `{stem}.npz`, `{stem}_index.json` and others.
+
+    Args:
+        name: what the names of its lines begin with.
+    """
+
+    def __init__(self, folder: Path, name: str, stem: str, *others: str):
+        self.folder, self.name = folder, name
+        self.path, self._index = folder / f"{stem}.npz", folder / f"{stem}_index.json"
+        self.files = [self.path, self._index, *(folder / other for other in others)]
+
+    @cached_property
+    def index(self) -> dict[str, dict[str, Any]]:
+        """Array name -> its shape, dtype and meaning. `CcrError` when it is missing or torn."""
+        return read_object(self._index)
+
+    def number(self, name: str, pattern: str, default: float) -> float:
+        """The number that `pattern` finds in an array's meaning, where some options are all that says them."""
+        found = re.search(pattern, str(self.index.get(name, {}).get("meaning", "")))
+        return float(found[1]) if found else default
+
+    @cached_property
+    def _arrays(self) -> Mapping[str, np.ndarray]:
+        if not self.path.is_file():
+            raise CcrError(f"{self.path.name}: no such file.")
+        try:
+            arrays = np.load(self.path, allow_pickle=False)
+        except Exception as error:  # zip, zlib, struct and numpy each have their own for a torn file
+            raise CcrError(f"{self.path.name}: unreadable ({error}).") from error
+        if not isinstance(arrays, Mapping):
+            raise CcrError(f"{self.path.name}: one array, not an archive of arrays.")
+        return arrays
+
+    def array(self, name: str) -> np.ndarray:
+        """An array of the archive; `CcrError` when it is missing or torn."""
+        if name not in self._arrays:
+            raise CcrError(f"{self.path.name}: has no array {name}.")
+        try:
+            return self._arrays[name]
+        except Exception as error:  # as above
+            raise CcrError(f"{self.path.name}: {name} is unreadable ({error}).") from error
+
+    def tensor(self, name: str) -> torch.Tensor:
+        """`array` as a tensor."""
+        return torch.from_numpy(self.array(name))
+
+
+def read_object(path: Path) -> dict[str, Any]:
+    """A JSON file that holds objects by name; `CcrError` when it is missing, torn or something else."""
+    if not path.is_file():
+        raise CcrError(f"{path.name}: no such file.")
+    content = read_json(path)
+    if not isinstance(content, dict):
+        raise CcrError(f"{path.name}: expected an object, found {type(content).__name__}.")
+    return content
+
+
+def compare(
+    group: Group, inputs: str, parts: Iterable[Part], tolerance: Callable[[str, np.ndarray], float]
+) -> list[Line]:
+    """A line for every array of the group's index.
+
+    Args:
+        inputs: pattern of the arrays that are not computed: present, with shape and dtype as listed, is enough.
+        parts: our values. One that fails leaves its arrays missing, with its message.
+        tolerance: from an array's name and reference value.
+    """
+    ours: dict[str, Any] = {}
+    failed: dict[str, Exception] = {}
+    for prefix, part in parts:
+        try:
+            ours |= {prefix + name: value for name, value in part().items()}
+        except Exception as error:  # whatever our code makes of a damaged input: a line, never a traceback
+            failed[prefix] = error
+
+    def line(name: str) -> Line:
+        label = f"{group.name}/{name}"
+        try:
+            reference = group.array(name)
+        except CcrError as error:
+            return Line.missing(label, error)
+        listed, found = _form(**group.index[name]), _form(reference.shape, reference.dtype)
+        if listed != found:
+            return Line(label, None, None, "OFF", f"is {found}, the index says {listed}")
+        if name in ours:
+            return _difference(label, ours[name], reference, tolerance(name, reference))
+        for prefix in sorted(failed, key=len, reverse=True):
+            if name.startswith(prefix):
+                return Line.missing(label, f"not computed: {failed[prefix]!r}")
+        if re.fullmatch(inputs, name):
+            return Line.of(label, 0.0, 0.0)
+        return Line.missing(label, "nothing here computes an array of this name")
+
+    return [line(name) for name in group.index]
+
+
+def _form(shape: Any = None, dtype: Any = None, **_: Any) -> str:
+    return f"{dtype} {list(shape) if isinstance(shape, tuple | list) else shape}"
+
+
+def _difference(label: str, ours: Any, reference: np.ndarray, tolerance: float) -> Line:
+    ours, where = (ours.values, ours.where) if isinstance(ours, Entries) else (ours, ...)
+    ours = ours.detach().numpy() if isinstance(ours, torch.Tensor) else np.asarray(ours)
+    if ours.shape != reference.shape:
+        return Line(label, None, tolerance, "OFF", f"ours has shape {list(ours.shape)}, not {list(reference.shape)}")
+    differences = np.abs(ours.astype(float) - reference.astype(float))[where]
+    return Line.of(label, differences.max(initial=0.0), tolerance)
+
+
+def double(reference: np.ndarray, smallest: float = 1e-3) -> float:
+    """Tolerance in float64: 1e-9, less for arrays of small numbers, down to `smallest`."""
+    return 1e-9 * float(np.clip(np.abs(reference).max(initial=0.0), smallest, 1.0))
+
+
+def single(reference: np.ndarray) -> float:
+    """Tolerance in float32: 5e-5, more for arrays of large numbers."""
+    return 5e-5 * max(1.0, float(np.abs(reference).max(initial=0.0)))
+
+
+def gradient(reference: np.ndarray) -> float:
+    """Tolerance of gradients in float32: 5e-4, stated for entries up to 4, more for larger ones."""
+    return 5e-4 * max(1.0, float(np.abs(reference).max(initial=0.0)) / 4)
+
+
+def smooth_l1(reference: np.ndarray) -> float:
+    """Relative tolerance 1e-6 in float64 too: the published smooth L1 is computed in float32 whatever its input."""
+    return 1e-6 * float(np.abs(reference).max(initial=0.0))

@@ -1,0 +1,122 @@
+"""One training step by the house's trainer: the discriminator, the terms, clipping, Adam."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache, partial
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ccr.networks.published import rename
+from ccr.parity.networks import Model, settled
+from ccr.parity.reference import Line, Part, double, gradient, single, smooth_l1
+
+
+@dataclass(frozen=True)
+class _Update:
+    """What one step did: values as logged, gradients before clipping (where there are any), weights around it."""
+
+    values: dict[str, float]
+    gradients: dict[str, Tensor]
+    before: dict[str, Tensor]
+    after: dict[str, Tensor]
+
+    @property
+    def norm(self) -> float:
+        return float(torch.stack([g.norm() for g in self.gradients.values()]).norm())
+
+
+def tolerance(model: Model, name: str, reference: np.ndarray) -> float:
+    """Of `<precision>/step_*/*`, and of the norms of gradients and changes."""
+    precision, step, what = name.split("/", 2)
+    if precision == "f32":
+        return gradient(_largest(model, f"{precision}/{step}/grad/")) if what.startswith("grad/") else single(reference)
+    if what.startswith(("after/", "change_l2/")):
+        return 1e-9  # Adam divides by the size of the gradient: the changes do not tell how large its errors are
+    if what == "loss":
+        return 1e-9 * max(1.0, float(np.abs(reference)))  # it holds the float32 term
+    return smooth_l1(reference) if what == "term/loss_feat" else double(reference, smallest=1e-2)
+
+
+@cache
+def _largest(model: Model, prefix: str) -> np.ndarray:
+    """The largest entry of all gradients of a run."""
+    return np.array([np.abs(model.array(name)).max() for name in model.index if name.startswith(prefix)]).max()
+
+
+def parts(model: Model) -> Iterator[Part]:
+    """Our values of `<precision>/{step_frozen,step_full}/*`."""
+    for run in dict.fromkeys("/".join(name.split("/")[:2]) for name in model.index):
+        if "/step_" in run:
+            yield f"{run}/", partial(_stepped, model, run)
+
+
+def _update(model: Model, run: str) -> _Update:
+    precision, _, kind = run.partition("/")
+    network = model.network(precision, frozen=kind == "step_frozen").train()
+    trainer = model.trainer(network)
+    before = {name: tensor.detach().clone() for name, tensor in network.state_dict().items()}
+    gradients: dict[str, Tensor] = {}
+
+    def keep(name: str, parameter: Tensor) -> None:
+        gradients[name] = parameter.grad.clone()  # the trainer clips in place
+
+    for name, parameter in network.named_parameters():
+        if parameter.requires_grad:
+            parameter.register_post_accumulate_grad_hook(partial(keep, name))
+    values = trainer.update(model.batch())
+    return _Update(values, gradients, before, network.state_dict())
+
+
+def _stepped(model: Model, run: str) -> dict[str, Any]:
+    update, terms = _update(model, run), model.terms
+    values: dict[str, Any] = {"loss": update.values["loss"], "grad_norm": update.norm}
+    values |= {f"term/{name}": term["weight"] * update.values[name] for name, term in terms.items()}
+    precision, noise = run.partition("/")[0], 1e-6 * update.norm
+    for published in model.weights:
+        if published.startswith("AdvAgent") or (name := rename(published)) is None:
+            continue
+        gradient = update.gradients.get(name)
+        if gradient is not None:
+            values[f"grad/{published}"] = gradient
+        values[f"after/{published}"] = settled(update.after[name], gradient, precision, noise)
+    return values
+
+
+def norms(model: Model) -> list[Line]:
+    """A line for the gradient and the change of every parameter in the float64 runs of `*_config.json`."""
+    lines = []
+    for run, recorded in model.config["runs"].items():
+        if run.startswith("f64/"):
+            lines += _norms(model, run, recorded)
+    return lines
+
+
+def _norms(model: Model, run: str, recorded: dict[str, Any]) -> list[Line]:
+    labels = {
+        (kind, published): f"{run}/{kind}/{published}"
+        for kind in ("grad_l2", "change_l2")
+        for published in recorded[kind]
+    }
+    try:
+        update = _update(model, run)
+    except Exception as error:  # as in `compare`
+        return [Line.missing(f"{model.name}/{label}", f"not computed: {error!r}") for label in labels.values()]
+
+    def ours(kind: str, published: str) -> float:
+        name = rename(published)
+        if kind == "grad_l2":
+            return float(update.gradients[name].norm()) if name in update.gradients else 0.0
+        return 0.0 if name is None else float((update.after[name] - update.before[name]).norm())
+
+    lines = []
+    for (kind, published), label in labels.items():
+        reference = recorded[kind][published] or 0.0  # null: no gradient
+        difference = abs(ours(kind, published) - reference)
+        lines.append(Line.of(f"{model.name}/{label}", difference, tolerance(model, label, np.array(reference))))
+    if "num_batches_tracked" in recorded:  # of the captions' head, which sees every stream
+        difference = abs(int(update.after["text_head.norm.num_batches_tracked"]) - recorded["num_batches_tracked"])
+        lines.append(Line.of(f"{model.name}/{run}/num_batches_tracked", difference, 0.0))
+    return lines
