@@ -10,7 +10,8 @@ from transformers import BertConfig, BertModel, DistilBertConfig, DistilBertMode
 
 from ccr.errors import CcrError
 from ccr.networks.checkpoint import load_network, load_tokenizer, save_weights
-from ccr.networks.dual_encoder import DualEncoder
+from ccr.networks.discriminator import Discriminator
+from ccr.networks.dual_encoder import CrossSide, DualEncoder
 from ccr.networks.ragged import Ragged
 from ccr.networks.text import TextEncoder, encoder_config
 from ccr.networks.tokens import Tokens, train_tokenizer
@@ -168,3 +169,76 @@ def test_a_network_comes_back_from_disk(network, tmp_path):
     (tmp_path / "tokenizer.json").write_text("{")
     with pytest.raises(CcrError, match="not a tokenizer"):
         load_tokenizer(tmp_path / "tokenizer.json")
+
+
+@pytest.fixture(scope="module")
+def published_form():
+    """A network with `pooling: padded_mean`, and the same weights with `masked_mean`."""
+    torch.manual_seed(1)
+    config = encoder_config(TEXT, 200)
+    padded = DualEncoder(NETWORK | {"pooling": "padded_mean"}, config, feature_dim=16, pretrained=True).eval()
+    masked = DualEncoder(NETWORK, config, feature_dim=16, pretrained=True).eval()
+    masked.load_state_dict(padded.state_dict())
+    return padded, masked
+
+
+@torch.inference_mode()
+def test_the_published_form_depends_on_the_longest_of_the_batch_and_ours_does_not(published_form):
+    padded, masked = published_form
+    short, long = texts(padded, [6, 120], seed=2)
+
+    def embedded(network, batch):
+        shape = network.shape(torch.tensor([len(t) for t in batch]))
+        tokens = shape.fill(torch.cat(batch), 0)
+        features = torch.ones(len(tokens), 16)[: int(shape.mask.sum())] * torch.arange(int(shape.mask.sum()))[:, None]
+        visual = network.embed_visual(shape.fill(features[:64], 0.0), shape) if len(batch) == 1 else None
+        return network.embed_text(tokens, shape), visual
+
+    alone, visual = zip(embedded(padded, [short]), embedded(masked, [short]), strict=True)
+    assert torch.allclose(*alone, atol=1e-6) and torch.allclose(*visual, atol=1e-6)  # no padding: the same network
+    beside_long = embedded(padded, [short, long])[0][:1], embedded(masked, [short, long])[0][:1]
+    assert torch.allclose(beside_long[1], alone[1], atol=1e-6)
+    assert (beside_long[0] - alone[0]).abs().max() > 1e-2
+
+
+@torch.inference_mode()
+@pytest.mark.parametrize("pooling", ["masked_mean", "padded_mean"])
+def test_the_cross_attention_teacher_is_attention_from_source_to_target_without_residual(published_form, pooling):
+    network = published_form[0 if pooling == "padded_mean" else 1]
+    source, target = texts(network, [7, 4, 5], seed=3), texts(network, [3, 8, 8], seed=4)
+
+    def encoded(batch):
+        shape = network.shape(torch.tensor([len(t) for t in batch]))
+        return network.encode_text(shape.fill(torch.cat(batch), 0), shape)
+
+    rows = torch.arange(3)
+    pooled = network.pool_cross(CrossSide.of(encoded(source), rows), CrossSide.of(encoded(target), rows))
+    block = network.text_layers.block
+    for n in (0, 1, 2) if pooling == "masked_mean" else (0,):  # the first source fills its batch; its target does not
+        one, two = encoded([source[n]]).attended, encoded([target[n]]).attended
+        scores = torch.einsum("qhd,khd->hqk", one.query, two.key) * block.scale
+        attended = torch.einsum("hqk,khd->qhd", scores.softmax(-1), two.value).flatten(1)
+        states = torch.cat([block.norm(block.out(attended)), two.before])
+        if pooling == "masked_mean":
+            assert torch.allclose(pooled[n], states.mean(0), atol=1e-5)
+        else:  # the target's five padded places are averaged in
+            before = network.encode_text(*padded_batch(network, target)).attended.before.view(3, 8, -1)[0]
+            assert torch.allclose(pooled[n], torch.cat([states[:7], before]).mean(0), atol=1e-5)
+
+
+def padded_batch(network, batch):
+    shape = network.shape(torch.tensor([len(t) for t in batch]))
+    return shape.fill(torch.cat(batch), 0), shape
+
+
+@pytest.mark.parametrize("kind", ["linear", "mlp", "conv"])
+def test_a_discriminator_judges_each_caption_alone(kind):
+    torch.manual_seed(0)
+    discriminator = Discriminator(kind, 32)
+    states = torch.randn(3, 9, 32)
+    counted = torch.arange(9) < torch.tensor([[9], [4], [1]])
+    logits = discriminator(states, counted)
+    assert logits.shape == (3, 2)
+    for n, length in enumerate((9, 4, 1)):
+        alone = discriminator(states[n : n + 1, :length], counted[n : n + 1, :length])
+        assert torch.allclose(logits[n], alone[0], atol=1e-5)

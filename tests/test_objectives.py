@@ -5,7 +5,16 @@ import pytest
 import torch
 from torch.nn import functional
 
-from ccr.objectives import infonce, instance_alignment, relation_distillation, triplet, word_alignment
+from ccr.objectives import (
+    adversarial,
+    feature_regression,
+    infonce,
+    instance_alignment,
+    relation_distillation,
+    soft_similarity,
+    triplet,
+    word_alignment,
+)
 from ccr.objectives.step import Step
 
 PAIR = ("visual", "target")
@@ -15,7 +24,7 @@ def step(n=7, d=5, items=None, seed=0, **more):
     generator = torch.Generator().manual_seed(seed)
     embeddings = {
         stream: functional.normalize(torch.randn(n, d, generator=generator, dtype=torch.float64), dim=1)
-        for stream in ("visual", "source", "target")
+        for stream in ("visual", "source", "target", "cross")
     }
     items = torch.arange(n) if items is None else torch.tensor(items)
     return Step(embeddings, items, torch.tensor(0.07), **more)
@@ -156,3 +165,58 @@ def test_the_transport_cost_of_a_pair_does_not_depend_on_the_batch():
         for i in range(150)
     ]
     assert torch.allclose(together, torch.cat(alone), atol=1e-5)
+
+
+def gradients(loss, *streams, **options):
+    """Gradient of an objective on each of the streams, None where there is none."""
+    batch = step()
+    leaves = [batch.embeddings[stream].requires_grad_() for stream in streams]
+    return torch.autograd.grad(loss(batch, **options), leaves, allow_unused=True)
+
+
+def test_soft_similarity_is_the_cross_entropy_to_the_teachers_softmax():
+    batch = step()
+    visual, target, cross = (batch.embeddings[stream].numpy() for stream in ("visual", "target", "cross"))
+    expected = 0.0
+    for one, two in ((visual @ cross.T, visual @ target.T), ((visual @ cross.T).T, (visual @ target.T).T)):
+        teacher, student = (np.exp(x / 0.1) / np.exp(x / 0.1).sum(1, keepdims=True) for x in (one, two))
+        expected -= (teacher * np.log(student)).sum(1).mean() / 2
+    value = soft_similarity.loss(batch, pair=PAIR, tau=0.1, cut_visual=True, cut_teacher=True)
+    assert value.item() == pytest.approx(expected)
+
+
+def test_soft_targets_are_cut_unless_the_published_form_is_asked_for():
+    options = {"pair": PAIR, "tau": 0.07}
+    cut = gradients(soft_similarity.loss, "visual", "cross", **options, cut_visual=True, cut_teacher=True)
+    published = gradients(soft_similarity.loss, "visual", "cross", **options, cut_visual=False, cut_teacher=True)
+    assert cut[1] is None and published[1] is None
+    assert (cut[0] - published[0]).abs().max() > 0.1 * cut[0].abs().max()
+
+
+def test_feature_regression_sums_over_dimensions_where_published_averages():
+    batch = step()
+    difference = (batch.embeddings["cross"] - batch.embeddings["target"]).numpy()
+    options = {"pair": ("source", "target"), "beta": 4.0, "cut_teacher": True}
+    summed, averaged = (feature_regression.loss(batch, reduction=r, **options).item() for r in ("sum", "mean"))
+    assert summed == pytest.approx((difference**2).sum(1).mean() / 8)
+    assert averaged == pytest.approx((difference**2).mean() / 8)
+
+
+@pytest.mark.parametrize("cut", [True, False])
+def test_the_teacher_of_feature_regression_is_a_target_or_moves_too(cut):
+    options = {"pair": ("source", "target"), "beta": 4.0, "reduction": "sum", "cut_teacher": cut}
+    cross, target = gradients(feature_regression.loss, "cross", "target", **options)
+    assert target.abs().sum() > 0
+    assert (cross is None) if cut else torch.allclose(cross, -target)
+
+
+def test_the_encoder_is_rewarded_where_translations_pass_for_originals():
+    pair = ("source", "target")
+    values = [
+        adversarial.loss(step(logits={pair: torch.full((7, 2), x)}), pair=pair, discriminator="mlp", lr=1e-3).item()
+        for x in (-2.0, 0.0, 2.0)
+    ]
+    assert values == sorted(values, reverse=True)
+    assert values[1] == pytest.approx(np.log(2))
+    right, wrong = torch.full((7, 2), 3.0), torch.full((7, 2), -3.0)
+    assert adversarial.discriminator_loss(right, wrong) < adversarial.discriminator_loss(wrong, right)

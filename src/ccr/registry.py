@@ -134,6 +134,7 @@ OBJECTIVES = {
         pair=streams("visual", "target"),
         tau=number(0.07, gt=0),
         cut_visual=flag(True, nrccr=False),
+        cut_teacher=flag(True),
     ),
     "feature_regression": Entry(
         "ccr.objectives.feature_regression",
@@ -141,6 +142,7 @@ OBJECTIVES = {
         pair=streams("source", "target"),
         beta=number(4.0, gt=0),
         reduction=choice("sum", "mean", nrccr="mean"),
+        cut_teacher=flag(True, nrccr=False),
     ),
     "back_translation": Entry(
         "ccr.objectives.triplet",

@@ -41,7 +41,7 @@ class TextStates:
 
 @dataclass(frozen=True)
 class CrossSide:
-    """One side of the cross-attention, B captions padded to (B, L, ...), without gradient.
+    """One side of the cross-attention, B captions padded to (B, L, ...).
 
     `query`, `key`, `value`, `before`: see `Attended`. `real` (B, L) bool: not padding; `counted` (B, L) bool: part of
     the mean.
@@ -58,7 +58,7 @@ class CrossSide:
     def of(cls, text: TextStates, rows: Tensor) -> "CrossSide":
         """The captions `rows` (B,) of a batch, in that order."""
         parts = (text.attended.query, text.attended.key, text.attended.value, text.attended.before)
-        padded = (text.shape.pad(part.detach())[rows] for part in parts)
+        padded = (text.shape.pad(part)[rows] for part in parts)
         return cls(*padded, text.shape.mask[rows], text.shape.counted[rows])
 
 
@@ -113,9 +113,8 @@ class DualEncoder(nn.Module):
         attended = self.text_layers.block(self.text_layers.input(states), shape)
         return TextStates(states, shape.mean(attended.after), attended, shape)
 
-    @torch.no_grad()
     def pool_cross(self, source: CrossSide, target: CrossSide) -> Tensor:
-        """NRCCR's teacher before the head (METHODS, item 5): (B, h), without gradient.
+        """NRCCR's teacher before the head (METHODS, item 5): (B, h).
 
         Source positions attend to the target's, and the result is averaged together with the target's states from
         before attention. Padding sees everything, which tells only where it is counted.

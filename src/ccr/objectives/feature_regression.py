@@ -6,12 +6,15 @@ from torch.nn import functional
 from ccr.objectives.step import Step
 
 
-def loss(step: Step, *, pair: tuple[str, str], beta: float, reduction: str) -> Tensor:
+def loss(step: Step, *, pair: tuple[str, str], beta: float, reduction: str, cut_teacher: bool) -> Tensor:
     """Smooth L1 between `cross` (the first stream of `pair` attending to the second) and the second stream.
 
     Args:
         reduction: over the dimensions, `sum` or (published; next to no gradient) `mean`; over the batch always mean.
+        cut_teacher: the teacher is a target alone; in the published code it moves towards the student too.
     """
     teacher, student = step.embeddings["cross"], step.embeddings[pair[1]]
+    if cut_teacher:
+        teacher = teacher.detach()
     distance = functional.smooth_l1_loss(student, teacher, beta=beta, reduction="sum") / len(student)
     return distance if reduction == "sum" else distance / student.shape[1]

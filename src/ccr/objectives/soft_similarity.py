@@ -6,16 +6,17 @@ from torch.nn import functional
 from ccr.objectives.step import Step
 
 
-def loss(step: Step, *, pair: tuple[str, str], tau: float, cut_visual: bool) -> Tensor:
+def loss(step: Step, *, pair: tuple[str, str], tau: float, cut_visual: bool, cut_teacher: bool) -> Tensor:
     """Cross-entropy of the student's softmax over the batch to the teacher's, mean of both directions.
 
     Student: similarities of the two streams of `pair`; teacher: those of the first stream and `cross`. Both / tau.
 
     Args:
         cut_visual: no gradient through the targets; the published code lets it reach the visual embedding.
+        cut_teacher: nor to the teacher's embedding, as published.
     """
-    first = step.embeddings[pair[0]]
-    teacher = (first.detach() if cut_visual else first) @ step.embeddings["cross"].T / tau
+    first, cross = step.embeddings[pair[0]], step.embeddings["cross"]
+    teacher = (first.detach() if cut_visual else first) @ (cross.detach() if cut_teacher else cross).T / tau
     student = step.similarity(pair) / tau
     rows = functional.cross_entropy(student, teacher.softmax(1))
     columns = functional.cross_entropy(student.T, teacher.T.softmax(1))

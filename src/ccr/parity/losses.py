@@ -91,9 +91,9 @@ def _objective(files: Group, described: str, name: str) -> tuple[list[str], part
         options = {"margin": number("margin", 0.2), "negatives": negatives, "scale": scale, "mask_same_item": False}
         return ["cap", "vid"], partial(triplet.loss, pair=("visual", "source"), **options)
     if name == "dtl":
-        options = {"tau": number("temperature", 0.07), "cut_visual": False}
+        options = {"tau": number("temperature", 0.07), "cut_visual": False, "cut_teacher": False}
         return ["cross", "trans", "vid"], partial(soft_similarity.loss, pair=("visual", "target"), **options)
     if name == "dtl_feat":
-        options = {"beta": number("beta", 4.0), "reduction": "mean"}
+        options = {"beta": number("beta", 4.0), "reduction": "mean", "cut_teacher": False}
         return ["cross", "trans"], partial(feature_regression.loss, pair=("source", "target"), **options)
     raise CcrError(f"no objective here is called {name}")

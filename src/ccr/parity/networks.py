@@ -80,10 +80,12 @@ class Model(Group):
             "loss_dtl": {
                 "objective": "soft_similarity", "weight": opt["dtl_beta"], "pair": seen, "tau": 0.07,
                 "cut_visual": False,
+                "cut_teacher": True,
             },
             "loss_feat": {
                 "objective": "feature_regression", "weight": opt["l1_gama"], "pair": captions, "beta": 4.0,
                 "reduction": "mean",
+                "cut_teacher": False,
             },
             "loss_contrastive": {
                 "objective": "back_translation", "weight": opt["back_w"], "pair": ["source", "back"], **triplet

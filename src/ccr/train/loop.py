@@ -81,6 +81,7 @@ class Trainer:
         self.terms = settings["objectives"]
         self._losses = {name: OBJECTIVES[term["objective"]].load().loss for name, term in self.terms.items()}
         self._needs = {need for term in self.terms.values() for need in OBJECTIVES[term["objective"]].needs}
+        self._cross_is_cut = all(term.get("cut_teacher", True) for term in self.terms.values())
         self.adversaries = {
             name: Adversary(term, network.text.width, network.device)
             for name, term in self.terms.items()
@@ -234,15 +235,14 @@ class Trainer:
                 texts |= {stream: (states, rows) for stream, rows in group.rows.items()}
             pooled = {stream: states.pooled[rows] for stream, (states, rows) in texts.items()}
             if "cross" in self._needs:
-                source, target = (CrossSide.of(*texts[stream]) for stream in ("source", "target"))
-                pooled["cross"] = network.pool_cross(source, target)
+                with torch.set_grad_enabled(not self._cross_is_cut):
+                    source, target = (CrossSide.of(*texts[stream]) for stream in ("source", "target"))
+                    pooled["cross"] = network.pool_cross(source, target)
             embeddings = {s: network.embed_pooled(pooled[s]) for s in HEAD_ORDER if s in pooled}
             if batch.features is not None:
                 seen = network.pool_visual(*batch.features)[batch.item_rows]
                 embeddings["visual"] = network.embed_visual_pooled(seen)
         embeddings = {stream: _full(embedded) for stream, embedded in embeddings.items()}
-        if "cross" in embeddings:
-            embeddings["cross"] = embeddings["cross"].detach()
         words = {}
         if "words" in self._needs:
             words = {stream: self._words(*text) for stream, text in texts.items()}
