@@ -172,6 +172,57 @@ def test_a_zero_weight_is_no_term(raw):
     assert jobs[0].inputs == jobs[1].inputs
 
 
+RUN = "results/runs/vatex-synthetic/lexicon/descriptor/zh/{}/seed0"
+
+
+def test_nrccr_without_its_robust_terms_is_the_baseline_to_the_last_digit(raw):
+    for term in ("soft_similarity", "feature_regression", "back_translation", "adversarial"):
+        edit(raw, f"methods.nrccr.objectives.{term}.weight", 0)
+    plan = params.plan(params.validate(raw))
+    nrccr, baseline = (plan.job(RUN.format(method)) for method in ("nrccr", "baseline"))
+    assert nrccr.digest == baseline.digest and nrccr.inputs == baseline.inputs  # so both have one key, one result
+
+
+def test_every_ablation_of_nrccr_lacks_its_term(plan):
+    full = set(plan.job(RUN.format("nrccr")).settings["objectives"])
+    for term in ("soft_similarity", "feature_regression", "back_translation", "adversarial"):
+        job = plan.job(RUN.format(f"nrccr_no_{term}"))
+        assert full - set(job.settings["objectives"]) == {term}
+        assert ("back" in job.inputs) == (term != "back_translation")
+
+
+def test_compat_is_the_published_behaviour_and_each_repair_undoes_its_part_alone(plan):
+    def settings(method):
+        found = plan.job(RUN.format(method)).settings
+        flat = {
+            f"{term}.{key}": value for term, options in found["objectives"].items() for key, value in options.items()
+        }
+        return flat | {k: found["network"][k] for k in ("norm", "pooling")} | {"select_by": found["select_by"]}
+
+    published, repaired = settings("nrccr_published"), settings("nrccr_repaired")
+    triplets = ("vs", "vt", "back_translation")
+    parts = {
+        "nrccr_masked_pooling": {"pooling": ("padded_mean", "masked_mean")},
+        "nrccr_layer_norm": {"norm": ("batch", "layer")},
+        "nrccr_same_item_masked": {f"{term}.mask_same_item": (False, True) for term in triplets},
+        "nrccr_mean_scaled": {f"{term}.scale": ("sum", "mean") for term in triplets}
+        | {"feature_regression.reduction": ("mean", "sum")},
+    }
+    for method, expected in parts.items():
+        mended = settings(method)
+        assert {k: (published[k], mended[k]) for k in mended if mended[k] != published[k]} == expected
+        assert all(repaired[key] == value for key, (_, value) in expected.items())
+    assert {k for k in repaired if repaired[k] != published[k]} == {
+        *(key for expected in parts.values() for key in expected),
+        *("select_by", "soft_similarity.cut_visual", "feature_regression.cut_teacher"),
+    }
+    fusions = {
+        method: plan.job(f"results/evaluations/vatex-synthetic/lexicon/descriptor/zh/{method}/seed0").settings["fusion"]
+        for method in ("nrccr_fusion", "nrccr_published_fusion", "nrccr_per_query_fusion", "nrccr_repaired_fusion")
+    }
+    assert [method for method, fusion in fusions.items() if fusion == "min_max"] == ["nrccr_published_fusion"]
+
+
 def test_multi_target_students_and_rows_that_cannot_exist(raw):
     raw["methods"]["multi"] = {"like": "baseline", "langs": ["de", "fr"]}
     raw["methods"]["human_queries"] = {"uses": "source_only", "mt": "human", "queries": {"translated": 1}}

@@ -16,6 +16,8 @@ from ccr import artifacts, evaluate, train
 from ccr.artifacts import CAPTIONS, ITEMS, Job, job_key
 from ccr.errors import CcrError
 from ccr.store import read_embeddings, write_features
+from ccr.train.adversary import Adversary
+from ccr.train.schedule import Schedule
 
 SPLITS = {"train": 48, "val": 16, "test": 20}
 EN = ["red", "green", "blue", "white", "black", "pink", "grey", "brown"]
@@ -385,6 +387,92 @@ def test_translated_queries_stand_for_the_captions(data, baseline, tmp_path):
     rewrite(queries[1:], tmp_path / "queries.parquet")
     with pytest.raises(CcrError, match="1 test captions have no translation"):
         score({"translated": 1.0})
+
+
+NRCCR = BASELINE | {
+    "soft_similarity": {
+        "objective": "soft_similarity", "weight": 0.4, "pair": ["visual", "target"], "tau": 0.07,
+        "cut_visual": True, "cut_teacher": True,
+    },
+    "feature_regression": {
+        "objective": "feature_regression", "weight": 0.1, "pair": ["source", "target"], "beta": 4.0,
+        "reduction": "sum", "cut_teacher": True,
+    },
+    "adversarial": {
+        "objective": "adversarial", "weight": 0.01, "pair": ["source", "target"], "discriminator": "mlp", "lr": 1e-3,
+    },
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("norm", "pooling"), [("layer", "masked_mean"), ("batch", "padded_mean")])
+def test_nrccr_learns_in_our_form_and_in_the_published_one(data, tmp_path, norm, pooling):
+    network = NETWORK | {"norm": norm, "pooling": pooling}
+    job = training_job(data, tmp_path / "run", NRCCR, network=network, epochs=8, schedule="plateau", select_by="t2v")
+    train.run(job)
+    history = pd.read_csv(job.outputs["history"])
+    assert np.allclose(history[[f"{term}_share" for term in NRCCR]].sum(axis=1), 1)
+    assert (history[[f"{term}_share" for term in NRCCR]] > 0).all(axis=None)
+    assert history["adversarial_discriminator"].between(0, 5).all()
+    metrics = sumr(data, job, tmp_path / "evaluation")
+    assert metrics["sumr"] > 2 * metrics["chance_sumr"]
+    assert metrics["terms"] == list(NRCCR)
+
+
+def test_gradient_shares_are_measured_every_k_steps_and_change_nothing_else(data, baseline, tmp_path):
+    job = training_job(data, tmp_path, BASELINE, gradient_every=0)
+    train.run(job)
+    with open(job.outputs["model"], "rb") as one, open(baseline.outputs["model"], "rb") as two:
+        assert one.read() == two.read()
+    assert not [name for name in pd.read_csv(job.outputs["history"]) if name.endswith("_share")]
+
+
+def test_the_share_of_a_term_grows_with_its_weight(data, tmp_path):
+    shares = []
+    for weight in (0.01, 1.0):
+        terms = BASELINE | {"vt": BASELINE["vt"] | {"weight": weight}}
+        job = training_job(data, tmp_path / str(weight), terms, epochs=1)
+        train.run(job)
+        shares.append(pd.read_csv(job.outputs["history"])["vt_share"].iloc[0])
+    assert shares[0] < 0.03 and 0.2 < shares[1] < 0.8
+
+
+def test_discriminator_and_encoder_do_not_train_each_other():
+    torch.manual_seed(0)
+    adversary = Adversary({"discriminator": "conv", "lr": 1e-3}, 8, torch.device("cpu"))
+    states = torch.randn(4, 5, 8, requires_grad=True)
+    captions = states, torch.ones(4, 5, dtype=torch.bool)
+    before = copy.deepcopy(adversary.discriminator.state_dict())
+    first = adversary.update(captions, (states + 1, captions[1]))
+    assert states.grad is None
+    assert any(not torch.equal(before[k], v) for k, v in adversary.discriminator.state_dict().items())
+    adversary.logits(captions).sum().backward()
+    assert states.grad.abs().sum() > 0
+    assert all(p.grad is None or not p.requires_grad for p in adversary.discriminator.parameters())
+    for _ in range(30):
+        last = adversary.update(captions, (states + 1, captions[1]))
+    assert last < first
+
+
+def test_plateau_halves_no_sooner_than_at_the_third_epoch_of_a_rate():
+    optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=1.0)
+    schedule = Schedule("plateau", optimizer, 1.0, warmup=0, steps=100)
+    rates = []
+    for improved in (True, False, False, False, False, False, True):
+        schedule.after_epoch(improved)
+        rates.append(optimizer.param_groups[0]["lr"])
+    halvings = [0, 0, 1, 1, 1, 2, 2]
+    assert rates == pytest.approx([0.99 ** (n + 1) / 2**h for n, h in enumerate(halvings)])
+
+
+def test_cosine_rises_in_the_warm_up_and_ends_at_nothing():
+    optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=1.0)
+    schedule = Schedule("cosine", optimizer, 0.1, warmup=3, steps=10)
+    rates = [optimizer.param_groups[0]["lr"]]
+    for _ in range(10):
+        schedule.after_step()
+        rates.append(optimizer.param_groups[0]["lr"])
+    assert rates[:4] == pytest.approx([0.025, 0.05, 0.075, 0.1])
+    assert rates[3:] == sorted(rates[3:], reverse=True) and rates[-1] == pytest.approx(0, abs=1e-12)
 
 
 def test_all_captions_of_a_step_go_through_the_encoder_at_once_and_no_padding_is_computed(data, tmp_path, monkeypatch):
