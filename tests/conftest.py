@@ -25,3 +25,12 @@ def real() -> Path:
     if not folder.is_dir():
         pytest.skip("real data (../shared/real) is not here")
     return folder
+
+
+@pytest.fixture(scope="session")
+def reference() -> Path:
+    """Numbers by the authors' code beside the checkout; tests that need them skip where they are absent."""
+    folder = REPOSITORY.parent / "shared" / "reference" / "nrccr"
+    if not folder.is_dir():
+        pytest.skip("the authors' numbers (../shared/reference/nrccr) are not here")
+    return folder

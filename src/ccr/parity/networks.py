@@ -16,7 +16,7 @@ from ccr.networks.published import rename
 from ccr.networks.ragged import Padded
 from ccr.objectives import adversarial
 from ccr.objectives.step import Step
-from ccr.parity.reference import Entries, Group, Part, double, gradient, read_object, single, smooth_l1
+from ccr.parity.reference import Entries, Group, Part, double, gradient, largest, read_object, single, smooth_l1
 from ccr.registry import OBJECTIVES
 from ccr.train.adversary import Adversary
 from ccr.train.loop import Batch, TextGroup, Trainer
@@ -185,24 +185,34 @@ class Model(Group):
     def _sequences(self, name: str, lengths: str) -> tuple[Tensor, Padded]:
         padded, shape = self.tensor(name), Padded(self.tensor(lengths).long())
         if padded.shape[:2] != shape.mask.shape:
-            raise CcrError(f"{name} has shape {list(padded.shape)}, its lengths ask for {list(shape.mask.shape)}.")
+            raise CcrError(f"{name} has shape {list(padded.shape)}, {lengths} expected {list(shape.mask.shape)}.")
         return padded.flatten(0, 1), shape
 
 
 def tolerance(model: Model, name: str, reference: np.ndarray) -> float:
     """Of the forward pass and the discriminators."""
-    what = name.split("/", 2)[-1]
-    if name.startswith("f64/"):
-        return smooth_l1(reference) if name.endswith("/loss/feat") else double(reference)
-    if what == "gen_grad_tgt":
-        return model.config["opt"]["scale"] * gradient(reference / model.config["opt"]["scale"])
-    if what.startswith("pooled_") or what == "vid_pooled":
+    precision, _, what = name.partition("/")
+    if precision == "in":
+        return 0.0
+    if precision == "f64":
+        if what == "loss/feat":
+            return smooth_l1(reference)
+        # the float32 term is part of the total
+        share = model.config["opt"]["l1_gama"] * smooth_l1(largest(model, "f64/loss/feat"))
+        return double(reference) + (share if what == "loss/total" else 0.0)
+    if what.endswith("/gen_grad_tgt"):
+        scale = model.config["opt"]["scale"] or 1.0  # the loss has it for a weight
+        return scale * gradient(reference / scale)
+    if "/pooled_" in what or what.endswith("/vid_pooled"):
         return 4 * single(reference)  # stated for embeddings, which the head and the normalisation have smoothed
-    return gradient(reference) if what.startswith("grad/") else single(reference)
+    return gradient(reference) if "/grad/" in what else single(reference)
 
 
 def parts(model: Model) -> Iterator[Part]:
-    """Our values of `<precision>/{eval,loss,adv[kind]}/*`."""
+    """Our values of `in/*_mask` and `<precision>/{eval,loss,adv[kind]}/*`."""
+    for name in model.index:
+        if name.startswith("in/") and name.endswith("_mask"):
+            yield name, partial(_mask, model, name)
     for prefix in dict.fromkeys("/".join(name.split("/")[:2]) for name in model.index):
         precision, _, what = prefix.partition("/")
         if what == "eval":
@@ -212,6 +222,10 @@ def parts(model: Model) -> Iterator[Part]:
             yield f"{prefix}/total", partial(_total, model, precision)
         elif what.startswith("adv["):
             yield f"{prefix}/", partial(_discriminated, model, precision, what[4:-1])
+
+
+def _mask(model: Model, name: str) -> Mapping[str, Tensor]:
+    return {"": Padded(model.tensor(f"{name.removesuffix('_mask')}_len").long()).mask.float()}
 
 
 def _forward(model: Model, precision: str) -> tuple[Trainer, Batch, Step, dict[str, tuple[TextStates, Tensor]]]:

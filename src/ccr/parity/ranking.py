@@ -90,30 +90,32 @@ def _case(files: Group, case: str, expected: Mapping[str, Any]) -> list[Line]:
     """The published values of a case; between the bounds where ties leave them open."""
     names = {name: f"{files.name}/{case}/{name}" for name in expected["reference"]}
     try:
-        found, note = _found(files, case, tied=expected["tied"])
-        return [Line.of(label, _outside(name, found[name], expected), 1e-9, note) for name, label in names.items()]
+        found = _found(files, case, tied=expected["tied"])
+        return [Line.of(label, _outside(name, found[name], expected), 1e-9) for name, label in names.items()]
     except Exception as error:  # as in `compare`
-        return [Line.missing(label, f"not computed: {error!r}") for label in names.values()]
+        return [Line.missing(label, error) for label in names.values()]
 
 
-def _found(files: Group, case: str, tied: bool) -> tuple[dict[str, float], str]:
+def _found(files: Group, case: str, tied: bool) -> dict[str, float]:
     """Our metrics of a case, as the published code writes them (mAP in 0..1).
 
     NaN must be refused; what is expected of such a case is what follows when NaN comes last, all of it tied.
     """
     similarity, items = -files.tensor(f"{case}/errors"), _items(files, case)
-    note = ""
     if tied and similarity.isnan().any():
-        try:
-            _metrics(similarity, items)
-        except CcrError:
-            note = "NaN is refused"
-        else:
-            raise CcrError("NaN was ranked")
+        _refused(similarity, items)
         last = similarity[~similarity.isnan()]
         similarity = similarity.nan_to_num(nan=float(last.min()) - 1 if len(last) else 0.0)
     found = _metrics(similarity, items)
-    return {name: value / 100 if name.endswith("_map") else value for name, value in found.items()}, note
+    return {name: value / 100 if name.endswith("_map") else value for name, value in found.items()}
+
+
+def _refused(similarity: torch.Tensor, items: np.ndarray) -> None:
+    try:
+        _metrics(similarity, items)
+    except CcrError:
+        return
+    raise CcrError("NaN was ranked")
 
 
 def _metrics(similarity: torch.Tensor, items: np.ndarray) -> dict[str, float]:

@@ -1,16 +1,19 @@
 """A group of the authors' numbers on disk, and the verdict on each of them."""
 
+import json
 import re
+import zipfile
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
+from textwrap import shorten
 from typing import Any
 
 import numpy as np
 import torch
 
-from ccr.artifacts import read_json
 from ccr.errors import CcrError
 
 # What our code computes for the arrays whose names begin with a prefix: the rest of the name -> value.
@@ -32,14 +35,15 @@ class Line:
         return "  ".join(filter(None, (self.name, *numbers, self.status, self.note)))
 
     @classmethod
-    def of(cls, name: str, difference: float, tolerance: float, note: str = "") -> "Line":
+    def of(cls, name: str, difference: float, tolerance: float) -> "Line":
         """Ok when the difference is within the tolerance; NaN never is."""
-        return cls(name, float(difference), tolerance, "ok" if difference <= tolerance else "OFF", note)
+        return cls(name, float(difference), tolerance, "ok" if difference <= tolerance else "OFF")
 
     @classmethod
-    def missing(cls, name: str, why: object) -> "Line":
+    def missing(cls, name: str, why: Exception | str) -> "Line":
         """Something that could not be compared."""
-        return cls(name, None, None, "MISSING", " ".join(str(why).split()))
+        text = f"{type(why).__name__}: {why}" if isinstance(why, Exception) and not isinstance(why, CcrError) else why
+        return cls(name, None, None, "MISSING", shorten(str(text), 200))
 
 
 @dataclass(frozen=True)
@@ -76,13 +80,12 @@ class Group:
     def _arrays(self) -> Mapping[str, np.ndarray]:
         if not self.path.is_file():
             raise CcrError(f"{self.path.name}: no such file.")
+        if not zipfile.is_zipfile(self.path):
+            raise CcrError(f"{self.path.name}: not a whole .npz archive.")
         try:
-            arrays = np.load(self.path, allow_pickle=False)
-        except Exception as error:  # zip, zlib, struct and numpy each have their own for a torn file
+            return np.load(self.path, allow_pickle=False)
+        except Exception as error:  # zipfile, zlib, struct and numpy each have their own for a torn file
             raise CcrError(f"{self.path.name}: unreadable ({error}).") from error
-        if not isinstance(arrays, Mapping):
-            raise CcrError(f"{self.path.name}: one array, not an archive of arrays.")
-        return arrays
 
     def array(self, name: str) -> np.ndarray:
         """An array of the archive; `CcrError` when it is missing or torn."""
@@ -100,9 +103,12 @@ class Group:
 
 def read_object(path: Path) -> dict[str, Any]:
     """A JSON file that holds objects by name; `CcrError` when it is missing, torn or something else."""
-    if not path.is_file():
-        raise CcrError(f"{path.name}: no such file.")
-    content = read_json(path)
+    try:
+        content = json.loads(path.read_text())
+    except OSError as error:
+        raise CcrError(f"{path.name}: no such file.") from error
+    except ValueError as error:
+        raise CcrError(f"{path.name}: not valid JSON ({error}).") from error
     if not isinstance(content, dict):
         raise CcrError(f"{path.name}: expected an object, found {type(content).__name__}.")
     return content
@@ -128,10 +134,7 @@ def compare(
 
     def line(name: str) -> Line:
         label = f"{group.name}/{name}"
-        try:
-            reference = group.array(name)
-        except CcrError as error:
-            return Line.missing(label, error)
+        reference = group.array(name)
         listed, found = _form(**group.index[name]), _form(reference.shape, reference.dtype)
         if listed != found:
             return Line(label, None, None, "OFF", f"is {found}, the index says {listed}")
@@ -139,12 +142,18 @@ def compare(
             return _difference(label, ours[name], reference, tolerance(name, reference))
         for prefix in sorted(failed, key=len, reverse=True):
             if name.startswith(prefix):
-                return Line.missing(label, f"not computed: {failed[prefix]!r}")
+                return Line.missing(label, failed[prefix])
         if re.fullmatch(inputs, name):
             return Line.of(label, 0.0, 0.0)
         return Line.missing(label, "nothing here computes an array of this name")
 
-    return [line(name) for name in group.index]
+    lines = []
+    for name in group.index:
+        try:
+            lines.append(line(name))
+        except Exception as error:  # as above
+            lines.append(Line.missing(f"{group.name}/{name}", error))
+    return lines
 
 
 def _form(shape: Any = None, dtype: Any = None, **_: Any) -> str:
@@ -158,6 +167,17 @@ def _difference(label: str, ours: Any, reference: np.ndarray, tolerance: float) 
         return Line(label, None, tolerance, "OFF", f"ours has shape {list(ours.shape)}, not {list(reference.shape)}")
     differences = np.abs(ours.astype(float) - reference.astype(float))[where]
     return Line.of(label, differences.max(initial=0.0), tolerance)
+
+
+@cache
+def largest(group: Group, prefix: str) -> np.ndarray:
+    """The largest entry of all arrays whose names begin with a prefix, as far as they can be read."""
+    found = [0.0]
+    for name in group.index:
+        if name.startswith(prefix):
+            with suppress(CcrError):
+                found.append(np.abs(np.nan_to_num(group.array(name))).max(initial=0.0))
+    return np.array(max(found))
 
 
 def double(reference: np.ndarray, smallest: float = 1e-3) -> float:

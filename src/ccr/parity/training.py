@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cache, partial
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ccr.networks.published import rename
 from ccr.parity.networks import Model, settled
-from ccr.parity.reference import Line, Part, double, gradient, single, smooth_l1
+from ccr.parity.reference import Line, Part, double, gradient, largest, single, smooth_l1
 
 
 @dataclass(frozen=True)
@@ -31,19 +31,14 @@ class _Update:
 def tolerance(model: Model, name: str, reference: np.ndarray) -> float:
     """Of `<precision>/step_*/*`, and of the norms of gradients and changes."""
     precision, step, what = name.split("/", 2)
+    run = f"{precision}/{step}"
     if precision == "f32":
-        return gradient(_largest(model, f"{precision}/{step}/grad/")) if what.startswith("grad/") else single(reference)
+        return gradient(largest(model, f"{run}/grad/")) if what.startswith("grad/") else single(reference)
+    # the float32 term is part of the loss and of all gradients; those are steeper than its value
+    share = min(1e-6, 10 * smooth_l1(largest(model, f"{run}/term/loss_feat")))
     if what.startswith(("after/", "change_l2/")):
-        return 1e-9  # Adam divides by the size of the gradient: the changes do not tell how large its errors are
-    if what == "loss":
-        return 1e-9 * max(1.0, float(np.abs(reference)))  # it holds the float32 term
-    return smooth_l1(reference) if what == "term/loss_feat" else double(reference, smallest=1e-2)
-
-
-@cache
-def _largest(model: Model, prefix: str) -> np.ndarray:
-    """The largest entry of all gradients of a run."""
-    return np.array([np.abs(model.array(name)).max() for name in model.index if name.startswith(prefix)]).max()
+        return 1e-9 + share  # Adam divides by the size of the gradient: a small change may have a large error
+    return double(reference, smallest=1e-2) + share
 
 
 def parts(model: Model) -> Iterator[Part]:
@@ -74,14 +69,15 @@ def _stepped(model: Model, run: str) -> dict[str, Any]:
     update, terms = _update(model, run), model.terms
     values: dict[str, Any] = {"loss": update.values["loss"], "grad_norm": update.norm}
     values |= {f"term/{name}": term["weight"] * update.values[name] for name, term in terms.items()}
-    precision, noise = run.partition("/")[0], 1e-6 * update.norm
+    # what the tolerance of a gradient leaves open is no sign
+    noise = gradient(np.array([float(g.abs().max()) for g in update.gradients.values()]))
     for published in model.weights:
         if published.startswith("AdvAgent") or (name := rename(published)) is None:
             continue
-        gradient = update.gradients.get(name)
-        if gradient is not None:
-            values[f"grad/{published}"] = gradient
-        values[f"after/{published}"] = settled(update.after[name], gradient, precision, noise)
+        found = update.gradients.get(name)
+        if found is not None:
+            values[f"grad/{published}"] = found
+        values[f"after/{published}"] = settled(update.after[name], found, run.partition("/")[0], noise)
     return values
 
 
@@ -103,7 +99,7 @@ def _norms(model: Model, run: str, recorded: dict[str, Any]) -> list[Line]:
     try:
         update = _update(model, run)
     except Exception as error:  # as in `compare`
-        return [Line.missing(f"{model.name}/{label}", f"not computed: {error!r}") for label in labels.values()]
+        return [Line.missing(f"{model.name}/{label}", error) for label in labels.values()]
 
     def ours(kind: str, published: str) -> float:
         name = rename(published)
