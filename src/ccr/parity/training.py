@@ -34,11 +34,13 @@ def tolerance(model: Model, name: str, reference: np.ndarray) -> float:
     run = f"{precision}/{step}"
     if precision == "f32":
         return gradient(largest(model, f"{run}/grad/")) if what.startswith("grad/") else single(reference)
-    # the float32 term is part of the loss and of all gradients; those are steeper than its value
-    share = min(1e-6, 10 * smooth_l1(largest(model, f"{run}/term/loss_feat")))
-    if what.startswith(("after/", "change_l2/")):
-        return 1e-9 + share  # Adam divides by the size of the gradient: a small change may have a large error
-    return double(reference, smallest=1e-2) + share
+    # the float32 term is part of the loss and of all gradients, and its errors add up in their norms
+    share = (10 if what.startswith(("grad_norm", "grad_l2/")) else 2) * smooth_l1(
+        largest(model, f"{run}/term/loss_feat")
+    )
+    # Adam divides by the size of the gradient: a small change may have a large error
+    own = 1e-9 if what.startswith(("after/", "change_l2/")) else double(reference, smallest=1e-2)
+    return max(own, min(1e-6, share))
 
 
 def parts(model: Model) -> Iterator[Part]:
