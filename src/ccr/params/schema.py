@@ -69,7 +69,7 @@ class TextNetwork(Section):
     max_tokens: Annotated[Integer, Field(ge=4)]
     frozen_layers: Natural
     hidden: Count | None = None
-    layers: Count | None = None
+    layers: Natural | None = None
     heads: Count | None = None
     feedforward: Count | None = None
     vocabulary: Count | None = None

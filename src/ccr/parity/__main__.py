@@ -1,10 +1,12 @@
 """`python -m ccr.parity DIR`: exit status 0 when everything agrees."""
 
+import signal
 import sys
 
 from ccr.errors import CcrError
 from ccr.parity import run
 
+signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # `| head` may stop reading
 if len(sys.argv) != 2:
     sys.exit("usage: python -m ccr.parity DIR")
 try:
