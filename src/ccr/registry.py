@@ -119,14 +119,18 @@ EXTRACTORS = {
     ),
 }
 
+_TRIPLET = {
+    "margin": number(0.2, ge=0),
+    "negatives": choice("hardest", "all"),
+    "scale": choice("mean", "sum", nrccr="sum"),
+    "mask_same_item": flag(True, nrccr=False),
+}
+
 OBJECTIVES = {
     "triplet": Entry(
         "ccr.objectives.triplet",
         pair=streams("visual", "target"),
-        margin=number(0.2, ge=0),
-        negatives=choice("hardest", "all"),
-        scale=choice("mean", "sum", nrccr="sum"),
-        mask_same_item=flag(True, nrccr=False),
+        **_TRIPLET,
     ),
     "soft_similarity": Entry(
         "ccr.objectives.soft_similarity",
@@ -147,10 +151,7 @@ OBJECTIVES = {
     "back_translation": Entry(
         "ccr.objectives.triplet",
         pair=streams("source", "back"),
-        margin=number(0.2, ge=0),
-        negatives=choice("hardest", "all"),
-        scale=choice("mean", "sum", nrccr="sum"),
-        mask_same_item=flag(True, nrccr=False),
+        **_TRIPLET,
     ),
     "adversarial": Entry(
         "ccr.objectives.adversarial",
