@@ -7,12 +7,14 @@ import time
 from collections import Counter
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ccr.artifacts import CAPTIONS, ITEMS, SPLITS, Job, read_parquet
+from ccr.artifacts import CAPTIONS, ITEMS, SPLITS, Job, read_parquet, write_parquet
 from ccr.captions import run
+from ccr.captions import visualsearch as visualsearch_layout
 from ccr.captions.checks import checked
 from ccr.captions.raw import Raw, found, listed
 from ccr.errors import CcrError
@@ -99,6 +101,59 @@ def test_visualsearch(visualsearch, caplog):
     assert "toytrain_google_enc2de.caption.txt left out: 'enc2de' is not among the chosen languages" in caplog.text
     assert "'enc2xx' is a language unknown to this project" in caplog.text
     assert "zh mt (google): train 4, val 2, test 2" in caplog.text
+
+
+def export(folder, rows, direction="forward", split="train", engine="lexicon", tag="enc2zh"):
+    """Export rows as the translations of a job; returns the file."""
+    write_parquet(pa.Table.from_pylist(rows, CAPTIONS), folder / "zh.parquet", CAPTIONS)
+    settings = {"direction": direction, "engine": engine, "source_lang": "en", "target_lang": "zh"}
+    made_by = "" if engine == "none" else "_google_swap20"
+    file = folder / "TextData" / f"toy{split}{made_by}_{tag}.caption.txt"
+    job = Job("translate", "zh.parquet", {}, {"translations": str(folder / "zh.parquet")}, settings)
+    visualsearch_layout.export(job, split, file)
+    return file
+
+
+def translations(engine_made, split="train"):
+    """Texts that need care, with ids as published or as an engine of ours makes them."""
+    texts = ["一只狗", "两只#3 狗", "a b @c 。", "狗、猫", "#"]
+    for n, text in enumerate(texts):
+        item = f"{split}#{n // 2}"
+        parent = f"{item}#enc#{n}"
+        caption_id = f"{parent}@lexicon" if engine_made else f"{item}#enc2zh#{n}@google"
+        row = {"item_id": item, "caption_id": caption_id, "parent_id": parent, "split": split, "lang": "zh"}
+        yield row | {"origin": "mt", "engine": "lexicon" if engine_made else "google", "text": text}
+
+
+@pytest.mark.parametrize("engine_made", [True, False])
+def test_exported_translations_are_read_back_as_they_were(tmp_path, engine_made):
+    rows = [*translations(engine_made), *translations(engine_made, "val")]
+    for split in ("train", "val"):
+        file = export(tmp_path, rows, split=split)
+        lines = file.read_text().split("\n")
+        assert lines[:2] == [f"{split}#0#enc2zh#0 一只狗", f"{split}#0#enc2zh#1 两只#3 狗"]
+        original = "".join(f"{row['parent_id']} a dog\n" for row in rows if row["split"] == split)
+        write(tmp_path / "TextData" / f"toy{split}.caption.txt", original)
+    captions, _ = import_(tmp_path, "visualsearch")
+    read = {c["parent_id"]: (c["split"], c["lang"], c["engine"], c["text"]) for c in captions if c["origin"] == "mt"}
+    assert read == {row["parent_id"]: (row["split"], "zh", "google_swap20", row["text"]) for row in rows}
+
+
+def test_every_direction_has_its_tag(tmp_path):
+    rows = list(translations(True, "train"))
+    for direction, tag in {"back": "enc2zh2enc", "queries": "zh2enc"}.items():
+        assert export(tmp_path, rows, direction, tag=tag).read_text().startswith(f"train#0#{tag}#0 一只狗\n")
+    human = [row | {"caption_id": row["parent_id"]} for row in rows]
+    assert export(tmp_path, human, engine="none", tag="zh").read_text().startswith("train#0#zh#0 一只狗\n")
+
+
+@pytest.mark.parametrize(
+    "change", [{"item_id": "my clip"}, {"caption_id": "a@google"}, {"text": "two\nlines"}, {"split": "val"}]
+)
+def test_captions_that_cannot_be_exported(tmp_path, change):
+    with pytest.raises(CcrError, match="cannot be a line|no captions of split 'train'"):
+        export(tmp_path, [next(translations(False)) | change])
+    assert not list(tmp_path.glob("TextData/*"))
 
 
 def test_the_same_input_gives_the_same_bytes(visualsearch, tmp_path_factory):

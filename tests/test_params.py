@@ -53,6 +53,20 @@ def edit(raw, path, value):
         ("datasets.vatex.world.tran", 3, "datasets.vatex.world.tran", "train"),
         ("datasets.flickr8k.options", {"colection": "x"}, "datasets.flickr8k.options.colection", "collection"),
         ("translate.variants.lexicon.engine", "lexcon", "translate.variants.lexicon.engine", "lexicon"),
+        ("translate.variants.google_swap20.noise.kind", "swp", "google_swap20.noise.kind", "'swap'"),
+        ("translate.variants.google_swap20.noise.rate", 1.5, "google_swap20.noise.rate", "less than or equal to 1"),
+        ("translate.variants.google_swap20.noise.rate", -0.1, "google_swap20.noise.rate", "greater than or equal to 0"),
+        ("translate.variants.google_swap20.noise.rte", 0.1, "google_swap20.noise.rte", "rate"),
+        ("translate.variants.google_swap20.noise", {"rate": 0.1}, "google_swap20.noise.kind", "missing"),
+        ("translate.variants.google_swap20.noise", 0.2, "google_swap20.noise", "dictionary"),
+        ("translate.variants.google_swap20.like", "human", "google_swap20.noise", "engine none"),
+        ("translate.variants.google.noise", {"kind": "drop", "rate": 0.1}, "translate.variants.google", "like"),
+        (
+            "translate.variants.lexicon_substitute10.error_rate",
+            0.3,
+            "variants.lexicon_substitute10",
+            "but for its noise",
+        ),
         ("features.extractors.descriptor.frames", 0, "features.extractors.descriptor.frames", "greater than"),
         ("networks.small.text.hiden", 3, "networks.small.text.hiden", "hidden"),
         (
@@ -257,6 +271,60 @@ def test_a_missing_data_root_says_what_is_expected_and_how_to_do_without(raw, tm
         params.plan(params.validate(raw)).job("data/flickr8k/captions.parquet")
     for part in ("datasets.flickr8k.root", "nowhere", "caption.txt", "source: synthetic"):
         assert part in str(error.value)
+
+
+NOISY = "data/vatex-synthetic/translations/lexicon_substitute20/zh{}.parquet"
+CLEAN = "data/vatex-synthetic/translations/lexicon/zh{}.parquet"
+
+
+def test_noise_is_put_on_the_clean_variants_files(plan):
+    forward, back = plan.job(NOISY.format("")), plan.job(NOISY.format(".back"))
+    assert forward.inputs == {"clean": CLEAN.format("")}
+    assert forward.outputs == {"translations": NOISY.format("")}  # the word alignment is the clean variant's
+    assert forward.settings["noise"] == {"kind": "substitute", "rate": 0.2, "seed": 0}
+    assert back.inputs["forward"] == NOISY.format("")
+    assert (back.inputs["clean"], back.inputs["clean_back"]) == (CLEAN.format(""), CLEAN.format(".back"))
+    needed = [job.target for job in plan.needs(back.target)]
+    assert needed.index(CLEAN.format("")) < needed.index(CLEAN.format(".back")) < needed.index(back.target)
+    assert "noise" not in plan.job(CLEAN.format("")).settings
+
+
+def test_rows_on_noisy_translations_are_tested_with_clean_queries(raw):
+    raw["tables"]["vatex_table"] |= {"mt": ["lexicon", "lexicon_substitute20"], "methods": ["nrccr", "nrccr_fusion"]}
+    plan = params.plan(params.validate(raw))
+    run = plan.job("results/runs/vatex-synthetic/lexicon_substitute20/descriptor/zh/nrccr/seed0")
+    assert run.inputs["translations"] == [NOISY.format("")] and run.inputs["back"] == [NOISY.format(".back")]
+    assert run.digest == plan.job(RUN.format("nrccr")).digest  # with translations of rate 0 the same result
+    folder = "results/evaluations/vatex-synthetic/lexicon_substitute20/descriptor/zh/nrccr_fusion/seed0"
+    assert plan.job(folder).inputs["queries"] == CLEAN.format(".queries")
+    rows = plan.job("results/vatex_table.csv").settings["rows"]
+    assert {row["mt"] for row in rows} == {"lexicon", "lexicon_substitute20"}
+
+
+def test_the_rate_of_one_variant_touches_only_its_translations(raw):
+    raw["tables"]["vatex_table"]["mt"] = ["lexicon", "lexicon_substitute20", "lexicon_substitute40"]
+    touched = changed(raw, "translate.variants.lexicon_substitute20.noise.rate", 0.3)
+    assert touched - {"results/vatex_table.csv"} == {NOISY.format(""), NOISY.format(".back")}
+
+
+def test_noise_may_be_inherited_and_taken_away(raw):
+    raw["translate"]["variants"] |= {
+        "stronger": {"like": "google_swap20", "noise": {"rate": 0.5}},
+        "none_again": {"like": "google_swap20", "noise": None},
+    }
+    plan = params.plan(params.validate(raw))
+    stronger = plan.job("data/flickr8k/translations/stronger/zh.parquet")
+    assert stronger.settings["noise"] == {"kind": "swap", "rate": 0.5, "seed": 0}
+    assert stronger.inputs == {"clean": "data/flickr8k/translations/google/zh.parquet"}
+    assert "captions" in plan.job("data/flickr8k/translations/none_again/zh.parquet").inputs
+
+
+def test_translations_that_no_table_asks_for_can_be_made(plan):
+    targets = set(plan.jobs)
+    assert plan.job("data/flickr8k/translations/google_swap20/zh.parquet").target not in targets
+    with pytest.raises(CcrError, match="plans no such job"):  # the mini-world's engine knows no real captions
+        plan.job("data/flickr8k/translations/lexicon/zh.parquet")
+    assert 'noise: {"kind": "swap"' in ccr("plan", "data/flickr8k/translations/google_swap20/zh.parquet").stdout
 
 
 def test_an_unplanned_target_names_its_nearest(plan):

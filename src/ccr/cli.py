@@ -115,6 +115,20 @@ def import_nrccr(
     log.info("%s: imported from %s", folder, file)
 
 
+@app.command("export-captions")
+def export_captions(
+    target: Annotated[str, typer.Argument(help="Translations: data/{data}/translations/{mt}/{lang}[.back].parquet.")],
+    text: Annotated[Path, typer.Argument(metavar="FILE", help="The text file to write.")],
+    split: Annotated[str, typer.Option(help="train, val or test.")] = "train",
+    file: ParamsFile = PARAMS,
+) -> None:
+    """Write translations as caption lines that other code reads: {item}#{tag}#{n} {text}."""
+    job = params.plan(params.load(file)).job(target)
+    if job.stage != "translate":
+        raise CcrError(f"{target} is made by `ccr {job.stage}`; only translations are exported.")
+    import_module("ccr.captions.visualsearch").export(job, split, text)
+
+
 @app.command("plan")
 def show_plan(
     target: Annotated[str, typer.Argument(help="A table's name, or any target.")],

@@ -6,6 +6,7 @@ line is `{item}#{tag}#{n} {text}`. A tag is a chain of languages: `enc` (English
 `TextData/{split}.ids.txt`, where published, lists the items of a split; else they are those of its captions.
 """
 
+import logging
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,11 +15,15 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from ccr.artifacts import LANGUAGES, SPLITS
+from ccr.artifacts import CAPTIONS, LANGUAGES, SPLITS, Job, atomic, read_parquet
 from ccr.captions.raw import Raw, found, listed, read_ids, read_lines
 from ccr.errors import CcrError
 
+log = logging.getLogger(__name__)
+
 TAGS = {"enc": "en", **{lang: lang for lang in LANGUAGES}}
+TAG_OF = {lang: tag for tag, lang in reversed(TAGS.items())}
+NUMBER = re.compile(r"#([0-9]{1,9})(?:@.*)?$")
 LINE = r"^(?P<item>[^\s]+)#(?P<tag>[^#\s]+)#(?P<n>[0-9]{1,9})(?:\s(?P<text>.*))?$"
 ORIGIN = {1: "human", 2: "mt", 3: "back"}
 
@@ -45,11 +50,10 @@ def _collection(settings: dict) -> str:
 def expected(settings: dict) -> list[str]:
     """The files that the pipeline needs, relative to the root; `*` stands for an engine's name."""
     collection, (source, *targets) = _collection(settings), settings["langs"]
-    tag = {lang: tag for tag, lang in reversed(TAGS.items())}
     original = "" if source == "en" else f"_{source}"
     names = [f"{split}{original}" for split in SPLITS]
     for target in targets:
-        names += [f"train_*_{tag[source]}2{tag[target]}"]
+        names += [f"train_*_{TAG_OF[source]}2{TAG_OF[target]}"]
         names += [f"{split}" if target == "en" else f"{split}_{target}" for split in SPLITS[1:]]
     return [f"TextData/{collection}{name}.caption.txt" for name in names]
 
@@ -143,3 +147,32 @@ def _items_of(captions: list[pa.Table], split: str) -> list[pa.Table]:
     codes = rows["item_id"].combine_chunks().dictionary_encode().indices
     first = np.unique(codes, return_index=True)[1]
     return [rows.take(pa.array(first)).select(["item_id", "split", "file", "row"])]
+
+
+def export(job: Job, split: str, path: Path) -> None:
+    """Write one split of a translation job's captions as lines for others, `{item}#{tag}#{n} {text}`, atomically.
+
+    n is that of the caption translated, so that pairs are found. Read back as
+    `{collection}{split}_{engine}_{tag}.caption.txt`, the lines are the same texts. `CcrError` where a caption cannot
+    be such a line, or the split has none.
+    """
+    settings = job.settings
+    source, target = TAG_OF[settings["source_lang"]], TAG_OF[settings["target_lang"]]
+    tag = {"forward": f"{source}2{target}", "back": f"{source}2{target}2{source}", "queries": f"{target}2{source}"}
+    tag = target if settings["engine"] == "none" else tag[settings["direction"]]
+    table = read_parquet(job.outputs["translations"], CAPTIONS)
+    rows = table.filter(pc.equal(table["split"], split)).select(["item_id", "caption_id", "text"]).to_pylist()
+    if not rows:
+        raise CcrError(f"{job.target}: no captions of split {split!r}; splits are {', '.join(SPLITS)}.")
+    lines = []
+    for row in rows:
+        number = NUMBER.search(row["caption_id"])
+        lines.append(f"{row['item_id']}#{tag}#{number[1] if number else ''} {row['text']}")
+        if not re.fullmatch(LINE, lines[-1]):
+            raise CcrError(
+                f"{job.target}: caption {row['caption_id']!r} cannot be a line `{{item}}#{tag}#{{number}} {{text}}`. "
+                "That needs an item without spaces, an id with a number (`item#en#0`), and no line break in the text."
+            )
+    with atomic(path) as temporary:
+        temporary.write_text("".join(f"{line}\n" for line in lines))
+    log.info("%s: %s lines %s", path, f"{len(lines):,}", f"{{item}}#{tag}#{{n}} {{text}}")

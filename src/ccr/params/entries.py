@@ -9,7 +9,7 @@ from pydantic import BaseModel, Field, TypeAdapter, ValidationError, create_mode
 from ccr import registry
 from ccr.errors import CcrError
 from ccr.params.messages import explain, known, nearest
-from ccr.params.schema import Float, Integer, Method, Params, Raw, Section, Teacher, Weight
+from ccr.params.schema import Float, Integer, Method, Noisy, Params, Raw, Section, Teacher, Weight
 from ccr.registry import Entry
 
 # What the published NRCCR code does where this project does otherwise, outside of objectives: the registry has theirs.
@@ -96,31 +96,62 @@ def needs(objectives: Mapping[str, Raw], what: str) -> bool:
 
 
 def _resolved(
-    entries: Mapping[str, Raw], name: str, section: str, kind: str, registered: Mapping[str, Entry]
+    given: dict[str, Any], name: str, section: str, kind: str, registered: Mapping[str, Entry]
 ) -> dict[str, Any]:
     """{kind, options} of an entry that names what it is (by default its own name) in a registry."""
-    given = inherit(entries, name, section)
     chosen = given.pop(kind, name)
     known(chosen, registered, f"{section}.{name}.{kind}", kind)
     return {kind: chosen, "options": options_of(registered[chosen], given, f"{section}.{name}")}
 
 
 def variant_of(params: Params, name: str) -> dict[str, Any]:
-    """A translation variant resolved: {engine, options}. Published translations are named after the variant."""
-    variants = params.translate.variants
-    variant = _resolved(variants, name, "translate.variants", "engine", registry.ENGINES)
+    """A translation variant resolved: {engine, options}, with {noise} where it has some.
+
+    Published translations are named after the variant.
+    """
+    variants, path = params.translate.variants, f"translate.variants.{name}"
+    given = inherit(variants, name, "translate.variants")
+    noise = given.pop("noise", None)
+    variant = _resolved(given, name, "translate.variants", "engine", registry.ENGINES)
     if variant["engine"] == "precomputed" and not variant["options"]["published"]:
         root = name
         while "like" in variants[root]:
             root = variants[root]["like"]
         variant["options"]["published"] = root
-    return variant
+    if noise is None:
+        return variant
+    if variant["engine"] == "none":
+        raise CcrError(
+            f"params.yaml: {path}.noise: engine none brings captions that people wrote, and noise is for machine "
+            "translations. Remove it, or let the variant be `like` one of another engine."
+        )
+    try:
+        return variant | Noisy.model_validate({"noise": noise}).model_dump()
+    except ValidationError as error:
+        raise explain(error, Noisy, path + ".") from error
+
+
+def clean_variant(params: Params, name: str) -> str:
+    """The variant whose translations a noisy one corrupts: the first without noise along `like`."""
+    variants, clean, noisy = params.translate.variants, name, variant_of(params, name)
+    while "noise" in variant_of(params, clean):
+        clean = variants[clean].get("like")
+        if clean is None:
+            break
+    if clean is None or variant_of(params, clean) != {key: noisy[key] for key in ("engine", "options")}:
+        raise CcrError(
+            f"params.yaml: translate.variants.{name}: noise is put on the translations of a variant that is the same "
+            "but for its noise, so that nothing is translated twice. Make that an entry of its own, and this one "
+            "`{like: <that entry>, noise: {...}}`."
+        )
+    return clean
 
 
 def extractor_of(params: Params, name: str) -> dict[str, Any]:
     """An extractor entry resolved: {extractor, options}. A published dump lies in FeatureData/{name} by default."""
     extractors = params.features.extractors
-    extractor = _resolved(extractors, name, "features.extractors", "extractor", registry.EXTRACTORS)
+    given = inherit(extractors, name, "features.extractors")
+    extractor = _resolved(given, name, "features.extractors", "extractor", registry.EXTRACTORS)
     if extractor["extractor"] == "published" and not extractor["options"]["path"]:
         extractor["options"]["path"] = f"FeatureData/{name}"
     return extractor

@@ -2,21 +2,27 @@
 
 import csv
 import difflib
+from contextlib import suppress
 from dataclasses import replace
 from functools import cache
 from importlib.resources import files
+from itertools import product
 from pathlib import Path
 from typing import Any
 
 from ccr import registry
 from ccr.artifacts import Job, job_key
 from ccr.errors import CcrError
-from ccr.params.entries import extractor_of, in_force, needs, objectives_of, options_of, variant_of
+from ccr.params.entries import clean_variant, extractor_of, in_force, needs, objectives_of, options_of, variant_of
 from ccr.params.schema import Dataset, Method, Params, Table, Teacher
+from ccr.params.validation import check_pair
 
 
 class Plan:
-    """Every job of every table, by target. Inputs name the targets' files, so the order follows from the plan."""
+    """Every job of every table, by target. Inputs name the targets' files, so the order follows from the plan.
+
+    Translations may be asked for that no table needs, to export them, say: they are planned when they are.
+    """
 
     def __init__(self, params: Params):
         self.params = params
@@ -40,6 +46,8 @@ class Plan:
         Raises `CcrError` for an unplanned target and for a captions job whose raw data are not there.
         """
         target = target.rstrip("/")
+        if target not in self.jobs and "/translations/" in target:
+            _Planner(self.params, self.jobs).translations()
         if target not in self.jobs:
             close = difflib.get_close_matches(target, self.jobs, n=3, cutoff=0.3)
             raise CcrError(f"{target}: params.yaml plans no such job. Nearest: {', '.join(close) or 'none'}.")
@@ -69,6 +77,7 @@ class Plan:
 
     def needs(self, target: str) -> list[Job]:
         """The jobs that `target` needs, in an order in which they can run, itself last."""
+        last = self.job(target)
         makers = {path: job for job in self.jobs.values() for path in job.outputs.values()}
         ordered: dict[str, Job] = {}
 
@@ -79,7 +88,7 @@ class Plan:
                         visit(makers[path])
                 ordered[job.target] = job
 
-        visit(self.job(target))
+        visit(last)
         return list(ordered.values())
 
 
@@ -169,13 +178,20 @@ class _Planner:
         folder = f"data/{self._data(dataset)}/translations/{mt}"
         suffix = {"forward": "", "back": ".back", "queries": ".queries"}[direction]
         target = f"{folder}/{lang}{suffix}.parquet"
-        variant = variant_of(self.params, mt)
-        inputs = {"captions": self.captions(dataset)["captions"]}
-        outputs = {"translations": target}
-        if variant["engine"] == "lexicon":
-            inputs["lexicon"] = f"{self._root(dataset)}/lexicon.json"
-            if direction == "forward":
-                outputs["alignment"] = f"{folder}/{lang}.alignment.parquet"
+        variant, clean = variant_of(self.params, mt), clean_variant(self.params, mt)
+        inputs, outputs = {}, {"translations": target}
+        if clean != mt:  # noise is put on what the clean variant has; queries have none, and theirs are used
+            if direction == "queries":
+                return self.translation(dataset, clean, lang, "queries")
+            inputs["clean"] = self.translation(dataset, clean, lang, "forward")
+            if direction == "back":
+                inputs["clean_back"] = self.translation(dataset, clean, lang, "back")
+        if clean == mt or direction == "back":
+            inputs["captions"] = self.captions(dataset)["captions"]
+            if variant["engine"] == "lexicon":
+                inputs["lexicon"] = f"{self._root(dataset)}/lexicon.json"
+        if clean == mt and variant["engine"] == "lexicon" and direction == "forward":
+            outputs["alignment"] = f"{folder}/{lang}.alignment.parquet"
         if direction == "back":
             inputs["forward"] = self.translation(dataset, mt, lang, "forward")
         self._add(
@@ -194,6 +210,15 @@ class _Planner:
             )
         )
         return target
+
+    def translations(self) -> None:
+        """Every translation that there can be of any data set, with any variant."""
+        for dataset, settings in self.params.datasets.items():
+            for mt in self.params.translate.variants:
+                with suppress(CcrError):  # the engine does not go with the data
+                    check_pair(self.params, dataset, mt, settings.visual)
+                    for lang, direction in product(settings.target_langs, ("forward", "back", "queries")):
+                        self.translation(dataset, mt, lang, direction)
 
     def features(self, dataset: str, visual: str) -> str:
         """Path of a data set's features."""

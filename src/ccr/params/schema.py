@@ -218,6 +218,20 @@ class Table(Section):
     paper: bool = False
 
 
+class Noise(Section):
+    """How translations of the train split are corrupted; the kinds are explained in `ccr.translate.noise`."""
+
+    kind: Literal["swap", "drop", "shuffle", "substitute"]
+    rate: Annotated[Float, Field(ge=0, le=1)]
+    seed: Natural = 0
+
+
+class Noisy(Section):
+    """The part of a translation variant that is the same for every engine."""
+
+    noise: Noise
+
+
 class Translate(Section):
     variants: dict[Name, dict[str, Any]]
 

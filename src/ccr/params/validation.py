@@ -9,7 +9,7 @@ from pydantic import ValidationError
 from ccr import registry
 from ccr.artifacts import LANGUAGES
 from ccr.errors import CcrError
-from ccr.params.entries import extractor_of, inherit, needs, objectives_of, options_of, variant_of
+from ccr.params.entries import clean_variant, extractor_of, inherit, needs, objectives_of, options_of, variant_of
 from ccr.params.messages import explain, known, nearest
 from ccr.params.schema import Method, Params, Raw, Teacher
 
@@ -75,7 +75,7 @@ def _check_networks(params: Params) -> None:
 
 def _check_datasets(params: Params) -> None:
     for variant in params.translate.variants:
-        variant_of(params, variant)
+        clean_variant(params, variant)
     for extractor in params.features.extractors:
         extractor_of(params, extractor)
     for name, dataset in params.datasets.items():
@@ -88,14 +88,14 @@ def _check_datasets(params: Params) -> None:
             known(lang, LANGUAGES, f"{path}.target_langs", "language")
         if dataset.source_lang in dataset.target_langs:
             raise CcrError(f"params.yaml: {path}.target_langs: {dataset.source_lang!r} is the source language.")
-        _check_pair(params, name, dataset.mt, dataset.visual)
+        check_pair(params, name, dataset.mt, dataset.visual)
         for role in ("student", "teacher"):
             network = getattr(dataset.train, role).network
             if network:
                 known(network, params.networks, f"{path}.train.{role}.network", "network")
 
 
-def _check_pair(params: Params, name: str, mt: str, visual: str) -> None:
+def check_pair(params: Params, name: str, mt: str, visual: str) -> None:
     """The mini-world has its own engine, and published dumps belong to official data."""
     dataset = params.datasets[name]
     engine = variant_of(params, mt)["engine"]
@@ -171,6 +171,6 @@ def _check_tables(params: Params) -> None:
         for dataset in table.data:
             for mt in table.mt or []:
                 for visual in table.visual or [params.datasets[dataset].visual]:
-                    _check_pair(params, dataset, mt, visual)
+                    check_pair(params, dataset, mt, visual)
     for value in params.run:
         known(value, params.tables, "run", "table")

@@ -12,6 +12,7 @@ from ccr.errors import CcrError
 from ccr.registry import ENGINES
 from ccr.translate.engine import Aligning, Engine, Publishing
 from ccr.translate.human import pair
+from ccr.translate.noise import corrupted
 
 log = logging.getLogger(__name__)
 
@@ -23,11 +24,18 @@ def run(job: Job) -> None:
     and val into the source language; `queries`: human target captions of test into the source language.
     `back` has no rows, and the log says so, where the engine has no way back: what becomes of the terms that need
     it is for the training to decide (`on_missing`).
+    With `noise` in the settings nothing is translated again: `forward` is the clean variant's with noise in the train
+    split, `back` the clean variant's but for what noise has changed.
     `CcrError` when there is nothing to translate or a caption is left without translation.
     """
     settings = job.settings
     if settings["engine"] == "none":
         _write(_human(job), job)
+        return
+    if "noise" in settings:
+        clean = read_parquet(job.inputs["clean"], CAPTIONS)
+        forward = settings["direction"] == "forward"
+        _write(corrupted(clean, **settings["noise"]) if forward else _noisy_back(clean, job), job)
         return
     parents = _parents(job)
     engine: Engine = ENGINES[settings["engine"]].load().Engine(job)
@@ -52,6 +60,34 @@ def _human(job: Job) -> pa.Table:
         _warn_of_no_way_back("none", job)
         return CAPTIONS.empty_table()
     return pair(read_parquet(job.inputs["captions"], CAPTIONS), settings["source_lang"], settings["target_lang"])
+
+
+def _noisy_back(clean: pa.Table, job: Job) -> pa.Table:
+    """Back-translations of a noisy variant: the clean variant's, but for captions whose text noise has changed.
+
+    A back-translation belongs to its text. A text taken from another caption (`swap`) brings its own along; a text
+    that is new is translated by the engine. Where it has none, because others published its translations or nothing
+    can be made of the text, the clean one stays: no caption loses its back-translation.
+    """
+    back = read_parquet(job.inputs["clean_back"], CAPTIONS)
+    if not len(back):
+        _warn_of_no_way_back(job.settings["engine"], job)
+        return back
+    before = dict(zip(clean["caption_id"].to_pylist(), clean["text"].to_pylist(), strict=True))
+    texts = dict(zip(back["parent_id"].to_pylist(), back["text"].to_pylist(), strict=True))
+    known = {before[caption]: text for caption, text in texts.items()}
+    forward = _parents(job)
+    new = []
+    for row, (caption, text) in enumerate(zip(*(forward[c].to_pylist() for c in ("caption_id", "text")), strict=True)):
+        if text != before[caption] and text in known:
+            texts[caption] = known[text]
+        elif text != before[caption]:
+            new.append(row)
+    parents = forward.take(pa.array(new, pa.int64()))
+    found = _translate(ENGINES[job.settings["engine"]].load().Engine(job), parents)
+    texts |= {caption: text for caption, text in zip(parents["caption_id"].to_pylist(), found, strict=True) if text}
+    column = pa.array([texts[caption] for caption in back["parent_id"].to_pylist()], pa.string())
+    return back.set_column(back.schema.get_field_index("text"), "text", column)
 
 
 def _warn_of_no_way_back(engine: str, job: Job) -> None:

@@ -1,0 +1,143 @@
+"""Noise on request: machine translations of the train split corrupted at a known rate, to see who bears it."""
+
+import random
+import re
+import unicodedata
+from bisect import bisect_right
+from collections import Counter
+from collections.abc import Callable, Iterable
+from itertools import accumulate, chain
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+UNSPACED = ("zh", "ja")
+_WORD = re.compile(r"(\w+(?:['’.,-]\w+)*)")
+_CHARACTER = re.compile(r"([^\W\u2e80-\U0010ffff]+|\w)")
+_GLUED = re.compile(r"[^\W\u2e80-\U0010ffff]{2}")  # the seam of two words that only a space keeps apart
+
+
+def corrupted(captions: pa.Table, kind: str, rate: float, seed: int) -> pa.Table:
+    """Translations into one language (schema CAPTIONS) with noise in the texts of the train split, and only there.
+
+    Validation and test stay clean, so that what is measured is what training on noise does. Ids, engine and the
+    order of the rows stay too: rate 0 is the table that was given.
+
+    A token is a word; in Chinese and Japanese, which write no spaces, a character or a run of Latin letters and
+    digits. Punctuation is no token and stays: losing a full stop is no wrong translation. No text becomes empty.
+
+    - `swap`: captions, at this rate, exchange their texts, each with a text of another item and other than its own
+      (where there are enough), so that this share is really wrong and no text is lost: a mismatched pair.
+    - `drop`: each token is left out at this rate, never all of a caption: untranslated parts.
+    - `shuffle`: this share of the tokens' places, on average over captions of two tokens and more, changes tokens
+      with one another within a caption, in a ring: wrong word order. One place alone cannot change, so a short
+      caption has none or two.
+    - `substitute`: each token becomes, at this rate, another token, drawn from those of the clean train texts as
+      often as they occur there: wrong words. Frequent words come often, so words alone do not give noise away.
+
+    Whether a caption or token is hit is a number drawn from (seed, language, id of the caption translated, place)
+    that falls below the rate. So neither the order nor the engine of the captions matters, and what is hit at a low
+    rate is hit at every higher one: the points of a curve over rates differ by the rate, not by luck.
+    """
+    train = np.flatnonzero(pc.equal(captions["split"], "train").to_numpy())
+    rows = captions.take(pa.array(train)).select(["item_id", "lang", "parent_id", "text"]).to_pydict()
+    seeds = [f"{seed}\n{lang}\n{parent}" for lang, parent in zip(rows["lang"], rows["parent_id"], strict=True)]
+    if kind == "swap":
+        noisy = _swapped(rows["text"], rows["item_id"], seeds, rate)
+    else:
+        noisy = _disturbed(TOKEN_NOISE[kind], rows["text"], rows["lang"], seeds, rate)
+    texts = captions["text"].to_pylist()
+    for row, text in zip(train, noisy, strict=True):
+        texts[row] = text
+    return captions.set_column(captions.schema.get_field_index("text"), "text", pa.array(texts, pa.string()))
+
+
+def _swapped(texts: list[str], items: list[str], seeds: list[str], rate: float) -> list[str]:
+    """The chosen texts handed on around a ring in random order; where that is the same item's, two givers change."""
+    levels = [(random.Random(seed).random(), seed) for seed in seeds]
+    takers = sorted((i for i, (level, _) in enumerate(levels) if level < rate), key=levels.__getitem__)
+    givers = takers[1:] + takers[:1]
+
+    def wrong(taker: int, giver: int) -> bool:
+        return items[taker] != items[giver] and texts[taker] != texts[giver]
+
+    for i, taker in enumerate(takers):
+        if wrong(taker, givers[i]):
+            continue
+        for j in chain(range(i + 1, len(takers)), range(i)):
+            if wrong(taker, givers[j]) and wrong(takers[j], givers[i]):
+                givers[i], givers[j] = givers[j], givers[i]
+                break
+    result = list(texts)
+    for taker, giver in zip(takers, givers, strict=True):
+        result[taker] = texts[giver]
+    return result
+
+
+class Vocabulary:
+    """Tokens and how often each occurs."""
+
+    def __init__(self, words: Iterable[str]):
+        counts = Counter(words)
+        self.words = sorted(counts)
+        self._at = {word: i for i, word in enumerate(self.words)}
+        self._ends = list(accumulate(counts[word] for word in self.words))
+
+    def other(self, word: str, number: float) -> str:
+        """The token that a number in [0, 1) falls on when `word` itself is taken out; `word` if there is no other."""
+        i = self._at[word]
+        start = self._ends[i - 1] if i else 0
+        own = self._ends[i] - start
+        at = int(number * (self._ends[-1] - own))
+        return self.words[bisect_right(self._ends, at + own * (at >= start))] if own < self._ends[-1] else word
+
+
+TokenNoise = Callable[[list[str], random.Random, float, Vocabulary], list[str]]
+
+
+def _disturbed(noise: TokenNoise, texts: list[str], langs: list[str], seeds: list[str], rate: float) -> list[str]:
+    """Every text with `noise` on its tokens, its punctuation and gaps kept; untouched texts to the last byte."""
+    cut = [(_CHARACTER if lang in UNSPACED else _WORD).split(text) for text, lang in zip(texts, langs, strict=True)]
+    vocabulary = Vocabulary(chain.from_iterable(parts[1::2] for parts in cut))
+    result = []
+    for text, parts, seed in zip(texts, cut, seeds, strict=True):
+        words = parts[1::2]
+        noisy = noise(words, random.Random(seed), rate, vocabulary) if words else words
+        result.append(text if noisy == words else _joined(parts[::2], noisy))
+    return result
+
+
+def _joined(gaps: list[str], words: list[str]) -> str:
+    """Text of words and what stands around them; an empty word takes the space before it along."""
+    text = ""
+    for gap, word in zip(gaps, [*words, ""], strict=True):
+        text += gap if word else gap.rstrip()
+        text += (" " if _GLUED.fullmatch(text[-1:] + word[:1]) else "") + word
+    return unicodedata.normalize("NFC", " ".join(text.split()))
+
+
+def _drop(words: list[str], rng: random.Random, rate: float, vocabulary: Vocabulary) -> list[str]:
+    levels = [rng.random() for _ in words]
+    last = max(levels)
+    return [word if level >= rate or level == last else "" for word, level in zip(words, levels, strict=True)]
+
+
+def _shuffle(words: list[str], rng: random.Random, rate: float, vocabulary: Vocabulary) -> list[str]:
+    share, levels = len(words) * rate, [rng.random() for _ in words]
+    level = rng.random()  # rounds the number of places up or down, so that it is right on average
+    size = 2 * (level < share / 2) if share < 2 else int(share) + (level < share % 1)
+    places = sorted(range(len(words)), key=levels.__getitem__)[:size]
+    result = list(words)
+    for place, other in zip(places, places[1:] + places[:1], strict=True):
+        result[place] = words[other]
+    return result
+
+
+def _substitute(words: list[str], rng: random.Random, rate: float, vocabulary: Vocabulary) -> list[str]:
+    drawn = [(word, rng.random(), rng.random()) for word in words]
+    return [vocabulary.other(word, choice) if level < rate else word for word, level, choice in drawn]
+
+
+TOKEN_NOISE: dict[str, TokenNoise] = {"drop": _drop, "shuffle": _shuffle, "substitute": _substitute}
+KINDS = ("swap", *TOKEN_NOISE)
