@@ -73,6 +73,7 @@ def row(
         "data": "synthetic",
         "dataset": "vatex",
         "mt": mt,
+        "noise_rate": 0.0,
         "visual": "descriptor",
         "text_encoder": "scratch",
         "source_lang": "en",
@@ -102,6 +103,7 @@ def job(rows, left_out=()):
             "curves": f"{folder}/training_curves.png",
             "shares": f"{folder}/gradient_shares.png",
             "recall": f"{folder}/recall.png",
+            "sumr": f"{folder}/sumr.png",
         },
         settings={"table": "some_table", "rows": rows, "left_out": list(left_out), "baseline": "baseline"},
         key="abc123",
@@ -271,6 +273,24 @@ def test_shares_of_gradient_have_a_panel_for_every_method_of_several_terms(tmp_p
     assert list(lines["vs"].get_xdata()) == [1, 2, 3, 4, 5]  # the longer seed has 6 epochs
     assert list(lines["vt"].get_ydata()) == pytest.approx([30] * 5)
     assert axes.get_yscale() == "log" and axes.get_ylim()[0] < min(lines["dead"].get_ydata()) < 0.01
+
+
+def test_sumr_is_a_curve_where_translations_differ_in_noise_and_bars_where_not(tmp_path, drawn):
+    rates = {"lexicon": 0.0, "noisy20": 0.2, "noisy40": 0.4}
+    rows = [
+        row(tmp_path, method, skill - rate, mt=mt, noise_rate=rate)
+        for method, skill in (("baseline", 0.6), ("nrccr", 0.7))
+        for mt, rate in reversed(rates.items())
+    ]
+    read = [tables.read_row(r) for r in rows]
+    figures.sumr(read, "")
+    (curves,) = drawn.values()
+    drawn_rates = {line.get_label(): list(line.lines[0].get_xdata()) for line in curves.containers}
+    assert drawn_rates == {"baseline": [0.0, 0.2, 0.4], "nrccr": [0.0, 0.2, 0.4]}
+    assert [columns.values(r)["noise_rate"] for r in read] == [0.4, 0.2, 0.0] * 2
+    figures.sumr([r for r in read if r.settings["noise_rate"] == 0], "")
+    (bars,) = drawn.values()
+    assert [label.get_text() for label in bars.get_yticklabels()] == ["baseline", "nrccr"]
 
 
 def test_shares_that_nobody_logged_give_a_figure_that_says_so(tmp_path, drawn):

@@ -30,6 +30,12 @@ rule tables:
             category="Figures",
             labels={"table": "{table}", "figure": "recall"},
         ),
+        report(
+            "results/figures/{table}/sumr.png",
+            caption="../report/sumr.rst",
+            category="Figures",
+            labels={"table": "{table}", "figure": "SumR"},
+        ),
     log:
         "logs/tables/{table}.log",
     benchmark:

@@ -383,6 +383,7 @@ class _Planner:
                     "curves": f"{figures}/training_curves.png",
                     "shares": f"{figures}/gradient_shares.png",
                     "recall": f"{figures}/recall.png",
+                    "sumr": f"{figures}/sumr.png",
                 },
                 settings={"table": name, "baseline": table.baseline, "rows": rows, "left_out": left_out},
             )
@@ -407,10 +408,12 @@ class _Planner:
         training = self._training(dataset, "student", trained)
         evaluations = [self.evaluation(dataset, mt, visual, lang, name, seed) for seed in table.seeds]
         runs = [self.student(dataset, mt, visual, lang, method.uses or name, seed) for seed in table.seeds]
+        mt_label = evaluations[0].target.split("/")[3]
         return {
             "data": settings.source,
             "dataset": dataset,
-            "mt": evaluations[0].target.split("/")[3],
+            "mt": mt_label,
+            "noise_rate": self._noise_rate(mt_label),
             "visual": visual,
             "text_encoder": training["network"]["text"]["encoder"],
             "source_lang": settings.source_lang,
@@ -424,6 +427,11 @@ class _Planner:
             "ranks": [e.outputs["ranks"] for e in evaluations],
             "history": [] if method.uses else [r.outputs["history"] for r in runs],
         }
+
+    def _noise_rate(self, mt: str) -> float:
+        """Share of the training translations that a row's variant corrupts; 0 where none are used."""
+        variant = {} if mt == "none" else variant_of(self.params, mt)
+        return variant["noise"]["rate"] if "noise" in variant else 0.0
 
 
 @cache

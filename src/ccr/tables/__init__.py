@@ -1,4 +1,4 @@
-"""The last room: the evaluations that a table names become `results/{table}.csv`, .json, .md, .tex and three figures.
+"""The last room: the evaluations that a table names become `results/{table}.csv`, .json, .md, .tex and figures.
 
 `columns` says what a table shows; `rows` reads the files; `comparison` is the paired test; each `as_*` module
 writes one format.
@@ -28,3 +28,4 @@ def run(job: Job) -> None:
     figures.training_curves(rows, job.outputs["curves"])
     figures.gradient_shares(rows, job.outputs["shares"])
     figures.recall(rows, job.outputs["recall"])
+    figures.sumr(rows, job.outputs["sumr"])

@@ -19,7 +19,7 @@ IDENTITY = (
 )
 
 # the csv: identity, every metric with its deviation over seeds, and these
-EVIDENCE = ("n_seeds", "p_vs_baseline", "published_sumr", "published_source", "key")
+EVIDENCE = ("noise_rate", "n_seeds", "p_vs_baseline", "published_sumr", "published_source", "key")
 CSV = (*IDENTITY, *(name for metric in METRICS for name in (metric, f"{metric}_std")), *EVIDENCE)
 
 # metrics shown to people, in .md and .tex: name, heading
@@ -39,6 +39,7 @@ def values(row: Row) -> dict[str, str | float | int | None]:
         **{name: identity[name] for name in IDENTITY},
         **{name: round(row.mean[name], DECIMALS) for name in METRICS},
         **{f"{name}_std": None if row.std is None else round(row.std[name], DECIMALS) for name in METRICS},
+        "noise_rate": row.settings["noise_rate"],
         "n_seeds": len(row.settings["seeds"]),
         "p_vs_baseline": None if row.p is None else round(row.p, P_DECIMALS),
         "published_sumr": published["sumr"],

@@ -91,6 +91,43 @@ def recall(rows: Sequence[Row], path: str) -> None:
     _save(figure, path)
 
 
+def sumr(rows: Sequence[Row], path: str) -> None:
+    """SumR with its deviation over seeds: a bar per row, or a curve per method where translations differ in noise."""
+    groups = columns.groups(rows)
+    figure, panels = _panels(len(groups), width=8.0, height=4.0)
+    for axes, group in zip(panels, groups, strict=True):
+        if len({row.settings["noise_rate"] for row in group}) > 1:
+            _noise_curves(axes, group)
+        else:
+            spread = [0.0 if row.std is None else row.std["sumr"] for row in group]
+            values = [row.mean["sumr"] for row in group]
+            axes.barh(columns.labels(group), values, xerr=spread, color=_colours(len(group)))
+            axes.invert_yaxis()
+            axes.axvline(group[0].chance, color="black", linewidth=0.8, linestyle="--", label="chance")
+            axes.set_xlabel("SumR")
+            axes.grid(axis="x", alpha=0.3)
+            _legend(axes)
+        axes.set_title(columns.title(group))
+    _save(figure, path)
+
+
+def _noise_curves(axes: Axes, group: Sequence[Row]) -> None:
+    methods = list(dict.fromkeys(row.settings["method"] for row in group))
+    for colour, method in zip(_colours(len(methods)), methods, strict=True):
+        curve = sorted((row for row in group if row.settings["method"] == method), key=_noise_rate)
+        spread = None if curve[0].std is None else [row.std["sumr"] for row in curve]
+        values = [row.mean["sumr"] for row in curve]
+        axes.errorbar(list(map(_noise_rate, curve)), values, spread, color=colour, marker="o", capsize=3, label=method)
+    axes.axhline(group[0].chance, color="black", linewidth=0.8, linestyle="--", label="chance")
+    axes.set(xlabel="noise rate of the training translations", ylabel="SumR")
+    axes.grid(alpha=0.3)
+    _legend(axes)
+
+
+def _noise_rate(row: Row) -> float:
+    return row.settings["noise_rate"]
+
+
 def _panels(n: int, width: float, height: float) -> tuple[Figure, Sequence[Axes]]:
     figure = Figure(figsize=(width, height * max(n, 1)), layout="constrained")
     FigureCanvasAgg(figure)
