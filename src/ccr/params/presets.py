@@ -61,6 +61,8 @@ def use(name: str, path: str | Path = "params.yaml") -> list[tuple[str, Any, Any
                 for part in [p for p in old if p not in value]:
                     del section[last][part]
                 section[last].update(value)
+            elif isinstance(old, list) and isinstance(value, list):
+                section[last][:] = value  # in place: the list keeps its form
             else:
                 section[last] = value
     validate(document)
