@@ -418,6 +418,17 @@ def test_nrccr_learns_in_our_form_and_in_the_published_one(data, tmp_path, norm,
     assert metrics["terms"] == list(NRCCR)
 
 
+def test_a_network_that_learnt_nothing_is_told_so(data, baseline, tmp_path, caplog):
+    job = training_job(data, tmp_path, BASELINE, lr=1e-9, epochs=1)
+    train.run(job)
+    assert "the network has learnt nothing" in caplog.text and "chance" in caplog.text
+    caplog.clear()
+    train._warn_of_collapse(
+        baseline, [{"val_sumr": 599.0}], train.Validation(baseline, train.read_texts(baseline), None)
+    )
+    assert not caplog.text
+
+
 def test_gradient_shares_are_measured_every_k_steps_and_change_nothing_else(data, baseline, tmp_path):
     job = training_job(data, tmp_path, BASELINE, gradient_every=0)
     train.run(job)

@@ -16,6 +16,7 @@ from ccr.networks.dual_encoder import DualEncoder
 from ccr.networks.text import encoder_config
 from ccr.networks.tokens import Tokens, pretrained_tokenizer, train_tokenizer
 from ccr.retrieval.embed import embed_captions
+from ccr.retrieval.metrics import chance_sumr
 from ccr.store import open_features, read_embeddings, write_embeddings
 from ccr.train.loop import Trainer
 from ccr.train.triplets import Triplets, Validation, read_texts, with_terms_in_force
@@ -56,6 +57,7 @@ def run(job: Job) -> None:
     network = DualEncoder(network_settings, text_config, feature_dim, pretrained=True)
     trainer = Trainer(network.to("cuda" if torch.cuda.is_available() else "cpu"), settings, tokens, store)
     history = trainer.fit(triplets, validation)
+    _warn_of_collapse(job, history, validation)
 
     description = {"settings": planned, "terms": list(settings["objectives"])}
     description |= {"text_config": text_config, "feature_dim": feature_dim}
@@ -68,6 +70,19 @@ def run(job: Job) -> None:
     seconds = time.perf_counter() - start
     facts = {"seconds": round(seconds, 1), "device": str(network.device), "torch": torch.__version__}
     artifacts.write_json(artifacts.provenance(job) | facts, job.outputs["provenance"])
+
+
+def _warn_of_collapse(job: Job, history: list[dict], validation: Validation) -> None:
+    """A network that maps everything to one point trains on without a word; its validation tells."""
+    best = max(row["val_sumr"] for row in history)
+    chance = np.mean([chance_sumr(np.bincount(relevant)) for _, _, relevant in validation.groups])
+    if best < 1.5 * chance:
+        log.warning(
+            "%s: validation SumR %.1f, chance is %.1f: the network has learnt nothing. Hardest negatives with "
+            "LayerNorm heads end so when they train from scratch: take infonce, negatives: all or norm: batch; else "
+            "look at the loss in history.csv, lr and warmup.",
+            job.target, best, chance,
+        )  # fmt: skip
 
 
 def _write(job: Job, trainer: Trainer, history: list[dict], tokenizer, description: dict) -> None:
