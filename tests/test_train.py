@@ -423,9 +423,9 @@ def test_a_network_that_learnt_nothing_is_told_so(data, baseline, tmp_path, capl
     train.run(job)
     assert "the network has learnt nothing" in caplog.text and "chance" in caplog.text
     caplog.clear()
-    train._warn_of_collapse(
-        baseline, [{"val_sumr": 599.0}], train.Validation(baseline, train.read_texts(baseline), None)
-    )
+    store = train.open_features(baseline.inputs["features"])
+    validation = train.Validation(baseline, train.read_texts(baseline), store)
+    train._warn_of_collapse(baseline, [{"val_sumr": 599.0}], validation)
     assert not caplog.text
 
 
