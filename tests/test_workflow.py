@@ -23,10 +23,15 @@ NETWORK = {
     "text": {
         "encoder": "scratch", "hidden": 16, "layers": 1, "heads": 2, "feedforward": 16, "vocabulary": 300,
         "max_tokens": 32, "dropout": 0.0, "frozen_layers": 0,
+        "block": {"hidden": 16, "heads": 2, "keys": 16, "input_dropout": 0.0, "dropout": 0.0},
     },
-    "visual": {"hidden": 16, "block": True, "heads": 2, "max_frames": 8, "input_dropout": 0.0, "dropout": 0.0},
+    "visual": {
+        "hidden": 16, "layer_norm": True, "max_frames": 8, "input_dropout": 0.0, "dropout": 0.0,
+        "block": {"heads": 2, "keys": 16},
+    },
     "dim": 16,
     "norm": "layer",
+    "pooling": "masked_mean",
     "dropout": 0.0,
 }  # fmt: skip
 
