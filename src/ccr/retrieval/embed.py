@@ -19,11 +19,11 @@ def embed_captions(network: DualEncoder, tokens: Tokens, rows: np.ndarray, batch
     order = np.arange(len(rows))
     if network.shape is Ragged:  # captions of like length share a batch; padded ones depend on their batch
         order = np.argsort(-tokens.length[rows], kind="stable")
-    parts = [
-        network.embed_text(*tokens.batch(rows[order[start : start + batch]], network.device, network.shape))
+    batches = (
+        tokens.batch(rows[order[start : start + batch]], network.device, network.shape)
         for start in range(0, len(rows), batch)
-    ]
-    embeddings = torch.cat([part.float().cpu() for part in parts])
+    )
+    embeddings = torch.cat([network.embed_text(*texts).float().cpu() for texts in batches])
     out = torch.empty_like(embeddings)
     out[torch.from_numpy(order)] = embeddings
     return out
