@@ -32,6 +32,7 @@ SETTINGS = {
     "frames": 8,
     "size": 64,
     "seed": 1,
+    "parallel": 30,
 }
 ALL = list(LANGUAGES)
 
@@ -117,6 +118,34 @@ def test_another_language_changes_no_caption(tmp_path):
     few = files(publish(tmp_path / "few", langs=["en"], **changes))
     more = files(publish(tmp_path / "more", langs=["en", "cs"], **changes))
     assert all(more[name] == data for name, data in few.items() if name.endswith((".en.gz", ".jpg")))
+
+
+def parallel(folder: Path) -> dict[str, list[str]]:
+    return {path.stem: path.read_text().splitlines() for path in sorted((folder / "parallel").iterdir())}
+
+
+def test_parallel_text_says_what_no_caption_says_in_every_language(vatex):
+    pairs = parallel(vatex)
+    captions = [
+        text for n in ("training", "validation") for video in json.loads((vatex / f"vatex_{n}_v1.0.json").read_text())
+        for text in (*video["enCap"], *video["chCap"])
+    ]  # fmt: skip
+    bare = [re.sub(r"[\W_]", "", text).casefold() for text in (*captions, *pairs["en"], *pairs["zh"])]
+    assert list(pairs) == ["en", "zh"] and [len(texts) for texts in pairs.values()] == [30, 30]
+    assert not set(bare[: len(captions)]) & set(bare[len(captions) :])
+    assert len(set(pairs["en"])) == len(set(pairs["zh"])) == 30
+    colours = {" red ": "红", "yellow": "黄", "purple": "紫", "white": "白"}
+    named = [(en in a, zh in b) for a, b in zip(pairs["en"], pairs["zh"], strict=True) for en, zh in colours.items()]
+    assert any(en for en, _ in named) and all(zh for en, zh in named if en)
+
+
+def test_parallel_text_changes_nothing_else(vatex, tmp_path):
+    without = files(publish(tmp_path / "without", parallel=0))
+    assert {name for name, data in files(vatex).items() if without.get(name) != data} == {
+        "manifest.json",
+        "parallel/en.txt",
+        "parallel/zh.txt",
+    }
 
 
 def test_failure_leaves_nothing(tmp_path, monkeypatch):

@@ -32,7 +32,10 @@ class Section(BaseModel):
 
 
 class World(Section):
-    """Size and seed of a data set's synthetic stand-in; `size` in pixels, `frames` per clip."""
+    """Size and seed of a data set's synthetic stand-in; `size` in pixels, `frames` per clip.
+
+    `parallel`: sentences in every language, of scenes without a picture.
+    """
 
     train: Count
     val: Count
@@ -41,6 +44,7 @@ class World(Section):
     frames: Count
     size: Count
     seed: Natural
+    parallel: Natural = 0
 
 
 class Attention(Section):

@@ -11,7 +11,8 @@ from ccr.artifacts import Job
 def run(job: Job) -> None:
     """Publish one synthetic data set into ``job.outputs["root"]``.
 
-    Settings: layout, kind, langs, train, val, test, captions, frames, size (pixels), seed.
+    Settings: layout, kind, langs, train, val, test, captions, frames, size (pixels), seed,
+    parallel (sentences without pictures).
     Raises CcrError when the settings do not fit each other.
     """
     from ccr.world.publish import publish

@@ -3,6 +3,7 @@
 import gzip
 import hashlib
 import json
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from zlib import crc32
@@ -32,6 +33,7 @@ def publish(job: Job) -> None:
     moving = settings["kind"] == "video"
     sizes = {split: settings[split] for split in SPLITS}
     captions: dict[str, Captions] = {split: {} for split in SPLITS}
+    shown: set[tuple] = set()
     with atomic_folder(Path(job.outputs["manifest"]).parent) as root:
         media = root / ("videos" if moving else "images")
         media.mkdir()
@@ -41,10 +43,14 @@ def publish(job: Job) -> None:
                 for item, scene in scenes(settings["seed"], split, size, moving):
                     pixels.update(_write_media(scene, media / item, settings))
                     captions[split][item] = _write_captions(scene, item, settings)
+                    shown.add(scene.facts)
                     progress.update()
         LAYOUTS[settings["layout"]](root, captions, settings["captions"])
+        parallel = _parallel(captions, shown, settings)
+        for code, sentences in parallel.items():
+            if sentences:
+                _write_lines(sentences, root / "parallel" / f"{code}.txt")
         write_json(lexicon(settings["langs"]), root / "lexicon.json")
-        text = json.dumps(captions, sort_keys=True, ensure_ascii=False).encode()
         manifest = {
             "synthetic": True,
             "about": "Synthetic mini-world: drawn shapes and captions from grammars. Not real data.",
@@ -56,7 +62,8 @@ def publish(job: Job) -> None:
             },
             "content": {
                 "media": pixels.hexdigest(),
-                "captions": hashlib.blake2b(text, digest_size=16).hexdigest(),
+                "captions": _hash(captions),
+                "parallel": _hash(parallel),
                 "lexicon": hashlib.blake2b((root / "lexicon.json").read_bytes(), digest_size=16).hexdigest(),
             },
         }
@@ -98,6 +105,42 @@ def _write_captions(scene: Scene, item: str, settings: dict) -> dict[str, list[s
         contents = [describe(scene, content_rng, moving) for _ in range(settings["captions"])]
         result[code] = [realise(content, language(code), words_rng) for content in contents]
     return result
+
+
+def _parallel(captions: dict[str, Captions], shown: set[tuple], settings: dict) -> dict[str, list[str]]:
+    """Sentences in every language, line by line the same said of scenes that no split shows.
+
+    None is a caption's or another's, whatever its case and punctuation.
+    """
+    settings = settings | {"layout": "multi30k_task1", "captions": 1}  # a translation task
+    sentences: dict[str, list[str]] = {code: [] for code in settings["langs"]}
+    said = {
+        _bare(text)
+        for split in captions.values()
+        for by_language in split.values()
+        for texts in by_language.values()
+        for text in texts
+    }
+    for item, scene in scenes(settings["seed"], "parallel", sys.maxsize, settings["kind"] == "video"):
+        if len(sentences[settings["langs"][0]]) == settings["parallel"]:
+            break
+        by_language = _write_captions(scene, item, settings)
+        bare = {_bare(text) for (text,) in by_language.values()}
+        if scene.facts in shown or bare & said:
+            continue
+        said |= bare
+        for code, (text,) in by_language.items():
+            sentences[code].append(text)
+    return sentences
+
+
+def _hash(texts: dict) -> str:
+    text = json.dumps(texts, sort_keys=True, ensure_ascii=False)
+    return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
+
+
+def _bare(text: str) -> str:
+    return "".join(filter(str.isalnum, text.casefold()))
 
 
 def _stream(seed: int, *names: str) -> np.random.Generator:
