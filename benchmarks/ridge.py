@@ -52,7 +52,7 @@ def main(table: str, dataset: str) -> None:
     """Print the ridge's recalls and those of the table's baseline."""
     plan = params.plan(params.load())
     rows = plan.job(f"results/{table}.csv").settings["rows"]
-    row = next(row for row in rows if row["reference"] and row["dataset"] == dataset)
+    row = next(row for row in rows if row["method"] == plan.params.tables[table].baseline and row["dataset"] == dataset)
     run = next(j for j in plan.needs(row["metrics"][0].rsplit("/", 1)[0]) if j.stage == "train")
     store = open_features(run.inputs["features"])
     train = captions(run.inputs["translations"][0], split="train")

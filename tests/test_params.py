@@ -87,6 +87,7 @@ def edit(raw, path, value):
         ("train.student.network", "smal", "train.student.network", "small"),
         ("tables.vatex_table.methods", ["basline"], "tables.vatex_table.methods", "baseline"),
         ("tables.vatex_table.data", ["vatexx"], "tables.vatex_table.data", "vatex"),
+        ("tables.vatex_table.compare", "parnt", "tables.vatex_table.compare", "parent"),
         ("run", ["vatex_tabel"], "run", "vatex_table"),
         ("tabels", {}, "tabels", "tables"),
     ],
@@ -239,14 +240,118 @@ def test_compat_is_the_published_behaviour_and_each_repair_undoes_its_part_alone
 
 def test_multi_target_students_and_rows_that_cannot_exist(raw):
     raw["methods"]["multi"] = {"like": "baseline", "langs": ["de", "fr"]}
+    raw["methods"]["multi_fusion"] = {"uses": "multi", "queries": {"target": 1, "translated": 1}}
     raw["methods"]["human_queries"] = {"uses": "source_only", "mt": "human", "queries": {"translated": 1}}
-    raw["tables"]["multi30k_table"]["methods"] += ["multi", "human_queries"]
-    job = params.plan(params.validate(raw)).job("results/multi30k_table.csv")
-    left_out = {(row["method"], row["target_lang"]) for row in job.settings["left_out"]}
-    assert left_out == {("multi", "cs"), *(("human_queries", lang) for lang in ("de", "fr", "cs"))}
+    raw["tables"]["multi30k_table"]["methods"] += ["multi", "multi_fusion", "human_queries"]
+    raw["tables"]["vatex_table"]["methods"] += ["multi"]
+    plan = params.plan(params.validate(raw))
+    job = plan.job("results/multi30k_table.csv")
+    left_out = {line.split(": ")[0] for line in job.settings["left_out"]}
+    impossible = {"cs, multi", "cs, multi_fusion", *(f"{lang}, human_queries" for lang in ("de", "fr", "cs"))}
+    assert left_out == {f"multi30k_task1, {row}" for row in impossible}
+    assert plan.job("results/vatex_table.csv").settings["left_out"] == [
+        "vatex, zh, multi: methods.multi.langs does not hold 'zh'"
+    ]
     rows = [row for row in job.settings["rows"] if row["method"] == "multi"]
     assert {row["target_lang"] for row in rows} == {"de", "fr"}
     assert {row["history"][0].split("/")[5] for row in rows} == {"de+fr"}
+
+
+def test_a_student_of_all_languages_stands_beside_those_of_one(raw):
+    raw["methods"]["baseline_multi"] = {"like": "baseline", "langs": ["de", "fr", "cs"]}
+    raw["tables"]["multi30k_table"] |= {"methods": ["baseline", "baseline_multi"], "seeds": [0, 1]}
+    plan = params.plan(params.validate(raw))
+    rows = plan.job("results/multi30k_table.csv").settings["rows"]
+    found = [(row["target_lang"], row["method"], row["mt"], row["reference"]) for row in rows]
+    assert found == [
+        (lang, *row)
+        for lang in ("de", "fr", "cs")
+        for row in (("baseline", "lexicon", None), ("baseline_multi", "lexicon", "baseline"))
+    ]
+    students = [t for t in targets(plan, "multi30k_table") if "/runs/" in t and t.endswith("baseline_multi/seed0")]
+    assert students == ["results/runs/multi30k_task1-synthetic/lexicon/descriptor/de+fr+cs/baseline_multi/seed0"]
+    assert len(plan.job(students[0]).inputs["translations"]) == 3
+
+
+def references(raw, table):
+    rows = params.plan(params.validate(raw)).job(f"results/{table}.csv").settings["rows"]
+    return {(row["target_lang"], row["method"]): row["reference"] for row in rows}
+
+
+def test_every_row_is_compared_with_the_baseline(raw):
+    compared = references(raw, "vatex_ablation")
+    assert compared.pop(("zh", "nrccr")) is None
+    assert set(compared.values()) == {"nrccr"}
+    raw["tables"]["vatex_ablation"]["methods"].remove("nrccr")
+    assert set(references(raw, "vatex_ablation").values()) == {None}
+
+
+def test_a_row_may_be_compared_with_what_it_is_like(raw):
+    raw["methods"] |= {
+        "multi": {"like": "baseline", "langs": ["de", "fr"]},
+        "no_words": {"like": "cl2cm", "teacher": None, "objectives": {"relation_distillation": None}},
+        "of_multi": {"like": "multi", "langs": ["de", "fr", "cs"]},
+    }
+    methods = ["source_only", "baseline", "cl2cm", "no_words", "multi", "of_multi", "nrccr_batch_norm", "nrccr_fusion"]
+    raw["tables"]["multi30k_table"] |= {"compare": "parent", "methods": methods}
+    compared = references(raw, "multi30k_table")
+    assert {method: compared["de", method] for method in methods} == {
+        "source_only": "baseline",
+        "baseline": None,
+        "cl2cm": "baseline",
+        "no_words": "cl2cm",
+        "multi": "baseline",
+        "of_multi": "multi",
+        "nrccr_batch_norm": "baseline",  # nrccr is not in the table
+        "nrccr_fusion": "baseline",  # is like nothing
+    }
+    assert compared["cs", "of_multi"] == "baseline"  # multi has no row of this language
+    raw["tables"]["multi30k_table"]["baseline"] = "cl2cm"
+    assert references(raw, "multi30k_table")["de", "cl2cm"] == "baseline"  # its parent stands beside it
+
+
+RATES = ("", "_substitute10", "_substitute20", "_substitute40", "_substitute60")
+
+
+def test_a_noise_curve_has_the_translations_that_go_with_the_datas_source(raw):
+    for settings, engine, other in (
+        ({}, "lexicon", "google"),
+        ({"source": "official", "mt": "google", "visual": "i3d"}, "google", "lexicon"),
+    ):
+        raw["datasets"]["vatex"] |= settings
+        job = params.plan(params.validate(raw)).job("results/noise_curve.csv")
+        assert {row["mt"] for row in job.settings["rows"]} == {engine + rate for rate in RATES}
+        assert len(job.settings["rows"]) == 15
+        visual = raw["datasets"]["vatex"]["visual"]
+        left_out = [line.split(": ")[0] for line in job.settings["left_out"]]
+        assert left_out == [f"vatex, {other}{rate}, {visual}" for rate in RATES]  # each once, not for every method
+
+
+def test_features_that_do_not_go_with_the_data_are_left_out(raw):
+    raw["tables"]["vatex_table"]["visual"] = ["descriptor", "i3d"]
+    job = params.plan(params.validate(raw)).job("results/vatex_table.csv")
+    assert {row["visual"] for row in job.settings["rows"]} == {"descriptor"}
+    (line,) = job.settings["left_out"]
+    assert line.startswith("vatex, lexicon, i3d: nobody published features")
+
+
+def test_a_method_whose_own_translations_do_not_go_with_the_data_is_left_out(raw):
+    raw["methods"] |= {"published": {"like": "baseline", "mt": "google"}, "again": {"uses": "published"}}
+    raw["tables"]["vatex_table"]["methods"] = ["baseline", "published", "again"]
+    job = params.plan(params.validate(raw)).job("results/vatex_table.csv")
+    assert [row["method"] for row in job.settings["rows"]] == ["baseline"]
+    assert [line.split(": ")[0] for line in job.settings["left_out"]] == ["vatex, zh, published", "vatex, zh, again"]
+
+
+def test_a_table_without_any_row_fails_when_it_is_asked_for(raw):
+    raw["tables"]["empty"] = {"data": ["flickr8k"], "mt": ["lexicon"], "methods": ["baseline"]}
+    plan = params.plan(params.validate(raw))
+    assert plan.needs("results/vatex_table.csv")
+    for ask in (plan.job, plan.needs):
+        with pytest.raises(CcrError) as error:
+            ask("results/empty.csv")
+        assert "tables.empty: none of its rows can be made" in str(error.value)
+        assert "flickr8k, lexicon, mobilenet_v2: translation variant 'lexicon'" in str(error.value)
 
 
 def test_published_figures_stand_only_beside_official_data_with_the_same_features(raw):
@@ -304,7 +409,7 @@ def test_rows_on_noisy_translations_are_tested_with_clean_queries(raw):
 def test_the_rate_of_one_variant_touches_only_its_translations(raw):
     raw["tables"]["vatex_table"]["mt"] = ["lexicon", "lexicon_substitute20", "lexicon_substitute40"]
     touched = changed(raw, "translate.variants.lexicon_substitute20.noise.rate", 0.3)
-    assert touched - {"results/vatex_table.csv"} == {NOISY.format(""), NOISY.format(".back")}
+    assert {t for t in touched if not t.endswith(".csv")} == {NOISY.format(""), NOISY.format(".back")}
 
 
 def test_noise_may_be_inherited_and_taken_away(raw):
@@ -339,6 +444,8 @@ def test_presets_are_edits_that_leave_the_rest_and_come_back(preset, tmp_path):
     params.use(preset, file)
     assert params.differences(file) == []
     assert params.load(file).preset == preset
+    plan = params.plan(params.load(file))
+    assert all(plan.job(f"results/{table}.csv").settings["rows"] for table in plan.params.tables)
     params.use("laptop", file)
     assert file.read_text() == FILE.read_text()
 

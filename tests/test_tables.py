@@ -81,7 +81,7 @@ def row(
         "method": method,
         "select_on": "target",
         "seeds": list(seeds),
-        "reference": method == "baseline",
+        "reference": None if method == "baseline" else "baseline",
         "published": None,
         "metrics": [f"{folder}/metrics.json" for folder in folders],
         "ranks": [f"{folder}/ranks.parquet" for folder in folders],
@@ -105,7 +105,7 @@ def job(rows, left_out=()):
             "recall": f"{folder}/recall.png",
             "sumr": f"{folder}/sumr.png",
         },
-        settings={"table": "some_table", "rows": rows, "left_out": list(left_out), "baseline": "baseline"},
+        settings={"table": "some_table", "rows": rows, "left_out": list(left_out)},
         key="abc123",
     )
 
@@ -120,8 +120,7 @@ def small_table(tmp_path):
         row(tmp_path, "supervised", 5.2, mt="human"),
         row(tmp_path, "one_seed", 2, seeds=(0,), trained=False),
     ]
-    left_out = [{"dataset": "vatex", "target_lang": "zh", "method": "nrccr", "reason": "no engine for the way back"}]
-    made = job(rows, left_out)
+    made = job(rows, ["vatex, zh, nrccr: no engine for the way back"])
     tables.run(made)
     return made
 
@@ -141,7 +140,8 @@ def test_csv_holds_means_deviations_and_p_values(small_table):
         assert float(lines["baseline"][name]) == pytest.approx(np.mean(values), abs=1e-4)
         assert float(lines["baseline"][f"{name}_std"]) == pytest.approx(np.std(values, ddof=1), abs=1e-4)
         assert lines["one_seed"][f"{name}_std"] == ""
-    assert lines["baseline"]["p_vs_baseline"] == ""
+    assert lines["baseline"]["p_vs_baseline"] == lines["baseline"]["compared_with"] == ""
+    assert {lines[name]["compared_with"] for name in lines if name != "baseline"} == {"baseline"}
     assert float(lines["same_as_baseline"]["p_vs_baseline"]) == 1
     assert float(lines["much_better"]["p_vs_baseline"]) == pytest.approx(4 / 10_001, abs=1e-6)  # Holm: four tests
     assert lines["supervised"]["p_vs_baseline"] != ""  # other translations, but the only baseline there is
@@ -164,6 +164,7 @@ def test_markdown_says_what_one_must_know(small_table):
     assert text.startswith("# some_table (SYNTHETIC data)")
     assert f"Chance level: SumR {chance_sumr([PER_ITEM] * N_ITEMS):.1f}" in text
     assert "0.0004 (higher)" in text
+    assert "| vs baseline | p |" in text and "compared with |" not in text
     assert "- vatex, zh, nrccr: no engine for the way back" in text
     assert "selected on human-written validation captions of the target language" in text
     assert "evaluations/lexicon/baseline/seed1/metrics.json | key-evaluations/lexicon/baseline/seed1" in text
@@ -184,6 +185,7 @@ def test_latex_has_whole_lines_and_no_bare_underscore(small_table):
     assert len(body) == 5
     assert {line.count("&") for line in body} == {text.split(r"\begin{tabular}{")[1].split("}")[0].count("r") + 1}
     assert r"much\_better" in text
+    assert "against baseline, Holm" in text and "compared with &" not in text
     assert text.count("{") == text.count("}")
     assert "SYNTHETIC" in text and "no engine for the way back" in text
 
@@ -210,7 +212,7 @@ def test_published_figures_stand_beside_official_data_only(tmp_path):
     text = Path(made.outputs["md"]).read_text()
     assert text.startswith("# some_table (partly SYNTHETIC data)")
     assert text.count("366.5") == 1
-    assert lines["other"]["p_vs_baseline"] == ""  # its group has no baseline
+    assert lines["other"]["p_vs_baseline"] == lines["other"]["compared_with"] == ""  # its group has no baseline
 
 
 def test_baseline_of_the_same_translations_is_preferred(tmp_path):
@@ -226,7 +228,44 @@ def test_baseline_of_the_same_translations_is_preferred(tmp_path):
     with open(made.outputs["csv"], newline="") as file:
         lines = list(csv.DictReader(file))
     assert [line["p_vs_baseline"] for line in lines] == ["", "", "1.0", "1.0", ""]
+    assert [line["compared_with"] for line in lines] == ["", "", "baseline", "baseline", ""]
     assert columns.labels(columns.groups([tables.read_row(r) for r in rows])[0])[0] == "baseline (clean)"
+
+
+@pytest.fixture
+def ablation(tmp_path):
+    """Rows of which each is compared with another one."""
+    return [
+        row(tmp_path, "baseline", 5),
+        row(tmp_path, "cl2cm", 15),
+        row(tmp_path, "cl2cm_no_words", 15, reference="cl2cm"),
+        row(tmp_path, "nrccr", 5),
+    ]
+
+
+def test_rows_may_be_compared_with_others_than_the_baseline(ablation):
+    made = job(ablation)
+    tables.run(made)
+    lines = read_csv(made)
+    assert [line["compared_with"] for line in lines.values()] == ["", "baseline", "cl2cm", "baseline"]
+    assert float(lines["cl2cm_no_words"]["p_vs_baseline"]) == 1  # as good as the one that it is compared with
+    assert float(lines["cl2cm"]["p_vs_baseline"]) == pytest.approx(3 / 10_001, abs=1e-6)  # Holm: all three tests
+    for role, mark in (("md", "|"), ("tex", "&")):
+        text = Path(made.outputs[role]).read_text()
+        cells = [[cell.strip() for cell in line.strip("|").split(mark)] for line in text.splitlines()]
+        (place,) = [line.index("compared with") for line in cells if "compared with" in line]
+        shown = {line[0].replace("\\", ""): line[place] for line in cells if len(line) > place}
+        assert (shown["baseline"], shown["cl2cm"], shown["cl2cm_no_words"]) == ("", "baseline", "cl2cm")
+        assert "against the method that the row is compared with" in text and "vs baseline" not in text
+
+
+def test_the_one_method_that_all_are_compared_with_stands_in_the_heading(ablation):
+    rows = [r | {"reference": None if r["method"] == "cl2cm" else "cl2cm"} for r in ablation]
+    made = job(rows)
+    tables.run(made)
+    text = Path(made.outputs["md"]).read_text()
+    assert "| vs cl2cm | p |" in text and "test against `cl2cm` of the same data" in text
+    assert "against cl2cm, Holm" in Path(made.outputs["tex"]).read_text()
 
 
 def test_nothing_is_claimed_when_the_seeds_disagree(tmp_path):
@@ -284,7 +323,8 @@ def test_sumr_is_a_curve_where_translations_differ_in_noise_and_bars_where_not(t
     ]
     read = [tables.read_row(r) for r in rows]
     figures.sumr(read, "")
-    (curves,) = drawn.values()
+    ((title, curves),) = drawn.items()
+    assert "SYNTHETIC" in title and "chance" in curves.get_legend_handles_labels()[1]
     drawn_rates = {line.get_label(): list(line.lines[0].get_xdata()) for line in curves.containers}
     assert drawn_rates == {"baseline": [0.0, 0.2, 0.4], "nrccr": [0.0, 0.2, 0.4]}
     assert [columns.values(r)["noise_rate"] for r in read] == [0.4, 0.2, 0.0] * 2
@@ -312,12 +352,6 @@ def test_seeds_that_trained_on_different_terms_are_refused(tmp_path):
     evaluation("evaluations/lexicon/nrccr/seed1", 5, 1, terms=("vs",))
     with pytest.raises(CcrError, match="seed1/metrics.json: trained on the terms vs, the first seed .* on vs, vt"):
         tables.read_row(mixed)
-
-
-def test_a_table_of_nothing_but_impossible_rows_lists_them(tmp_path):
-    made = job([], [{"dataset": "vatex", "target_lang": "zh", "method": "nrccr", "reason": "no way back"}])
-    tables.run(made)
-    assert "nrccr: no way back" in Path(made.outputs["md"]).read_text()
 
 
 def test_files_of_different_evaluations_are_refused(tmp_path):

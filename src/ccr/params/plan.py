@@ -2,7 +2,7 @@
 
 import csv
 import difflib
-from contextlib import suppress
+from collections.abc import Iterable
 from dataclasses import replace
 from functools import cache
 from importlib.resources import files
@@ -15,7 +15,7 @@ from ccr.artifacts import Job, job_key
 from ccr.errors import CcrError
 from ccr.params.entries import clean_variant, extractor_of, in_force, needs, objectives_of, options_of, variant_of
 from ccr.params.schema import Dataset, Method, Params, Table, Teacher
-from ccr.params.validation import check_pair
+from ccr.params.validation import mismatch
 
 
 class Plan:
@@ -43,7 +43,8 @@ class Plan:
     def job(self, target: str) -> Job:
         """The job that makes `target`; its settings are complete, its key is not yet known.
 
-        Raises `CcrError` for an unplanned target and for a captions job whose raw data are not there.
+        Raises `CcrError` for an unplanned target, for a captions job whose raw data are not there, and for a table
+        of which no row can be made.
         """
         target = target.rstrip("/")
         if target not in self.jobs and "/translations/" in target:
@@ -54,6 +55,9 @@ class Plan:
         job = self.jobs[target]
         if job.stage == "captions" and job.settings["source"] == "official":
             self._check_root(job)
+        if job.stage == "tables" and not job.settings["rows"]:
+            left_out = "".join(f"\n  {line}" for line in job.settings["left_out"])
+            raise CcrError(f"params.yaml: tables.{job.settings['table']}: none of its rows can be made:{left_out}")
         return job
 
     @staticmethod
@@ -215,8 +219,7 @@ class _Planner:
         """Every translation that there can be of any data set, with any variant."""
         for dataset, settings in self.params.datasets.items():
             for mt in self.params.translate.variants:
-                with suppress(CcrError):  # the engine does not go with the data
-                    check_pair(self.params, dataset, mt, settings.visual)
+                if not mismatch(self.params, dataset, mt, settings.visual):
                     for lang, direction in product(settings.target_langs, ("forward", "back", "queries")):
                         self.translation(dataset, mt, lang, direction)
 
@@ -355,22 +358,23 @@ class _Planner:
     def table(self, name: str) -> None:
         """The table's own job and all it needs."""
         table = self.params.tables[name]
-        rows: list[dict[str, Any]] = []
-        left_out: list[dict[str, str]] = []
+        found: dict[tuple[str, ...], dict[str, Any]] = {}
+        left_out: dict[str, None] = {}  # each line once
         for dataset in table.data:
             settings = self.params.datasets[dataset]
-            for mt in table.mt or [settings.mt]:
-                for visual in table.visual or [settings.visual]:
-                    for lang in settings.target_langs:
-                        for method in table.methods:
-                            reason = self._impossible(dataset, mt, method, lang)
-                            if reason:
-                                left_out.append(
-                                    {"dataset": dataset, "target_lang": lang, "method": method, "reason": reason}
-                                )
-                            else:
-                                rows.append(self._row(table, dataset, mt, visual, lang, method))
-        rows = list({(r["dataset"], r["mt"], r["visual"], r["target_lang"], r["method"]): r for r in rows}.values())
+            for mt, visual in product(table.mt or [settings.mt], table.visual or [settings.visual]):
+                reason = mismatch(self.params, dataset, mt, visual)
+                if reason:
+                    left_out[f"{dataset}, {mt}, {visual}: {reason}"] = None
+                    continue
+                for lang, method in product(settings.target_langs, table.methods):
+                    reason = self._impossible(dataset, mt, visual, method, lang)
+                    if reason:
+                        left_out[f"{dataset}, {lang}, {method}: {reason}"] = None
+                    else:
+                        row = self._row(table, dataset, mt, visual, lang, method)
+                        found[dataset, row["mt"], visual, lang, method] = row
+        rows = [row | {"reference": self._reference(table, row, found.values())} for row in found.values()]
         figures = f"results/figures/{name}"
         self._add(
             Job(
@@ -385,21 +389,34 @@ class _Planner:
                     "recall": f"{figures}/recall.png",
                     "sumr": f"{figures}/sumr.png",
                 },
-                settings={"table": name, "baseline": table.baseline, "rows": rows, "left_out": left_out},
+                settings={"table": name, "rows": rows, "left_out": list(left_out)},
             )
         )
 
-    def _impossible(self, dataset: str, mt: str, name: str, lang: str) -> str:
+    def _impossible(self, dataset: str, mt: str, visual: str, name: str, lang: str) -> str:
         """Why a row cannot exist; empty when it can."""
         method = self.params.methods[name]
-        mt = method.mt or mt
-        if "translated" in method.queries and variant_of(self.params, mt)["engine"] == "none":
-            return f"translation variant {mt!r} has no engine for the way back"
-        if method.langs and lang not in method.langs:
-            return f"methods.{name}.langs does not hold {lang!r}"
-        if method.langs and set(method.langs) - set(self.params.datasets[dataset].target_langs):
-            return f"{dataset} does not have every language of methods.{name}.langs"
+        variant = method.mt or mt
+        if "translated" in method.queries and variant_of(self.params, variant)["engine"] == "none":
+            return f"translation variant {variant!r} has no engine for the way back"
+        for owner in dict.fromkeys((name, method.uses or name)):  # the row's entry and the one that is trained
+            entry = self.params.methods[owner]
+            if entry.langs and lang not in entry.langs:
+                return f"methods.{owner}.langs does not hold {lang!r}"
+            if entry.langs and set(entry.langs) - set(self.params.datasets[dataset].target_langs):
+                return f"{dataset} does not have every language of methods.{owner}.langs"
+            if entry.mt and (reason := mismatch(self.params, dataset, entry.mt, visual)):
+                return reason
         return ""
+
+    def _reference(self, table: Table, row: dict[str, Any], rows: Iterable[dict[str, Any]]) -> str | None:
+        """Name of the method that a row is compared with; it stands in the table with the same data and language."""
+        group = ("dataset", "visual", "target_lang")
+        beside = {other["method"] for other in rows if all(other[part] == row[part] for part in group)}
+        parent = self.params.methods[row["method"]].like
+        if table.compare == "parent" and parent in beside:
+            return parent
+        return table.baseline if table.baseline in beside - {row["method"]} else None
 
     def _row(self, table: Table, dataset: str, mt: str, visual: str, lang: str, name: str) -> dict[str, Any]:
         method = self.params.methods[name]
@@ -421,7 +438,6 @@ class _Planner:
             "method": name,
             "select_on": training["select_on"],
             "seeds": list(table.seeds),
-            "reference": name == table.baseline,
             "published": _published(settings, dataset, lang, name, visual),
             "metrics": [e.outputs["metrics"] for e in evaluations],
             "ranks": [e.outputs["ranks"] for e in evaluations],

@@ -211,7 +211,11 @@ class Method(StudentOverrides):
 
 
 class Table(Section):
-    """Rows: every data set x mt x visual x target language x method."""
+    """Rows: every data set x mt x visual x target language x method.
+
+    `compare`: each row is tested against `baseline`, or against the `parent` that it is `like` where that one stands
+    beside it.
+    """
 
     data: Annotated[list[str], Field(min_length=1)]
     methods: Annotated[list[str], Field(min_length=1)]
@@ -219,6 +223,7 @@ class Table(Section):
     mt: list[str] | None = None
     visual: list[str] | None = None
     baseline: str = "baseline"
+    compare: Literal["baseline", "parent"] = "baseline"
     paper: bool = False
 
 

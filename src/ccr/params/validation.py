@@ -39,7 +39,7 @@ def validate(raw: Raw) -> Params:
                 model.model_validate(dict(entry))
             except ValidationError as error:
                 raise explain(error, model, f"{section}.{name}.") from error
-        raw[section] = {name: inherit(entries, name, section) for name in entries}
+        raw[section] = {name: inherit(entries, name, section) | {"like": entries[name].get("like")} for name in entries}
     try:
         params = Params.model_validate(raw)
     except ValidationError as error:
@@ -88,40 +88,45 @@ def _check_datasets(params: Params) -> None:
             known(lang, LANGUAGES, f"{path}.target_langs", "language")
         if dataset.source_lang in dataset.target_langs:
             raise CcrError(f"params.yaml: {path}.target_langs: {dataset.source_lang!r} is the source language.")
-        check_pair(params, name, dataset.mt, dataset.visual)
+        reason = mismatch(params, name, dataset.mt, dataset.visual)
+        if reason:
+            raise CcrError(f"params.yaml: {path}: {reason}")
+        if dataset.source == "synthetic" and dataset.world is None:
+            raise CcrError(f"params.yaml: {path}.world: missing; source: synthetic needs its size and seed.")
+        langs = {dataset.source_lang, *dataset.target_langs}
+        if dataset.source == "synthetic" and dataset.kind == "video" and langs - {"en", "zh"}:
+            raise CcrError(
+                f"params.yaml: {path}.target_langs: the layout of VATEX, in which the mini-world publishes videos, "
+                f"holds en and zh only. Use kind: image for other languages."
+            )
         for role in ("student", "teacher"):
             network = getattr(dataset.train, role).network
             if network:
                 known(network, params.networks, f"{path}.train.{role}.network", "network")
 
 
-def check_pair(params: Params, name: str, mt: str, visual: str) -> None:
-    """The mini-world has its own engine, and published dumps belong to official data."""
-    dataset = params.datasets[name]
-    engine = variant_of(params, mt)["engine"]
-    if engine == "lexicon" and dataset.source != "synthetic":
-        raise CcrError(
-            f"params.yaml: datasets.{name}: translation variant {mt!r} (engine lexicon) knows only the synthetic "
-            f"mini-world. With source: official choose a variant of another engine, e.g. mt: google."
+def mismatch(params: Params, dataset: str, mt: str, visual: str) -> str:
+    """Why this data set cannot have these translations or features; empty when it can.
+
+    The mini-world has its own engine, and published files belong to official data.
+    """
+    source, engine = params.datasets[dataset].source, variant_of(params, mt)["engine"]
+    if source != "synthetic" and engine == "lexicon":
+        return (
+            f"translation variant {mt!r} (engine lexicon) knows only the synthetic mini-world. With source: official "
+            "choose a variant of another engine, e.g. mt: google."
         )
-    if dataset.source == "synthetic":
-        if dataset.world is None:
-            raise CcrError(f"params.yaml: datasets.{name}.world: missing; source: synthetic needs its size and seed.")
-        if engine == "precomputed":
-            raise CcrError(
-                f"params.yaml: datasets.{name}: nobody published translations ({mt!r}) of the synthetic mini-world. "
-                f"With source: synthetic use mt: lexicon."
-            )
-        if extractor_of(params, visual)["extractor"] == "published":
-            raise CcrError(
-                f"params.yaml: datasets.{name}: nobody published features ({visual!r}) of the synthetic mini-world. "
-                f"With source: synthetic use visual: descriptor."
-            )
-        if dataset.kind == "video" and set((dataset.source_lang, *dataset.target_langs)) - {"en", "zh"}:
-            raise CcrError(
-                f"params.yaml: datasets.{name}.target_langs: the layout of VATEX, in which the mini-world publishes "
-                f"videos, holds en and zh only. Use kind: image for other languages."
-            )
+    if source == "synthetic" and engine == "precomputed":
+        return (
+            f"nobody published translations ({mt!r}) of the synthetic mini-world. With source: synthetic use "
+            "mt: lexicon."
+        )
+    if source == "synthetic" and extractor_of(params, visual)["extractor"] == "published":
+        return (
+            f"nobody published features ({visual!r}) of the synthetic mini-world. With source: synthetic use "
+            "visual: descriptor."
+        )
+    return ""
 
 
 def _check_methods(params: Params) -> None:
@@ -168,9 +173,5 @@ def _check_tables(params: Params) -> None:
             known(value, params.translate.variants, f"tables.{name}.mt", "translation variant")
         for value in table.visual or []:
             known(value, params.features.extractors, f"tables.{name}.visual", "extractor")
-        for dataset in table.data:
-            for mt in table.mt or []:
-                for visual in table.visual or [params.datasets[dataset].visual]:
-                    check_pair(params, dataset, mt, visual)
     for value in params.run:
         known(value, params.tables, "run", "table")

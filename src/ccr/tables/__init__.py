@@ -14,7 +14,7 @@ def run(job: Job) -> None:
     """Write every output of a table job.
 
     Settings: `table` (its name), `rows` (one dict per row: identity, seeds, files, published figure; see
-    `rows.read_row`), `left_out` (rows that cannot exist, with the reason), `baseline` (its method's name).
+    `rows.read_row`), `left_out` (rows that cannot exist: a line each, with the reason).
     Raises `CcrError` for files that are missing, torn, or do not belong together.
     """
     name = job.settings["table"]
@@ -22,9 +22,9 @@ def run(job: Job) -> None:
     rows = compare([read_row(settings) for settings in job.settings["rows"]])
     as_csv.write(rows, job.outputs["csv"])
     as_json.write(rows, job.outputs["json"], job.key)
-    as_markdown.write(name, rows, left_out, job.settings["baseline"], job.outputs["md"], job.key)
+    as_markdown.write(name, rows, left_out, job.outputs["md"], job.key)
     as_html.write(job.outputs["md"], job.outputs["page"])
-    as_latex.write(name, rows, left_out, job.settings["baseline"], job.outputs["tex"], job.key)
+    as_latex.write(name, rows, left_out, job.outputs["tex"], job.key)
     figures.training_curves(rows, job.outputs["curves"])
     figures.gradient_shares(rows, job.outputs["shares"])
     figures.recall(rows, job.outputs["recall"])

@@ -17,13 +17,11 @@ _SPECIAL = str.maketrans(
 )
 
 
-def write(
-    name: str, rows: Sequence[Row], left_out: Sequence[dict[str, str]], baseline: str, path: str, key: str
-) -> None:
+def write(name: str, rows: Sequence[Row], left_out: Sequence[str], path: str, key: str) -> None:
     """Write a `table` environment per group; rows that cannot exist are named under the last."""
     parts = [
         f"% {name}, key {key or 'none'}. Made by ccr: do not edit.",
-        *(_group(name, g, baseline) for g in columns.groups(rows)),
+        *(_group(name, group) for group in columns.groups(rows)),
     ]
     if left_out:
         parts.append(_left_out(left_out))
@@ -31,21 +29,25 @@ def write(
         temporary.write_text("\n\n".join(parts) + "\n", encoding="utf-8")
 
 
-def _group(name: str, group: list[Row], baseline: str) -> str:
+def _group(name: str, group: list[Row]) -> str:
     n_text, n_visual = len(columns.TEXT_TO_VISUAL), len(columns.VISUAL_TO_TEXT)
     published = any(row.published for row in group)
-    head = ["method", "mt", *columns.TEXT_TO_VISUAL.values(), *columns.VISUAL_TO_TEXT.values(), "SumR", "$p$"]
+    references = columns.references(group)
+    reference = escape(references[0]) if len(references) == 1 else "the method that the row is compared with"
+    head = ["method", "mt", *columns.TEXT_TO_VISUAL.values(), *columns.VISUAL_TO_TEXT.values(), "SumR"]
+    head += ["compared with", "$p$"] if len(references) > 1 else ["$p$"]
     head += ["published"] if published else []
     lines = []
     for row in group:
         cells = [escape(row.settings["method"]), escape(row.settings["mt"])]
         cells += [f"${columns.number(row, metric, PLUS_MINUS)}$" for metric in columns.MAIN]
+        cells += [escape(row.compared_with or "")] if len(references) > 1 else []
         cells += [columns.p_value(row)]
         cells += [f"{row.published['sumr']:.1f}" if row.published else ""] if published else []
         lines.append(f"{' & '.join(cells)} \\\\")
     caption = (
         f"{escape(columns.title(group))}. Chance level: SumR {group[0].chance:.1f}. "
-        f"$p$: paired permutation test over test items against {escape(baseline)}, Holm-corrected."
+        f"$p$: paired permutation test over test items against {reference}, Holm-corrected."
     )
     return "\n".join(
         [
@@ -68,9 +70,8 @@ def _group(name: str, group: list[Row], baseline: str) -> str:
     )
 
 
-def _left_out(left_out: Sequence[dict[str, str]]) -> str:
-    rows = [escape(f"{row['dataset']}, {row['target_lang']}, {row['method']}: {row['reason']}") for row in left_out]
-    return rf"{{\footnotesize Rows that cannot exist: {'; '.join(rows)}.\par}}"
+def _left_out(left_out: Sequence[str]) -> str:
+    return rf"{{\footnotesize Rows that cannot exist: {'; '.join(map(escape, left_out))}.\par}}"
 
 
 def escape(text: str) -> str:

@@ -13,15 +13,13 @@ SELECTED_ON = {
 }
 
 
-def write(
-    name: str, rows: Sequence[Row], left_out: Sequence[dict[str, str]], baseline: str, path: str, key: str
-) -> None:
+def write(name: str, rows: Sequence[Row], left_out: Sequence[str], path: str, key: str) -> None:
     """Write the table: a part per group, the rows that cannot exist, notes, and where each row comes from."""
     parts = [
         _heading(name, rows),
         *(_group(group) for group in columns.groups(rows)),
         _left_out(left_out),
-        _notes(rows, baseline),
+        _notes(rows),
         _sources(rows, key),
     ]
     with atomic(path) as temporary:
@@ -44,7 +42,10 @@ def _group(group: list[Row]) -> str:
     metrics = {**columns.TEXT_TO_VISUAL, **columns.VISUAL_TO_TEXT}
     directions = [f"{'t2v' if metric in columns.TEXT_TO_VISUAL else 'v2t'} {name}" for metric, name in metrics.items()]
     published = any(row.published for row in group)
-    head = ["method", "mt", "terms", "seeds", *directions, "SumR", "vs baseline", "p"]
+    references = columns.references(group)
+    head = ["method", "mt", "terms", "seeds", *directions, "SumR"]
+    head += ["compared with"] if len(references) > 1 else []
+    head += [f"vs {references[0]}" if len(references) == 1 else "difference", "p"]
     head += ["published SumR"] if published else []
     lines = [_line(head), _line(["---"] * 4 + ["---:"] * (len(head) - 4))]
     for row in group:
@@ -55,6 +56,7 @@ def _group(group: list[Row]) -> str:
             str(len(row.settings["seeds"])),
         ]
         cells += [columns.number(row, metric) for metric in columns.MAIN]
+        cells += [row.compared_with or ""] if len(references) > 1 else []
         cells += ["" if row.difference is None else f"{row.difference:+.1f}", columns.p_value(row)]
         cells += [f"{row.published['sumr']:.1f}" if row.published else ""] if published else []
         lines.append(_line(cells))
@@ -71,14 +73,13 @@ def _line(cells: Iterable[str]) -> str:
     return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
 
 
-def _left_out(left_out: Sequence[dict[str, str]]) -> str:
-    if not left_out:
-        return ""
-    lines = [f"- {row['dataset']}, {row['target_lang']}, {row['method']}: {row['reason']}" for row in left_out]
-    return "\n".join(["## Rows that cannot exist", "", *lines])
+def _left_out(left_out: Sequence[str]) -> str:
+    return "\n".join(["## Rows that cannot exist", "", *(f"- {line}" for line in left_out)]) if left_out else ""
 
 
-def _notes(rows: Sequence[Row], baseline: str) -> str:
+def _notes(rows: Sequence[Row]) -> str:
+    references = columns.references(rows)
+    reference = f"`{references[0]}`" if len(references) == 1 else "the method that the row is compared with,"
     chosen: dict[str, list[str]] = {}
     for row in rows:
         methods = chosen.setdefault(row.settings["select_on"], [])
@@ -88,7 +89,7 @@ def _notes(rows: Sequence[Row], baseline: str) -> str:
         "R@k, mAP: percent. SumR: the sum of R@1, R@5 and R@10 of both directions, at most 600. t2v: captions look "
         "for items; v2t: items look for captions. Ties count against the method.",
         "a ± b: mean and sample standard deviation over seeds; no deviation for one seed.",
-        f"p: two-sided paired sign-flip permutation test against `{baseline}` of the same data, features and language "
+        f"p: two-sided paired sign-flip permutation test against {reference} of the same data, features and language "
         f"(of the same translations where there are several); unit: the test item, score: its contribution to SumR, "
         f"averaged over seeds; {DRAWS:,} draws; Holm's correction over the table. It speaks about other test items, "
         f"not about other trainings. (higher) and (lower) stand where p < .05 and the sign is the same in every seed.",

@@ -19,7 +19,7 @@ IDENTITY = (
 )
 
 # the csv: identity, every metric with its deviation over seeds, and these
-EVIDENCE = ("noise_rate", "n_seeds", "p_vs_baseline", "published_sumr", "published_source", "key")
+EVIDENCE = ("noise_rate", "n_seeds", "compared_with", "p_vs_baseline", "published_sumr", "published_source", "key")
 CSV = (*IDENTITY, *(name for metric in METRICS for name in (metric, f"{metric}_std")), *EVIDENCE)
 
 # metrics shown to people, in .md and .tex: name, heading
@@ -41,6 +41,7 @@ def values(row: Row) -> dict[str, str | float | int | None]:
         **{f"{name}_std": None if row.std is None else round(row.std[name], DECIMALS) for name in METRICS},
         "noise_rate": row.settings["noise_rate"],
         "n_seeds": len(row.settings["seeds"]),
+        "compared_with": row.compared_with,
         "p_vs_baseline": None if row.p is None else round(row.p, P_DECIMALS),
         "published_sumr": published["sumr"],
         "published_source": published["source"],
@@ -51,6 +52,11 @@ def values(row: Row) -> dict[str, str | float | int | None]:
 def terms(row: Row) -> str:
     """The terms that a row was trained on: `vs+vt`."""
     return "+".join(row.terms)
+
+
+def references(rows: Iterable[Row]) -> list[str]:
+    """The methods that rows are compared with, each once."""
+    return list(dict.fromkeys(row.compared_with for row in rows if row.compared_with))
 
 
 def groups(rows: Iterable[Row]) -> list[list[Row]]:

@@ -129,9 +129,9 @@ def _noise_rate(row: Row) -> float:
 
 
 def _panels(n: int, width: float, height: float) -> tuple[Figure, Sequence[Axes]]:
-    figure = Figure(figsize=(width, height * max(n, 1)), layout="constrained")
+    figure = Figure(figsize=(width, height * n), layout="constrained")
     FigureCanvasAgg(figure)
-    return figure, figure.subplots(max(n, 1), 1, squeeze=False)[:n, 0]
+    return figure, figure.subplots(n, 1, squeeze=False)[:, 0]
 
 
 def _legend(axes: Axes) -> None:

@@ -22,8 +22,9 @@ class Row:
     `settings`: as planned. `terms`: trained on, fewer than planned where some were dropped.
     `mean`, `std`: metric -> value over seeds (sample deviation; None for one seed).
     `items` (n,): test item ids, sorted; `scores` (seeds, n): their contributions to SumR.
-    `p`: Holm-corrected p against the baseline, `difference`: SumR minus the baseline's, both None without
-    a baseline; `verdict`: higher, lower, or nothing where neither may be claimed.
+    `compared_with`: the method of the row that this one is compared with, `p`: Holm-corrected p against it,
+    `difference`: SumR minus its SumR, all None where there is no such row; `verdict`: higher, lower, or nothing where
+    neither may be claimed.
     """
 
     settings: dict[str, Any]
@@ -37,6 +38,7 @@ class Row:
     seed_keys: list[str]
     items: np.ndarray
     scores: np.ndarray
+    compared_with: str | None = None
     p: float | None = None
     difference: float | None = None
     verdict: str = ""
@@ -61,8 +63,9 @@ def read_row(settings: dict[str, Any]) -> Row:
     """Read a row's files.
 
     Args:
-        settings: identity (`columns.IDENTITY` without `terms`), `select_on`, `seeds`, `reference` (is it the
-            baseline), `published` ({sumr, source} or None), and per seed: `metrics`, `ranks`, `history` (may be empty).
+        settings: identity (`columns.IDENTITY` without `terms`), `select_on`, `seeds`, `reference` (the method
+            it is to be compared with, or None), `published` ({sumr, source} or None), and per seed: `metrics`,
+            `ranks`, `history` (may be empty).
     """
     seeds = settings["seeds"]
     for role in ("metrics", "ranks"):
