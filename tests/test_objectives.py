@@ -13,7 +13,6 @@ from ccr.objectives import (
     relation_distillation,
     soft_similarity,
     triplet,
-    word_alignment,
 )
 from ccr.objectives.step import Step
 
@@ -100,7 +99,7 @@ def test_distillation_is_zero_without_gradient_when_student_and_teacher_agree():
     batch = step()
     student = batch.embeddings["visual"].requires_grad_()
     batch.teacher = {"source": student.detach(), "target": batch.embeddings["target"]}
-    value = relation_distillation.loss(batch, pair=PAIR, tau_teacher=0.1, tau_student=0.1)
+    value = relation_distillation.loss(batch, pair=PAIR, tau_teacher=0.1, tau_student=0.1, intra=False)
     value.backward()
     assert value.item() == pytest.approx(0, abs=1e-12)
     assert student.grad.abs().max() < 1e-12
@@ -115,56 +114,8 @@ def test_distillation_is_the_mean_divergence_of_rows_and_columns():
     for p, q in ((teacher, student), (teacher.T, student.T)):
         p, q = (np.exp(x) / np.exp(x).sum(1, keepdims=True) for x in (p, q))
         total += (p * np.log(p / q)).sum(1).mean() / 2
-    value = relation_distillation.loss(batch, pair=PAIR, tau_teacher=0.1, tau_student=0.3)
+    value = relation_distillation.loss(batch, pair=PAIR, tau_teacher=0.1, tau_student=0.3, intra=False)
     assert value.item() == pytest.approx(total)
-
-
-def masks(*lengths):
-    return torch.arange(max(lengths)) < torch.tensor(lengths)[:, None]
-
-
-def test_plans_have_uniform_marginals_over_real_words_and_nothing_elsewhere():
-    generator = torch.Generator().manual_seed(0)
-    rows, columns = masks(3, 6, 1), masks(5, 2, 1)
-    plan = word_alignment.sinkhorn(torch.rand(3, 6, 5, generator=generator), rows, columns, 0.1, 200)
-    assert torch.allclose(plan.sum(2), rows / rows.sum(1, keepdim=True), atol=1e-4)
-    assert torch.allclose(plan.sum(1), columns / columns.sum(1, keepdim=True), atol=1e-4)
-    assert plan[0, 3:].eq(0).all() and plan[1, :, 2:].eq(0).all()
-    assert torch.isfinite(plan).all()
-
-
-def test_plans_find_the_partners_of_shuffled_words():
-    words = functional.normalize(torch.randn(1, 6, 32, generator=torch.Generator().manual_seed(0)), dim=-1)
-    order = torch.tensor([3, 1, 5, 0, 4, 2])
-    cost = 1 - words @ words[:, order].transpose(1, 2)
-    plan = word_alignment.sinkhorn(cost, masks(6), masks(6), 0.05, 100)
-    assert torch.equal(plan[0].argmax(1)[order], torch.arange(6))
-
-
-def test_word_alignment_is_finite_for_captions_without_words_and_pulls_partners_together():
-    states = torch.randn(4, 5, 8, generator=torch.Generator().manual_seed(0)).requires_grad_()
-    other = torch.randn(4, 5, 8, generator=torch.Generator().manual_seed(1))
-    batch = step(n=4)
-    batch.words = {"source": (states, masks(5, 0, 3, 1)), "target": (other, masks(2, 5, 0, 1))}
-    value = word_alignment.loss(batch, pair=("source", "target"), epsilon=0.1, iterations=20, margin=0.5)
-    value.backward()
-    assert torch.isfinite(value) and torch.isfinite(states.grad).all()
-    assert states.grad[0].abs().sum() > 0
-
-
-def test_the_transport_cost_of_a_pair_does_not_depend_on_the_batch():
-    generator = torch.Generator().manual_seed(0)
-    lengths = torch.randint(0, 12, (2, 150), generator=generator)
-    source, target = (torch.randn(150, 12, 8, generator=generator) for _ in range(2))
-    rows, columns = (torch.arange(12) < n[:, None] for n in lengths)
-    together = word_alignment.transport_cost(source, rows, target, columns, 0.1, 10)
-    alone = [
-        word_alignment.transport_cost(
-            source[i : i + 1], rows[i : i + 1], target[i : i + 1], columns[i : i + 1], 0.1, 10
-        )
-        for i in range(150)
-    ]
-    assert torch.allclose(together, torch.cat(alone), atol=1e-5)
 
 
 def gradients(loss, *streams, **options):

@@ -50,13 +50,13 @@ TEACHER = {
         "tau": None, "margin": 0.2, "mask_same_item": True,
     },
     "word_alignment": {
-        "objective": "word_alignment", "weight": 0.1, "pair": ["source", "target"], "epsilon": 0.1,
-        "iterations": 10, "margin": 0.2,
+        "objective": "transport_cost", "weight": 0.1, "pair": ["source", "target"], "layer": -1, "epsilon": 0.1,
+        "iterations": 10, "marginals": "uniform", "relaxation": 1.0, "margin": 0.2,
     },
 }  # fmt: skip
 DISTILLATION = {
     "objective": "relation_distillation", "weight": 1.0, "pair": ["visual", "target"],
-    "tau_teacher": 0.1, "tau_student": 0.1,
+    "tau_teacher": 0.1, "tau_student": 0.1, "intra": False,
 }  # fmt: skip
 
 
@@ -247,7 +247,7 @@ def test_terms_of_zero_weight_change_nothing(data, baseline, tmp_path):
     from ccr.params.entries import objectives_of
 
     terms = {"vs": {"objective": "infonce", "pair": ["visual", "source"]}, "vt": {"objective": "infonce"}}
-    extra = {"triplet": {"weight": 0, "pair": ["source", "target"]}, "word_alignment": {"weight": 0.0}}
+    extra = {"triplet": {"weight": 0, "pair": ["source", "target"]}, "transport_cost": {"weight": 0.0}}
     assert objectives_of(terms | extra, "") == objectives_of(terms, "")
 
 

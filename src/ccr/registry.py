@@ -30,8 +30,8 @@ class Entry:
     """Where an entry's code lives and which options it takes.
 
     `expects` lists the files that an importer reads, `needs` what an objective uses beside the embeddings of its
-    pair (`teacher`: embeddings of a CL teacher, `words`: token states, `cross`: the cross-attention teacher,
-    `discriminator`: logits).
+    pair (`teacher`: embeddings of a CL teacher, `words`: states of the captions' words, `cross`: the cross-attention
+    teacher, `discriminator`: logits).
     """
 
     def __init__(self, module: str, expects: tuple[str, ...] = (), needs: tuple[str, ...] = (), **options: Option):
@@ -126,6 +126,14 @@ _TRIPLET = {
     "mask_same_item": flag(True, nrccr=False),
 }
 
+_TRANSPORT = {
+    "layer": Option(int | Literal["block"], -1),
+    "epsilon": number(0.1, gt=0),
+    "iterations": count(10),
+    "marginals": choice("uniform", "unbalanced"),
+    "relaxation": number(1.0, gt=0),
+}
+
 OBJECTIVES = {
     "triplet": Entry(
         "ccr.objectives.triplet",
@@ -174,20 +182,32 @@ OBJECTIVES = {
         margin=number(0.2, ge=0),
         mask_same_item=flag(True),
     ),
-    "word_alignment": Entry(
-        "ccr.objectives.word_alignment",
+    "transport_cost": Entry(
+        "ccr.objectives.transport_cost",
         needs=("words",),
         pair=streams("source", "target"),
-        epsilon=number(0.1, gt=0),
-        iterations=count(10),
         margin=number(0.2, ge=0),
+        **_TRANSPORT,
+    ),
+    "pointer": Entry(
+        "ccr.objectives.pointer",
+        needs=("words",),
+        pair=streams("source", "target"),
+        masked=number(0.15, ge=0, le=1),
+        **_TRANSPORT,
     ),
     "relation_distillation": Entry(
         "ccr.objectives.relation_distillation",
         needs=("teacher",),
         pair=streams("visual", "target"),
         tau_teacher=number(0.07, gt=0),
-        tau_student=number(0.07, gt=0),
+        tau_student=Option(float | None, 0.07, gt=0),
+        intra=flag(False),
+    ),
+    "embedding_distillation": Entry(
+        "ccr.objectives.embedding_distillation",
+        needs=("teacher",),
+        pair=streams("visual", "target"),
     ),
 }
 

@@ -35,6 +35,23 @@ def load_network(model: str | PathLike, config: str | PathLike) -> tuple[DualEnc
     return network.eval(), description
 
 
+def load_text_encoder(network: DualEncoder, model: str | PathLike) -> None:
+    """Give the network the text encoder and the text head of another one (a CL teacher's), in place.
+
+    `CcrError` when the file is missing or torn, or when the two have other shapes.
+    """
+    try:
+        weights = load_file(model)
+        own = {name for name in network.state_dict() if name.startswith("text")}
+        missing, _ = network.load_state_dict({n: w for n, w in weights.items() if n in own}, strict=False)
+    except FileNotFoundError as error:
+        raise CcrError(f"{model}: no such file. Train the teacher first.") from error
+    except (SafetensorError, RuntimeError) as error:
+        raise CcrError(f"{model}: cut off, or of another network than its student's ({error}).") from error
+    if own & set(missing):
+        raise CcrError(f"{model}: has no {min(own & set(missing))!r}; teacher and student must share their network.")
+
+
 def load_tokenizer(path: str | PathLike) -> Tokenizer:
     """The tokenizer of a run; `CcrError` when it is missing or torn."""
     try:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from ccr.errors import CcrError
 from ccr.networks.ragged import Padded, Ragged
 from ccr.networks.sequence import Attended, SequenceEncoder
 from ccr.networks.text import TextEncoder
@@ -29,14 +30,23 @@ def _head(width: int, settings: Mapping[str, Any]) -> nn.Sequential:
 class TextStates:
     """A batch of captions on the way to their embeddings.
 
-    `tokens` (N, width): states of the transformer. `pooled` (B, h): what the head maps. `attended`: the block's
-    states, None without one. `shape`: of the batch.
+    `layers`: states (N, width) of the transformer, the last layer's last; those before it only where asked for.
+    `pooled` (B, h): what the head maps. `attended`: the block's states, None without one. `shape`: of the batch.
     """
 
-    tokens: Tensor
+    layers: tuple[Tensor, ...]
     pooled: Tensor
     attended: Attended | None
     shape: Ragged
+
+    @property
+    def tokens(self) -> Tensor:
+        """(N, width), the last layer's states."""
+        return self.layers[-1]
+
+    def at(self, layer: int | str) -> Tensor:
+        """(N, h), the states of a layer, or of the block (`block`)."""
+        return self.attended.after if layer == "block" else self.layers[layer]
 
 
 @dataclass(frozen=True)
@@ -105,13 +115,22 @@ class DualEncoder(nn.Module):
         """Learnable temperature of the contrastive objectives, kept within [.01, 1]."""
         return self.log_tau.clamp(math.log(0.01), 0.0).exp()
 
-    def encode_text(self, tokens: Tensor, shape: Ragged) -> TextStates:
+    def encode_text(self, tokens: Tensor, shape: Ragged, every_layer: bool = False) -> TextStates:
         """Token ids (N,) -> everything before the head."""
-        states = self.text(tokens, shape)
+        layers = self.text(tokens, shape, every_layer)
         if self.text_layers is None:
-            return TextStates(states, shape.mean(states), None, shape)
-        attended = self.text_layers.block(self.text_layers.input(states), shape)
-        return TextStates(states, shape.mean(attended.after), attended, shape)
+            return TextStates(layers, shape.mean(layers[-1]), None, shape)
+        attended = self.text_layers.block(self.text_layers.input(layers[-1]), shape)
+        return TextStates(layers, shape.mean(attended.after), attended, shape)
+
+    def width_at(self, layer: int | str) -> int:
+        """Width of the states of a layer, or of the block. `CcrError` where the network has no such layer."""
+        if layer == "block" and self.text_layers is not None:
+            return self.text_layers.width
+        if layer == "block" or not -1 <= layer <= self.text.layers:
+            has = f"layers 0 to {self.text.layers}" + ("" if self.text_layers is None else " and `block`")
+            raise CcrError(f"layer: the text encoder has no {layer!r}; it has {has}, and -1 is the last layer.")
+        return self.text.width
 
     def pool_cross(self, source: CrossSide, target: CrossSide) -> Tensor:
         """NRCCR's teacher before the head (METHODS, item 5): (B, h).

@@ -85,6 +85,22 @@ class Ragged:
         wide = rows if rows.dtype == torch.float64 else rows.float()
         return torch.segment_reduce(wide, "mean", lengths=self.lengths).to(rows.dtype)
 
+    def pool_words(self, rows: Tensor, words: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean over the tokens of each word: (N, d) -> (B, W, d) and mask (B, W), W the most words of a sequence.
+
+        Args:
+            words: (N,) int64, the word of each token, numbered from 0 in each sequence; -1: no part of any word.
+        """
+        width = max(1, int(words.max()) + 1)
+        keys = self.sequence * (width + 1) + words + 1  # tokens of a word stand together
+        keys, counts = torch.unique_consecutive(keys, return_counts=True)
+        means = torch.segment_reduce(rows if rows.dtype == torch.float64 else rows.float(), "mean", lengths=counts)
+        sequence, word = keys // (width + 1), keys % (width + 1) - 1
+        cells = (sequence * width + word)[word >= 0]
+        pooled = means.new_zeros(len(self.lengths) * width, *rows.shape[1:]).index_copy(0, cells, means[word >= 0])
+        mask = torch.zeros(len(pooled), dtype=torch.bool, device=rows.device).index_fill(0, cells, True)
+        return pooled.unflatten(0, (-1, width)), mask.unflatten(0, (-1, width))
+
     def attend(self, query: Tensor, key: Tensor, value: Tensor, dropout: float, scale: float | None) -> Tensor:
         """Attention within each sequence: (N, heads, d) each -> (N, heads, d)."""
         parts = []

@@ -83,7 +83,7 @@ class TextEncoder(nn.Module):
         try:
             padded = self._padded(tokens, ragged)
             self.model.set_attn_implementation("ragged")
-            agree = torch.allclose(self._flat(tokens, ragged), padded, atol=1e-4, rtol=1e-3)
+            agree = torch.allclose(self._flat(tokens, ragged)[-1], padded[-1], atol=1e-4, rtol=1e-3)
         except (ValueError, TypeError, RuntimeError, NotImplementedError):
             agree = False
         if not agree:
@@ -91,20 +91,35 @@ class TextEncoder(nn.Module):
         self.model.train(training)
         return agree
 
-    def _flat(self, tokens: Tensor, ragged: Ragged) -> Tensor:
+    def _flat(self, tokens: Tensor, ragged: Ragged, **options: bool) -> tuple[Tensor, ...]:
         positions = ragged.position[None] + self._first_position
         inputs = {"input_ids": tokens[None], "position_ids": positions, "ragged": ragged}
         if hasattr(self.model.config, "type_vocab_size"):
             inputs["token_type_ids"] = torch.zeros_like(tokens)[None]
-        return self.model(**inputs).last_hidden_state[0]
+        return tuple(states[0] for states in _states(self.model(**inputs, **options)))
 
-    def _padded(self, tokens: Tensor, ragged: Ragged) -> Tensor:
-        states = self.model(input_ids=ragged.pad(tokens), attention_mask=ragged.mask.long()).last_hidden_state
-        return ragged.unpad(states)
+    def _padded(self, tokens: Tensor, ragged: Ragged, **options: bool) -> tuple[Tensor, ...]:
+        output = self.model(input_ids=ragged.pad(tokens), attention_mask=ragged.mask.long(), **options)
+        return tuple(map(ragged.unpad, _states(output)))
 
-    def forward(self, tokens: Tensor, ragged: Ragged) -> Tensor:
-        """Token ids (N,) int64 -> token states (N, width)."""
-        return self._flat(tokens, ragged) if self._ragged else self._padded(tokens, ragged)
+    def forward(self, tokens: Tensor, ragged: Ragged, every_layer: bool = False) -> tuple[Tensor, ...]:
+        """Token ids (N,) int64 -> token states (N, width) of the last layer, alone in a tuple.
+
+        Args:
+            every_layer: of the embeddings and of every layer instead, lowest first.
+        """
+        run = self._flat if self._ragged else self._padded
+        return run(tokens, ragged, **({"output_hidden_states": True} if every_layer else {}))
+
+    @property
+    def layers(self) -> int:
+        """Number of transformer layers."""
+        return self.model.config.num_hidden_layers
+
+
+def _states(output: Any) -> tuple[Tensor, ...]:
+    """Of a model's output: the states of every layer, where it was asked for them, else of the last one."""
+    return (*(output.hidden_states or ())[:-1], output.last_hidden_state)
 
 
 def _first_position(config: Any) -> int:

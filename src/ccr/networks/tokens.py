@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors, trainers
+from tokenizers import Encoding, Tokenizer, models, normalizers, pre_tokenizers, processors, trainers
 from torch import Tensor
 from transformers import AutoTokenizer
 
@@ -14,6 +14,7 @@ from ccr.errors import CcrError
 from ccr.networks.ragged import Ragged
 
 SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
+UNSPACED = "\u2e80"  # from here on: scripts of East Asia
 
 
 def train_tokenizer(texts: Iterable[str], vocabulary: int) -> Tokenizer:
@@ -70,40 +71,69 @@ def pretrained_tokenizer(name: str) -> Tokenizer:
         ) from error
 
 
+def word_places(encoding: Encoding, text: str) -> list[int]:
+    """For each token the place of its word in the text, -1 for special tokens.
+
+    Words are what the tokenizer splits first; where it takes a whole Chinese or Japanese clause for one (as
+    SentencePiece does), each of the clause's tokens is a word.
+    """
+    places, place, last = [], -1, None
+    for word, (start, end) in zip(encoding.word_ids, encoding.offsets, strict=True):
+        if word is not None and (word != last or any(c >= UNSPACED for c in text[start:end])):
+            place += 1
+        places.append(-1 if word is None else place)
+        last = word
+    return places
+
+
 class Tokens:
     """Tokenised texts, special tokens included, truncated to `max_tokens`; row i is text i.
 
+    Args:
+        words: find out which tokens make a word.
+
     Attributes:
         ids: (total,) int64 token ids, text after text.
+        places: (total,) int64 of each token, see `word_places`; None without `words`.
         mask, pad: ids of the mask and the padding token, None if the tokenizer has none.
         start, length: (texts,) int64.
     """
 
-    def __init__(self, tokenizer: Tokenizer, texts: Sequence[str], max_tokens: int):
+    def __init__(self, tokenizer: Tokenizer, texts: Sequence[str], max_tokens: int, words: bool = False):
         os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")  # a job keeps to its threads
         tokenizer.no_padding()
         tokenizer.enable_truncation(max_tokens)
-        encoded = [
-            np.array(encoding.ids)
-            for first in range(0, len(texts), 4096)  # an Encoding is large: a few at a time
-            for encoding in tokenizer.encode_batch(list(texts[first : first + 4096]))
-        ]
+        encoded, places = [], []
+        for first in range(0, len(texts), 4096):  # an Encoding is large: a few at a time
+            some = list(texts[first : first + 4096])
+            for text, encoding in zip(some, tokenizer.encode_batch(some), strict=True):
+                encoded.append(np.array(encoding.ids))
+                places += word_places(encoding, text) if words else []
         self.mask = _first_id(tokenizer, "[MASK]", "<mask>")
         self.pad = _first_id(tokenizer, "[PAD]", "<pad>")
         self.length = np.fromiter(map(len, encoded), np.int64, len(encoded))
         self.start = np.cumsum(self.length) - self.length
         self.ids = np.concatenate(encoded).astype(np.int64)
+        self.places = np.array(places, np.int64) if words else None
 
     def __len__(self) -> int:
         return len(self.length)
 
     def batch(self, rows: np.ndarray, device: Any = "cpu", shape: type[Ragged] = Ragged) -> tuple[Tensor, Ragged]:
         """Token ids (N,) of these texts, one after the other, and their shape (of class `shape`)."""
+        ids = torch.from_numpy(self.ids[self._flat(rows)]).to(device)
+        batch = shape(torch.from_numpy(self.length[rows]).to(device))
+        return batch.fill(ids, self.pad), batch
+
+    def words(self, rows: np.ndarray, shape: Ragged) -> Tensor:
+        """(N,) int64 word of each token of `batch`'s, see `word_places`."""
+        return shape.fill(torch.from_numpy(self.places[self._flat(rows)]).to(shape.lengths.device), -1)
+
+    def _flat(self, rows: np.ndarray) -> np.ndarray:
+        """Where the tokens of these texts stand, one after the other."""
         length = self.length[rows]
         shift = np.repeat(self.start[rows] - (np.cumsum(length) - length), length)
-        ids = torch.from_numpy(self.ids[shift + np.arange(len(shift))]).to(device)
-        batch = shape(torch.from_numpy(length).to(device))
-        return batch.fill(ids, self.pad), batch
+        return shift + np.arange(len(shift))
 
 
 def _first_id(tokenizer: Tokenizer, *names: str) -> int | None:

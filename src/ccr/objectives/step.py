@@ -5,6 +5,8 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from ccr.objectives.transport import Words
+
 
 @dataclass
 class Step:
@@ -15,7 +17,9 @@ class Step:
             cross-attention teacher's.
         items: (B,) int64, the item of each row: rows of one item are no negatives of each other.
         tau: the network's learnable temperature, a scalar.
-        words: text stream -> token states (B, L, h) and mask (B, L) of real words, for objectives that need them.
+        words: text stream and layer -> states (B, W, h) and mask (B, W) of its words, for objectives that need them.
+        clean: likewise, without dropout and hidden words, without gradient.
+        pointers: pair of text streams and layer -> logits (B, R, C), (B, C, R) of each word for its partner.
         teacher: text stream -> (B, d') unit embeddings by the CL teacher, for objectives that need them.
         logits: pair of text streams -> (B, 2) logits of the second by the pair's discriminator, likewise.
     """
@@ -23,7 +27,9 @@ class Step:
     embeddings: dict[str, Tensor]
     items: Tensor
     tau: Tensor
-    words: dict[str, tuple[Tensor, Tensor]] = field(default_factory=dict)
+    words: dict[tuple[str, int | str], Words] = field(default_factory=dict)
+    clean: dict[tuple[str, int | str], Words] = field(default_factory=dict)
+    pointers: dict[tuple[str, str, int | str], tuple[Tensor, Tensor]] = field(default_factory=dict)
     teacher: dict[str, Tensor] = field(default_factory=dict)
     logits: dict[tuple[str, ...], Tensor] = field(default_factory=dict)
     _similarity: dict[tuple[str, ...], Tensor] = field(default_factory=dict)

@@ -14,7 +14,7 @@ from ccr import registry
 from ccr.artifacts import Job, job_key
 from ccr.errors import CcrError
 from ccr.params.entries import clean_variant, extractor_of, in_force, needs, objectives_of, options_of, variant_of
-from ccr.params.schema import Dataset, Method, Params, Table, Teacher
+from ccr.params.schema import Dataset, Method, Params, Raw, Table, Teacher
 from ccr.params.validation import mismatch
 
 
@@ -313,14 +313,31 @@ class _Planner:
             langs = [lang] if settings["select_on"] == "target" else [self.params.datasets[dataset].source_lang]
         inputs = self._texts(dataset, mt, langs, streams, settings["select_on"])
         inputs["features"] = self.features(dataset, visual)
-        if needs(objectives, "teacher"):
-            inputs["teacher"] = self.teacher(dataset, mt, langs, entry.teacher, seed).outputs["embeddings"]
+        if needs(objectives, "teacher") or entry.init:
+            teacher = self.teacher(dataset, mt, langs, entry.teacher, seed)
+            self._check_shape(name, dataset, settings["network"], teacher.settings["network"], objectives)
+            if needs(objectives, "teacher"):
+                inputs["teacher"] = teacher.outputs["embeddings"]
+            if entry.init:
+                inputs |= {f"init_{role}": teacher.outputs[role] for role in ("model", "tokenizer")}
         return self._train(
             f"results/runs/{self._data(dataset)}/{mt}/{visual}/{'+'.join(langs)}/{name}/seed{seed}",
             dataset,
             inputs,
             {"role": "student", "langs": langs, "objectives": objectives, "seed": seed, **settings},
         )
+
+    def _check_shape(self, name: str, dataset: str, student: Raw, teacher: Raw, objectives: Raw) -> None:
+        """Embeddings that are regressed, and weights that are taken over, must fit."""
+        terms = {term["objective"] for term in objectives.values()}
+        fitting = ["dim"] if "embedding_distillation" in terms else []
+        fitting += ["text", "dim", "norm"] if self.params.methods[name].init else []
+        for key in fitting:
+            if student[key] != teacher[key]:
+                raise CcrError(
+                    f"params.yaml: methods.{name}: it takes over embeddings or weights of its teacher, but on "
+                    f"{dataset} their networks differ in {key!r}. Give both roles the same network."
+                )
 
     # results
 

@@ -195,11 +195,13 @@ class Method(StudentOverrides):
 
     `compat: nrccr` makes what the published NRCCR code does the default of every option that says so; what the entry
     itself gives stands. `norm`, `pooling`: of its network. `fusion`: scaling of similarities before they are added.
+    `teacher`: the CL teacher that it learns from; `init: teacher` starts with its tokenizer and text encoder.
     """
 
     like: str | None = None
     uses: str | None = None
     teacher: str | None = None
+    init: Literal["teacher"] | None = None
     mt: str | None = None
     langs: list[str] | None = None
     queries: dict[Literal["target", "translated"], Positive] = {"target": 1.0}

@@ -159,8 +159,9 @@ def _check_methods(params: Params) -> None:
             raise CcrError(f"params.yaml: {path}: give it `objectives` to train on, or `uses` of a trained method.")
         if not method.uses and "visual" not in registry.streams_of(objectives):
             raise CcrError(f"params.yaml: {path}.objectives: no term has the stream 'visual'; nothing to retrieve.")
-        if needs(objectives, "teacher") and not method.teacher:
-            raise CcrError(f"params.yaml: {path}.teacher: its objectives need one; {nearest('', params.teachers)}")
+        if (needs(objectives, "teacher") or method.init) and not method.teacher:
+            what = "its objectives need" if not method.init else "init: teacher needs"
+            raise CcrError(f"params.yaml: {path}.teacher: {what} one; {nearest('', params.teachers)}")
 
 
 def _check_tables(params: Params) -> None:

@@ -19,7 +19,8 @@ from ccr.objectives.step import Step
 from ccr.parity.reference import Entries, Group, Part, double, gradient, largest, read_object, single, smooth_l1
 from ccr.registry import OBJECTIVES
 from ccr.train.adversary import Adversary
-from ccr.train.loop import Batch, TextGroup, Trainer
+from ccr.train.batch import Batch, TextGroup
+from ccr.train.loop import Trainer
 
 INPUTS = r"in/.*"
 DTYPES = {"f64": torch.float64, "f32": torch.float32}
@@ -231,7 +232,7 @@ def _mask(model: Model, name: str) -> Mapping[str, Tensor]:
 def _forward(model: Model, precision: str) -> tuple[Trainer, Batch, Step, dict[str, tuple[TextStates, Tensor]]]:
     trainer, batch = model.trainer(model.network(precision, frozen=False).eval()), model.batch()
     with torch.no_grad():
-        return trainer, batch, *trainer._forward(batch)
+        return trainer, batch, *trainer.forward(batch)
 
 
 @torch.no_grad()
@@ -281,7 +282,7 @@ def _discriminated(model: Model, precision: str, kind: str) -> dict[str, Any]:
     term = model.terms["others_loss"] | {"discriminator": KINDS[kind]}
     adversary = Adversary(term, trainer.network.text.width, trainer.network.device)
     model.load_discriminator(adversary, kind, DTYPES[precision])
-    originals, translations = (trainer._captions(texts[stream]) for stream in term["pair"])
+    originals, translations = (trainer.captions(texts[stream]) for stream in term["pair"])
 
     with torch.no_grad():
         before = [adversary.discriminator(*captions) for captions in (originals, translations)]

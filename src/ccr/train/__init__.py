@@ -11,10 +11,11 @@ import torch
 
 from ccr import artifacts
 from ccr.artifacts import Job
-from ccr.networks.checkpoint import save_weights
+from ccr.networks.checkpoint import load_text_encoder, load_tokenizer, save_weights
 from ccr.networks.dual_encoder import DualEncoder
 from ccr.networks.text import encoder_config
 from ccr.networks.tokens import Tokens, pretrained_tokenizer, train_tokenizer
+from ccr.registry import OBJECTIVES
 from ccr.retrieval.embed import embed_captions
 from ccr.retrieval.metrics import chance_sumr
 from ccr.store import open_features, read_embeddings, write_embeddings
@@ -38,11 +39,14 @@ def run(job: Job) -> None:
     network_settings = settings["network"]
 
     texts = read_texts(job)
-    if network_settings["text"]["encoder"] == "scratch":
+    if "init_tokenizer" in job.inputs:
+        tokenizer = load_tokenizer(job.inputs["init_tokenizer"])
+    elif network_settings["text"]["encoder"] == "scratch":
         tokenizer = train_tokenizer(texts.training(), network_settings["text"]["vocabulary"])
     else:
         tokenizer = pretrained_tokenizer(network_settings["text"]["encoder"])
-    tokens = Tokens(tokenizer, texts.texts, network_settings["text"]["max_tokens"])
+    words = any("words" in OBJECTIVES[term["objective"]].needs for term in settings["objectives"].values())
+    tokens = Tokens(tokenizer, texts.texts, network_settings["text"]["max_tokens"], words)
     store = open_features(job.inputs["features"]) if settings["role"] == "student" else None
     teacher = read_embeddings(job.inputs["teacher"]) if "teacher" in job.inputs else None
     triplets = Triplets(job, texts, store, teacher)
@@ -55,6 +59,8 @@ def run(job: Job) -> None:
     text_config = encoder_config(network_settings["text"], tokenizer.get_vocab_size())
     feature_dim = store.dim if store is not None else None
     network = DualEncoder(network_settings, text_config, feature_dim, pretrained=True)
+    if "init_model" in job.inputs:
+        load_text_encoder(network, job.inputs["init_model"])
     trainer = Trainer(network.to("cuda" if torch.cuda.is_available() else "cpu"), settings, tokens, store)
     history = trainer.fit(triplets, validation)
     _warn_of_collapse(job, history, validation)
@@ -82,6 +88,14 @@ def _warn_of_collapse(job: Job, history: list[dict], validation: Validation) -> 
             "LayerNorm heads end so when they train from scratch: take infonce, negatives: all or norm: batch; else "
             "look at the loss in history.csv, lr and warmup.",
             job.target, best, chance,
+        )  # fmt: skip
+
+    variance = history[-1].get("word_variance", 1.0)
+    if variance < 0.01:
+        log.warning(
+            "%s: the variance of the words' unit states fell to %.4f: all words have become one, and their alignment "
+            "says nothing. Lower the weight of word_alignment, raise its margin, or take the objective pointer.",
+            job.target, variance,
         )  # fmt: skip
 
 

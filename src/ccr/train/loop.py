@@ -4,7 +4,6 @@ import math
 import sys
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -14,7 +13,7 @@ from tqdm import tqdm
 
 from ccr.errors import CcrError
 from ccr.networks.dual_encoder import CrossSide, DualEncoder, TextStates
-from ccr.networks.ragged import Padded, Ragged
+from ccr.networks.ragged import Padded
 from ccr.networks.tokens import Tokens
 from ccr.objectives.step import Step
 from ccr.registry import OBJECTIVES
@@ -23,38 +22,12 @@ from ccr.retrieval.metrics import RECALLS, metrics
 from ccr.retrieval.ranks import rank_both
 from ccr.store import FeatureStore
 from ccr.train.adversary import Adversary, Captions
+from ccr.train.batch import Batch, TextGroup, hide_words
 from ccr.train.schedule import Schedule
 from ccr.train.triplets import Triplets, Validation
+from ccr.train.words import WordLevel, variance
 
 HEAD_ORDER = ("source", "target", "cross", "back")  # in which a BatchNorm head sees the streams, as published
-
-
-@dataclass(frozen=True)
-class TextGroup:
-    """Captions that go through the text encoder together.
-
-    `tokens` (N,) int64 and `shape` of the batch; `rows`: stream -> (B,) int64, the sequence of each triplet's caption.
-    """
-
-    tokens: Tensor
-    shape: Ragged
-    rows: dict[str, Tensor]
-
-
-@dataclass(frozen=True)
-class Batch:
-    """B triplets, ready for the networks.
-
-    `texts`: every text stream in one of the groups. `items` (B,) int64: item of each row. `features`: frame features
-    and shape of the items, None for a text-only network; `item_rows` (B,) int64: the sequence of each row's item.
-    `teacher`: text stream -> (B, d) embeddings by the CL teacher.
-    """
-
-    texts: list[TextGroup]
-    items: Tensor
-    features: tuple[Tensor, Ragged] | None = None
-    item_rows: Tensor | None = None
-    teacher: dict[str, Tensor] = field(default_factory=dict)
 
 
 class Trainer:
@@ -76,9 +49,11 @@ class Trainer:
         self.tokens = tokens
         self.store = store
         self.best: dict[str, Tensor] = {}
-        if settings["word_dropout"] and tokens.mask is None:
-            raise CcrError("word_dropout: this network's tokenizer has no mask token; set word_dropout to 0.")
         self.terms = settings["objectives"]
+        hides = {"word_dropout": settings["word_dropout"]} | {n: t.get("masked", 0.0) for n, t in self.terms.items()}
+        for name, rate in hides.items():
+            if rate and tokens.mask is None:
+                raise CcrError(f"{name}: hides words, but this network's tokenizer has no mask token; set it to 0.")
         self._losses = {name: OBJECTIVES[term["objective"]].load().loss for name, term in self.terms.items()}
         self._needs = {need for term in self.terms.values() for need in OBJECTIVES[term["objective"]].needs}
         self._cross_is_cut = all(term.get("cut_teacher", True) for term in self.terms.values())
@@ -87,7 +62,10 @@ class Trainer:
             for name, term in self.terms.items()
             if "discriminator" in OBJECTIVES[term["objective"]].needs
         }
+        words = {name: t for name, t in self.terms.items() if "words" in OBJECTIVES[t["objective"]].needs}
+        self.words = WordLevel(network, words, tokens.mask) if words else None
         weights = [p for p in network.parameters() if p.requires_grad]
+        weights += list(self.words.pointers.parameters()) if self.words else []
         decay = [p for p in weights if p.ndim > 1]
         self._optimizer = torch.optim.AdamW(
             [{"params": decay}, {"params": [p for p in weights if p.ndim <= 1], "weight_decay": 0.0}],
@@ -103,9 +81,9 @@ class Trainer:
         """Train until the epochs are done or `patience` epochs brought nothing; returns one row per epoch.
 
         Rows: epoch, seconds, lr, tau, loss, per term its value (unweighted) and `{term}_share`, its weighted share
-        of the gradient norm on the text encoder (mean of the measured steps), the discriminators' losses, val_t2v
-        and val_sumr. Afterwards the network holds the best epoch's weights. Raises `CcrError` when a loss is not
-        finite.
+        of the gradient norm on the text encoder (mean of the measured steps), the discriminators' losses, with
+        word-level terms word_variance (see `words.variance`), val_t2v and val_sumr. Afterwards the network holds the
+        best epoch's weights. Raises `CcrError` when a loss is not finite.
         """
         settings = self.settings
         steps = math.ceil(len(triplets) / settings["batch"])
@@ -184,15 +162,9 @@ class Trainer:
         order = np.argsort(-self.tokens.length[every], kind="stable")  # neighbours of like length: less padding
         tokens, shape = self.tokens.batch(every[order], self.network.device, self.network.shape)
         places = torch.from_numpy(np.argsort(order)).to(self.network.device).chunk(len(rows))
-        return TextGroup(self._hide_words(tokens, shape), shape, dict(zip(rows, places, strict=True)))
-
-    def _hide_words(self, tokens: Tensor, shape: Ragged) -> Tensor:
-        """Word dropout: each word becomes the mask token at the given rate."""
-        rate = self.settings["word_dropout"]
-        if not rate:
-            return tokens
-        hidden = (torch.rand(len(tokens), device=tokens.device) < rate) & shape.inside
-        return tokens.masked_fill(hidden, self.tokens.mask)
+        hidden = hide_words(tokens, shape, self.settings["word_dropout"], self.tokens.mask)
+        words = (tokens, self.tokens.words(every[order], shape)) if self.words else ()
+        return TextGroup(hidden, shape, dict(zip(rows, places, strict=True)), *words)
 
     def update(self, batch: Batch, measure: bool = False) -> dict[str, float]:
         """One step: the discriminators first, then the networks, all on the same forward pass.
@@ -200,11 +172,11 @@ class Trainer:
         Returns the loss, every term's value (unweighted), each discriminator's loss before its step, and with
         `measure` the terms' shares of the gradient. A loss that is not finite changes no weight.
         """
-        step, texts = self._forward(batch)
-        values = {}
+        step, texts = self.forward(batch)
+        values = {"word_variance": variance(step.clean)} if self.words else {}
         for name, adversary in self.adversaries.items():
             pair = self.terms[name]["pair"]
-            originals, translations = (self._captions(texts[stream]) for stream in pair)
+            originals, translations = (self.captions(texts[stream]) for stream in pair)
             values[f"{name}_discriminator"] = adversary.update(originals, translations)
             step.logits[tuple(pair)] = adversary.logits(translations)
         weighted = {}
@@ -225,13 +197,13 @@ class Trainer:
         self._optimizer.step()
         return values
 
-    def _forward(self, batch: Batch) -> tuple[Step, dict[str, tuple[TextStates, Tensor]]]:
+    def forward(self, batch: Batch) -> tuple[Step, dict[str, tuple[TextStates, Tensor]]]:
         """One pass of each encoder. Returns what objectives see, and stream -> (states, its sequences in them)."""
         network = self.network
         with self._precision():
             texts = {}
-            for group in batch.texts:
-                states = network.encode_text(group.tokens, group.shape)
+            passes = [network.encode_text(g.tokens, g.shape, every_layer=self.words is not None) for g in batch.texts]
+            for group, states in zip(batch.texts, passes, strict=True):
                 texts |= {stream: (states, rows) for stream, rows in group.rows.items()}
             pooled = {stream: states.pooled[rows] for stream, (states, rows) in texts.items()}
             if "cross" in self._needs:
@@ -242,19 +214,14 @@ class Trainer:
             if batch.features is not None:
                 seen = network.pool_visual(*batch.features)[batch.item_rows]
                 embeddings["visual"] = network.embed_visual_pooled(seen)
-        embeddings = {stream: _full(embedded) for stream, embedded in embeddings.items()}
-        words = {}
-        if "words" in self._needs:
-            words = {stream: self._words(*text) for stream, text in texts.items()}
-        return Step(embeddings, batch.items, network.tau, words, batch.teacher), texts
+            step = Step({}, batch.items, network.tau, teacher=batch.teacher)
+            if self.words:
+                self.words.fill(step, batch.texts, passes)
+        step.embeddings |= {stream: _full(embedded) for stream, embedded in embeddings.items()}
+        return step, texts
 
     @staticmethod
-    def _words(states: TextStates, rows: Tensor) -> tuple[Tensor, Tensor]:
-        """Token states (B, L, width) and mask (B, L) of the words, special tokens left out."""
-        return _full(states.shape.pad(states.tokens)[rows]), states.shape.pad(states.shape.inside)[rows]
-
-    @staticmethod
-    def _captions(text: tuple[TextStates, Tensor]) -> Captions:
+    def captions(text: tuple[TextStates, Tensor]) -> Captions:
         """What a discriminator judges."""
         states, rows = text
         return _full(states.shape.pad(states.tokens)[rows]), states.shape.counted[rows]

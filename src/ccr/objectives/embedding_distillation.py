@@ -1,0 +1,14 @@
+"""The CL teacher's embeddings as the student's targets: the alternative to relations (METHODS, "A fair table")."""
+
+from torch import Tensor
+
+from ccr.objectives.step import Step
+
+
+def loss(step: Step, *, pair: tuple[str, str]) -> Tensor:
+    """1 - cosine between the student's and the teacher's embeddings, mean over both streams of `pair`.
+
+    What v_i shows is what s_i says: the first stream, the visual one, learns the teacher's source caption.
+    """
+    visual, caption = (step.embeddings[stream] for stream in pair)
+    return 1 - ((visual * step.teacher["source"]).sum(1) + (caption * step.teacher[pair[1]]).sum(1)).mean() / 2

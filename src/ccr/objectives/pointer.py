@@ -1,0 +1,34 @@
+"""Word-level alignment for the CL teacher: masked words point at their partners (METHODS, item 10; CL2CM)."""
+
+import torch
+from torch import Tensor
+
+from ccr.objectives.step import Step
+from ccr.objectives.transport import NOTHING, mutual, plans
+
+
+def loss(step: Step, *, pair: tuple[str, str], layer: int | str, masked: float, **solver) -> Tensor:
+    """Cross-entropy of where each word points in the other sentence to its row of the plan, mean of both directions.
+
+    The pointers come from the pair with a share `masked` of its tokens hidden (`step.pointers`), the plan from the
+    clean pair. Words whose partner does not choose them back are left out: there the translation is noisy. 0 where
+    no word is left.
+
+    Args:
+        solver: options of `transport.plans`.
+    """
+    source, target = (step.clean[stream, layer] for stream in pair)
+    plan = plans(source, target, **solver)
+    kept = mutual(plan)
+    forward, backward = step.pointers[(*pair, layer)]
+    return (
+        _cross_entropy(forward, plan, kept.any(2), target[1])
+        + _cross_entropy(backward, plan.transpose(1, 2), kept.any(1), source[1])
+    ) / 2
+
+
+def _cross_entropy(logits: Tensor, plan: Tensor, kept: Tensor, partners: Tensor) -> Tensor:
+    """Mean over the kept words (B, R) of the cross-entropy of softmax(logits (B, R, C)) to the plan's rows."""
+    choices = logits.masked_fill(~partners[:, None, :], NOTHING).log_softmax(2)
+    labels = plan / plan.sum(2, keepdim=True).clamp(min=torch.finfo(plan.dtype).tiny)
+    return -((labels * choices).sum(2) * kept).sum() / kept.sum().clamp(min=1)

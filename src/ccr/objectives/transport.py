@@ -1,0 +1,61 @@
+"""Optimal transport between the words of a sentence and of its translation: the self-made word alignment of CL2CM."""
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+NOTHING = -1e4  # log of no mass: finite, so that a sentence without words gives an empty plan and not NaN
+
+Words = tuple[Tensor, Tensor]  # states (B, W, h) and mask (B, W) of real words
+
+
+def cost(source: Words, target: Words) -> Tensor:
+    """(B, R, C): 1 - cosine of every word of a sentence with every word of the other."""
+    return 1 - functional.normalize(source[0], dim=-1) @ functional.normalize(target[0], dim=-1).transpose(1, 2)
+
+
+@torch.no_grad()
+def sinkhorn(
+    cost: Tensor, rows: Tensor, columns: Tensor, epsilon: float, iterations: int, relaxation: float | None = None
+) -> Tensor:
+    """Entropic optimal transport plans of a batch of problems, in the log domain (Cuturi 2013; Chizat et al. 2018).
+
+    min <plan, cost> + epsilon KL(plan | a b') with uniform marginals a, b over the real places; with `relaxation`
+    the plan's marginals may leave a and b at the price of relaxation * KL of each.
+
+    Args:
+        cost: (B, R, C). rows, columns: (B, R), (B, C) bool; masked places carry no mass.
+    Returns:
+        (B, R, C) float32 plans (float64 for a float64 cost), zero in masked places.
+    """
+    kernel = -(cost if cost.dtype == torch.float64 else cost.float()) / epsilon
+    log_rows, log_columns = (_uniform(mask, kernel.dtype) for mask in (rows, columns))
+    give = 1.0 if relaxation is None else relaxation / (relaxation + epsilon)
+    row_potential = torch.zeros_like(log_rows)
+    for _ in range(iterations):
+        column_potential = -give * torch.logsumexp(kernel + (row_potential + log_rows)[:, :, None], dim=1)
+        row_potential = -give * torch.logsumexp(kernel + (column_potential + log_columns)[:, None, :], dim=2)
+    log_plan = kernel + (row_potential + log_rows)[:, :, None] + (column_potential + log_columns)[:, None, :]
+    return log_plan.exp() * (rows[:, :, None] & columns[:, None, :])
+
+
+def _uniform(mask: Tensor, dtype: torch.dtype) -> Tensor:
+    """(B, W) log of equal shares of the real places."""
+    shares = -mask.sum(1, keepdim=True).clamp(min=1).to(dtype).log()
+    return torch.where(mask, shares, NOTHING)
+
+
+def plans(
+    source: Words, target: Words, *, epsilon: float, iterations: int, marginals: str, relaxation: float
+) -> Tensor:
+    """(B, R, C) plans between the words of sentence pairs; `relaxation` is for `marginals: unbalanced`."""
+    relaxed = relaxation if marginals == "unbalanced" else None
+    return sinkhorn(cost(source, target), source[1], target[1], epsilon, iterations, relaxed)
+
+
+def mutual(plan: Tensor) -> Tensor:
+    """(B, R, C) bool: word pairs of which each is the other's one and only first choice; equal shares are no choice."""
+    first_of_row = (plan == plan.amax(2, keepdim=True)) & (plan > 0)
+    first_of_column = (plan == plan.amax(1, keepdim=True)) & (plan > 0)
+    alone = (first_of_row.sum(2, keepdim=True) == 1) & (first_of_column.sum(1, keepdim=True) == 1)
+    return first_of_row & first_of_column & alone

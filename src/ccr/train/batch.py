@@ -1,0 +1,48 @@
+"""A batch on the device."""
+
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from ccr.networks.ragged import Ragged
+
+
+@dataclass(frozen=True)
+class TextGroup:
+    """Captions that go through the text encoder together.
+
+    `tokens` (N,) int64 and `shape` of the batch; `rows`: stream -> (B,) int64, the sequence of each triplet's caption.
+    Where a term asks for words: `clean` (N,) int64, the tokens without word dropout, `words` (N,) int64, the word of
+    each token.
+    """
+
+    tokens: Tensor
+    shape: Ragged
+    rows: dict[str, Tensor]
+    clean: Tensor | None = None
+    words: Tensor | None = None
+
+
+@dataclass(frozen=True)
+class Batch:
+    """B triplets, ready for the networks.
+
+    `texts`: every text stream in one of the groups. `items` (B,) int64: item of each row. `features`: frame features
+    and shape of the items, None for a text-only network; `item_rows` (B,) int64: the sequence of each row's item.
+    `teacher`: text stream -> (B, d) embeddings by the CL teacher.
+    """
+
+    texts: list[TextGroup]
+    items: Tensor
+    features: tuple[Tensor, Ragged] | None = None
+    item_rows: Tensor | None = None
+    teacher: dict[str, Tensor] = field(default_factory=dict)
+
+
+def hide_words(tokens: Tensor, shape: Ragged, rate: float, mask: int | None) -> Tensor:
+    """Each token but the first and last of its caption becomes the mask token at the given rate."""
+    if not rate:
+        return tokens
+    hidden = (torch.rand(len(tokens), device=tokens.device) < rate) & shape.inside
+    return tokens.masked_fill(hidden, mask)

@@ -1,0 +1,70 @@
+"""What word-level terms need beside the ordinary forward pass: words, their clean states, and pointers."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn import functional
+
+from ccr.networks.dual_encoder import DualEncoder, TextStates
+from ccr.networks.pointer import Pointer
+from ccr.objectives.step import Step
+from ccr.objectives.transport import Words
+from ccr.train.batch import TextGroup, hide_words
+
+
+class WordLevel:
+    """Fills a step's `words`, `clean` and `pointers`.
+
+    Args:
+        terms: the word-level terms among the objectives, with their options.
+        mask: id of the tokenizer's mask token.
+    """
+
+    def __init__(self, network: DualEncoder, terms: Mapping[str, Mapping[str, Any]], mask: int | None):
+        self.network = network
+        self.mask = mask
+        self.layers = list(dict.fromkeys(term["layer"] for term in terms.values()))
+        widths = [network.width_at(layer) for layer in self.layers]
+        self.pointing = [term for term in terms.values() if term["objective"] == "pointer"]
+        heads = (Pointer(widths[self.layers.index(term["layer"])]) for term in self.pointing)
+        self.pointers = nn.ModuleList(heads).to(network.device)
+
+    def fill(self, step: Step, groups: Sequence[TextGroup], states: Sequence[TextStates]) -> None:
+        """`states`: of the groups, from the ordinary pass, every layer of them."""
+        for group, found in zip(groups, states, strict=True):
+            step.words |= self._words(group, found)
+            step.clean |= self._words(group, self._clean(group))
+        for term, pointer in zip(self.pointing, self.pointers, strict=True):
+            layer, masked = term["layer"], {}
+            for group in groups:
+                tokens = hide_words(group.clean, group.shape, term["masked"], self.mask)
+                masked |= self._words(group, self.network.encode_text(tokens, group.shape, every_layer=True))
+            (source, _), (target, _) = (masked[stream, layer] for stream in term["pair"])
+            logits = pointer(source, target), pointer(target, source)
+            step.pointers[(*term["pair"], layer)] = tuple(x.to(source.dtype) for x in logits)  # autocast gives bf16
+
+    @torch.no_grad()
+    def _clean(self, group: TextGroup) -> TextStates:
+        self.network.eval()
+        states = self.network.encode_text(group.clean, group.shape, every_layer=True)
+        self.network.train()
+        return states
+
+    def _words(self, group: TextGroup, states: TextStates) -> dict[tuple[str, int | str], Words]:
+        words = {}
+        for layer in self.layers:
+            pooled, mask = group.shape.pool_words(states.at(layer), group.words)
+            words |= {(stream, layer): (pooled[rows], mask[rows]) for stream, rows in group.rows.items()}
+        return words
+
+
+def variance(words: Mapping[tuple[str, int | str], Words]) -> float:
+    """Variance of the words' unit states, the least of the streams and layers: near 0 they have collapsed to one."""
+    found = [1.0]
+    for states, mask in words.values():
+        if mask.any():
+            mean = functional.normalize(states[mask].detach(), dim=-1).mean(0)
+            found.append(1 - mean.square().sum().item())
+    return min(found)
