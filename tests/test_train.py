@@ -195,6 +195,37 @@ def test_a_teacher_leaves_embeddings_of_all_training_captions_and_of_no_other(te
     assert np.allclose(np.linalg.norm(embeddings, axis=1), 1, atol=1e-5)
 
 
+@pytest.fixture
+def job_with_pairs(data, tmp_path):
+    """A teacher's training on sentence pairs without pictures, with a word that no caption has."""
+    pairs = [("a blue sky", "蓝天空"), ("a grey sky", "灰天空")]
+    rows = [
+        (f"extra#{n}", f"extra#{lang}#{n}", "train", lang, "parallel", None, None, pair[place])
+        for place, lang in enumerate(("en", "zh"))
+        for n, pair in enumerate(pairs)
+    ]
+    write(tmp_path / "pairs.parquet", rows, CAPTIONS)
+    job = training_job(data, tmp_path / "run", TEACHER, role="teacher", select_on="mt", epochs=1)
+    return replace(job, inputs=job.inputs | {"parallel": [str(tmp_path / "pairs.parquet")]})
+
+
+def test_parallel_text_is_more_rows_each_pair_an_item_of_its_own(job_with_pairs):
+    texts = train.read_texts(job_with_pairs)
+    triplets = train.Triplets(job_with_pairs, texts, None, None)
+    source, target = (texts.table["text"].iloc[triplets.rows[stream]].tolist() for stream in ("source", "target"))
+    assert len(triplets) == len(source) == len(target) == SPLITS["train"] + 2
+    assert list(zip(source, target, strict=True))[-2:] == [("a blue sky", "蓝天空"), ("a grey sky", "灰天空")]
+    assert len(set(triplets.items)) == SPLITS["train"] + 2
+
+
+def test_a_teacher_learns_the_words_of_its_parallel_text_and_leaves_embeddings_of_captions_alone(job_with_pairs):
+    train.run(job_with_pairs)
+    ids, _ = read_embeddings(job_with_pairs.outputs["embeddings"])
+    assert len(ids) == 2 * SPLITS["train"] and all(i.startswith("train") for i in ids)
+    tokenizer = evaluate.load_tokenizer(job_with_pairs.outputs["tokenizer"])
+    assert tokenizer.token_to_id("sky") is not None
+
+
 def test_a_teacher_and_a_distilled_student(data, teacher, tmp_path):
     student = training_job(data, tmp_path, BASELINE | {"distillation": DISTILLATION}, epochs=3)
     student.inputs["teacher"] = teacher.outputs["embeddings"]

@@ -70,6 +70,7 @@ def run(job: Job) -> None:
     _write(job, trainer, history, tokenizer, description)
     if settings["role"] == "teacher":
         rows = np.unique(np.concatenate([triplets.rows[stream] for stream in triplets.streams]))
+        rows = rows[(texts.table["role"].iloc[rows] != "parallel").to_numpy()]  # students see no parallel text
         embeddings = embed_captions(trainer.network.eval(), tokens, rows, settings["batch"])
         ids = texts.table["caption_id"].iloc[rows].tolist()
         write_embeddings(job.outputs["embeddings"], ids, embeddings.numpy(), key=job.key)

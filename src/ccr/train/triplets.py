@@ -51,7 +51,7 @@ class Texts:
     """Every caption of a job, one row each, in a fixed order.
 
     Attributes:
-        table: caption_id, item_id, split, lang, origin, parent_id, text, role (captions, translations, back).
+        table: caption_id, item_id, split, lang, origin, parent_id, text, role (captions, translations, back, parallel).
     """
 
     table: pd.DataFrame
@@ -74,7 +74,7 @@ class Texts:
 
 
 def read_texts(job: Job) -> Texts:
-    """Source captions of train, validation captions, and the translations that the job reads.
+    """Source captions of train, validation captions, and the translations and parallel text that the job reads.
 
     Human target captions of the train split are no part of it unless a translation variant brings them in.
     """
@@ -85,7 +85,7 @@ def read_texts(job: Job) -> Texts:
         captions["lang"].isin(job.settings["langs"]) & (captions["split"] == "val")
     )
     tables = [captions[usable].assign(role="captions")]
-    for role in ("translations", "back"):
+    for role in ("translations", "back", "parallel"):
         for path in job.inputs.get(role, []):
             table = artifacts.read_parquet(path, artifacts.CAPTIONS).to_pandas()
             tables.append(table[table["split"].isin(["train", "val"])].assign(role=role))
@@ -109,7 +109,7 @@ def _positions(values: pd.Series, wanted: pd.Series, what: str, path: str) -> np
 
 
 class Triplets:
-    """The training rows: v_i, s_i, t_i (and b_i), as indices.
+    """The training rows: v_i, s_i, t_i (and b_i), as indices; behind them the pairs s, t of parallel text.
 
     Attributes:
         streams: the streams that the objectives compare, in the order visual, source, target, back.
@@ -137,6 +137,11 @@ class Triplets:
             back = texts.select(split="train", role="back")
             paths = ", ".join(job.inputs["back"])
             self.rows["back"] = _positions(back["parent_id"], target["caption_id"], "back-translation of", paths)
+        if "parallel" in job.inputs:
+            parallel = texts.select(role="parallel")
+            is_source = parallel["lang"] == job.settings["source_lang"]
+            for stream, rows in (("source", parallel[is_source]), ("target", parallel[~is_source])):
+                self.rows[stream] = np.concatenate([self.rows[stream], rows.index.to_numpy()])
         names, self.items = np.unique(
             texts.table["item_id"].to_numpy(dtype=str)[self.rows["source"]], return_inverse=True
         )
