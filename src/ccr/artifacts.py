@@ -30,7 +30,7 @@ from ccr.errors import CcrError
 
 LANGUAGES = {"en": "English", "zh": "Chinese", "de": "German", "fr": "French", "cs": "Czech", "ja": "Japanese"}
 SPLITS = ("train", "val", "test")
-ORIGINS = ("human", "mt", "back")
+ORIGINS = ("human", "mt", "back", "parallel")
 
 _NAME = pa.dictionary(pa.int32(), pa.string())
 CAPTIONS = pa.schema(
@@ -48,6 +48,9 @@ CAPTIONS = pa.schema(
 ITEMS = pa.schema([("item_id", pa.string()), ("split", _NAME), ("path", pa.string()), ("kind", _NAME)])
 FEATURES = pa.schema([("item_id", pa.string()), ("frames", pa.int32()), ("features", pa.list_(pa.float16()))])
 REJECTED = pa.schema([("item_id", pa.string()), ("path", pa.string()), ("reason", pa.string())])
+LEFT_OUT_PAIRS = pa.schema(
+    [("line", pa.int32()), ("source", pa.string()), ("target", pa.string()), ("reason", pa.string())]
+)
 ALIGNMENT = pa.schema(
     [
         ("caption_id", pa.string()),

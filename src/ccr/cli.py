@@ -33,7 +33,7 @@ RUN_FILES = {"model": "model.safetensors", "config": "config.json", "tokenizer":
 
 STAGES = {
     "world": "Publish the synthetic mini-world as raw data: data/raw/{data}.",
-    "captions": "Import a raw data set: data/{data}/captions.parquet.",
+    "captions": "Import a raw data set: data/{data}/captions.parquet, or sentence pairs: data/{data}/parallel/...",
     "translate": "Translate captions: data/{data}/translations/{mt}/{lang}[.back|.queries].parquet.",
     "features": "Extract or import features: data/{data}/features/{visual}.parquet.",
     "train": "Train a teacher or student: results/{teachers,runs}/.../seed{n}.",

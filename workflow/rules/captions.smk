@@ -1,5 +1,6 @@
 WORLD = Planned("data/raw/{data}")
 CAPTIONS = Planned("data/{data}/captions.parquet")
+PARALLEL = Planned("data/{data}/parallel/{parallel}/{lang}.parquet")
 
 
 # the mini-world publishes raw data; its manifest names every file and is written last
@@ -44,5 +45,30 @@ rule captions:
     params:
         job=CAPTIONS.arguments,
         digest=CAPTIONS.digest,
+    shell:
+        "ccr captions {params.job} 2>&1 | tee {log:q}"
+
+
+# sentence pairs without pictures, for CL teachers
+rule parallel:
+    input:
+        PARALLEL.inputs,
+    output:
+        "data/{data}/parallel/{parallel}/{lang}.parquet",
+        "data/{data}/parallel/{parallel}/{lang}.rejected.parquet",
+    log:
+        "logs/captions/{data}/parallel/{parallel}/{lang}.log",
+    benchmark:
+        "logs/captions/{data}/parallel/{parallel}/{lang}.tsv"
+    conda:
+        "../../environment.yml"
+    threads: PARALLEL.threads
+    resources:
+        mem_mb=2000,
+        runtime=30,
+        gpu=0,
+    params:
+        job=PARALLEL.arguments,
+        digest=PARALLEL.digest,
     shell:
         "ccr captions {params.job} 2>&1 | tee {log:q}"

@@ -17,6 +17,7 @@ configfile: "params.yaml"
 wildcard_constraints:
     data=r"[^/]+",
     mt=r"[^/]+",
+    parallel=r"[^/]+",
     visual=r"[^/]+(?<!\.rejected)",
     lang=r"[a-z]+",
     direction=r"|\.back|\.queries",

@@ -1,4 +1,7 @@
-"""Stage captions: a raw data set in its publisher's format -> captions.parquet and items.parquet."""
+"""Stage captions: a raw data set in its publisher's format -> captions.parquet and items.parquet.
+
+Also sentence pairs without pictures: `ccr.captions.parallel`.
+"""
 
 import logging
 import os
@@ -9,6 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from ccr.artifacts import CAPTIONS, ITEMS, LANGUAGES, ORIGINS, SPLITS, Job, write_parquet
+from ccr.captions import parallel
 from ccr.captions.checks import checked
 from ccr.errors import CcrError
 from ccr.registry import IMPORTERS
@@ -17,11 +21,13 @@ log = logging.getLogger(__name__)
 
 
 def run(job: Job) -> None:
-    """Import, check, sort and write one data set.
+    """Import, check, sort and write one data set, or one language's sentence pairs.
 
     `CcrError` when files are missing or when anything in them is not as their format says; nothing is dropped
     without a word in the log.
     """
+    if "parallel" in job.outputs:
+        return parallel.run(job)
     settings, root = job.settings, Path(job.inputs["root"])
     for lang in settings["langs"]:
         if lang not in LANGUAGES:

@@ -101,14 +101,17 @@ def _with_split(captions: pa.Table, items: pa.Table) -> pa.Table:
     return captions.set_column(captions.schema.get_field_index("split"), "split", split)
 
 
-def _with_clean_text(captions: pa.Table, notes: list[str]) -> pa.Table:
+def clean(text: pa.Array | pa.ChunkedArray) -> pa.Array | pa.ChunkedArray:
     """NFC, invisible characters removed, every run of white space and control characters one space."""
-    text = captions["text"]
-    invisible = pc.sum(pc.match_substring_regex(text, INVISIBLE)).as_py()
+    text = pc.replace_substring_regex(text, INVISIBLE, "")
+    return pc.utf8_normalize(pc.utf8_trim(pc.replace_substring_regex(text, SPACE, " "), " "), "NFC")
+
+
+def _with_clean_text(captions: pa.Table, notes: list[str]) -> pa.Table:
+    invisible = pc.sum(pc.match_substring_regex(captions["text"], INVISIBLE)).as_py()
     if invisible:
-        text = pc.replace_substring_regex(text, INVISIBLE, "")
         notes.append(f"zero-width characters removed from {invisible:,} captions")
-    text = pc.utf8_normalize(pc.utf8_trim(pc.replace_substring_regex(text, SPACE, " "), " "), "NFC")
+    text = clean(captions["text"])
     bad, count = _first(pc.equal(text, ""))
     if bad >= 0:
         raise CcrError(

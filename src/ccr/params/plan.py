@@ -21,7 +21,7 @@ from ccr.params.validation import mismatch
 class Plan:
     """Every job of every table, by target. Inputs name the targets' files, so the order follows from the plan.
 
-    Translations may be asked for that no table needs, to export them, say: they are planned when they are.
+    Translations and parallel text may be asked for that no table needs: they are planned when they are.
     """
 
     def __init__(self, params: Params):
@@ -43,22 +43,36 @@ class Plan:
     def job(self, target: str) -> Job:
         """The job that makes `target`; its settings are complete, its key is not yet known.
 
-        Raises `CcrError` for an unplanned target, for a captions job whose raw data are not there, and for a table
-        of which no row can be made.
+        Raises `CcrError` for an unplanned target, for a captions job whose raw data or files are not there,
+        and for a table of which no row can be made.
         """
         target = target.rstrip("/")
         if target not in self.jobs and "/translations/" in target:
             _Planner(self.params, self.jobs).translations()
+        if target not in self.jobs and "/parallel/" in target:
+            _Planner(self.params, self.jobs).parallels()
         if target not in self.jobs:
             close = difflib.get_close_matches(target, self.jobs, n=3, cutoff=0.3)
             raise CcrError(f"{target}: params.yaml plans no such job. Nearest: {', '.join(close) or 'none'}.")
         job = self.jobs[target]
-        if job.stage == "captions" and job.settings["source"] == "official":
+        if "parallel" in job.outputs:
+            self._check_parallel(job)
+        elif job.stage == "captions" and job.settings["source"] == "official":
             self._check_root(job)
         if job.stage == "tables" and not job.settings["rows"]:
             left_out = "".join(f"\n  {line}" for line in job.settings["left_out"])
             raise CcrError(f"params.yaml: tables.{job.settings['table']}: none of its rows can be made:{left_out}")
         return job
+
+    def _check_parallel(self, job: Job) -> None:
+        worlds = [world.target for world in self.jobs.values() if world.stage == "world"]
+        for side in ("source", "target"):
+            path = Path(job.inputs[side])
+            if not path.exists() and not any(path.is_relative_to(world) for world in worlds):
+                raise CcrError(
+                    f"parallel.{job.settings['parallel']}.files.{job.settings[f'{side}_lang']}: {path} does not exist. "
+                    "Put the file there, or mend the path in params.yaml."
+                )
 
     @staticmethod
     def _check_root(job: Job) -> None:
@@ -176,6 +190,49 @@ class _Planner:
             )
         ).outputs
 
+    def parallel(self, dataset: str, name: str, lang: str) -> str:
+        """Path of sentence pairs for teachers on a data set, in its source language and `lang`."""
+        settings, entry = self.params.datasets[dataset], self.params.parallel[name]
+        root = self._root(dataset)
+        source, target = (entry.files[code].replace("{root}", root) for code in (settings.source_lang, lang))
+        stem = f"data/{self._data(dataset)}/parallel/{name}/{lang}"
+        return self._add(
+            Job(
+                stage="captions",
+                target=f"{stem}.parquet",
+                inputs={"captions": self.captions(dataset)["captions"], "source": source, "target": target},
+                outputs={"parallel": f"{stem}.parquet", "rejected": f"{stem}.rejected.parquet"},
+                settings={
+                    "data": dataset,
+                    "parallel": name,
+                    "source_lang": settings.source_lang,
+                    "target_lang": lang,
+                    "ids": entry.ids,
+                    "on_leak": entry.on_leak,
+                },
+            )
+        ).outputs["parallel"]
+
+    def _no_parallel(self, dataset: str, name: str, langs: list[str]) -> str:
+        """Why a data set cannot have these sentence pairs; empty when it can."""
+        settings, files = self.params.datasets[dataset], self.params.parallel[name].files
+        for lang in (settings.source_lang, *langs):
+            if lang not in files:
+                return f"parallel.{name} has no sentences in {lang!r}"
+            path = files[lang].replace("{root}", settings.root)
+            if path != files[lang] and settings.source == "synthetic" and not settings.world.parallel:
+                return f"datasets.{dataset}.world.parallel is 0"
+            if path != files[lang] and settings.source == "official" and not Path(path).exists():
+                return f"parallel.{name}: {path} does not exist"
+        return ""
+
+    def parallels(self) -> None:
+        """All the sentence pairs that there can be for any data set."""
+        for dataset, settings in self.params.datasets.items():
+            for name, lang in product(self.params.parallel, settings.target_langs):
+                if not self._no_parallel(dataset, name, [lang]):
+                    self.parallel(dataset, name, lang)
+
     def translation(self, dataset: str, mt: str, lang: str, direction: str) -> str:
         """Path of one language's forward translations, back-translations or translated queries."""
         settings = self.params.datasets[dataset]
@@ -287,6 +344,8 @@ class _Planner:
         objectives = objectives_of(entry.objectives, f"teachers.{name}.objectives")
         settings = self._training(dataset, "teacher", entry)
         inputs = self._texts(dataset, mt, langs, registry.streams_of(objectives) | {"target"}, "mt")
+        if entry.parallel:
+            inputs["parallel"] = [self.parallel(dataset, entry.parallel, lang) for lang in langs]
         return self._train(
             f"results/teachers/{self._data(dataset)}/{mt}/{'+'.join(langs)}/{name}/seed{seed}",
             dataset,
@@ -423,6 +482,9 @@ class _Planner:
             if entry.langs and set(entry.langs) - set(self.params.datasets[dataset].target_langs):
                 return f"{dataset} does not have every language of methods.{owner}.langs"
             if entry.mt and (reason := mismatch(self.params, dataset, entry.mt, visual)):
+                return reason
+            parallel = self.params.teachers[entry.teacher].parallel if entry.teacher else None
+            if parallel and (reason := self._no_parallel(dataset, parallel, entry.langs or [lang])):
                 return reason
         return ""
 

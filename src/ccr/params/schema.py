@@ -183,10 +183,26 @@ class Dataset(Section):
     train: Roles = Roles()
 
 
+class Parallel(Section):
+    """Sentence pairs without pictures for CL teachers: line-aligned text files (.gz too) by language.
+
+    `{root}` in a path: the data set's raw data. `ids`: a line begins with an id and a space, `video#enc#0 a man runs`.
+    `on_leak`: what happens to pairs that share an item or a text with the data set.
+    """
+
+    files: Annotated[dict[str, str], Field(min_length=2)]
+    ids: bool = False
+    on_leak: Literal["error", "drop"] = "error"
+
+
 class Teacher(TeacherOverrides):
-    """A CL teacher: text only, weighted objectives over source captions and their translations."""
+    """A CL teacher: text only, weighted objectives over source captions and their translations.
+
+    `parallel`: sentence pairs that it trains on too.
+    """
 
     like: str | None = None
+    parallel: str | None = None
     objectives: dict[Name, dict[str, Any] | None] = {}
 
 
@@ -273,6 +289,7 @@ class Params(Section):
     networks: dict[Name, Network]
     train: Train
     evaluate: Evaluate
+    parallel: dict[Name, Parallel] = {}
     teachers: dict[Name, Teacher] = {}
     methods: dict[Name, Method]
     tables: dict[Name, Table]

@@ -132,7 +132,12 @@ def mismatch(params: Params, dataset: str, mt: str, visual: str) -> str:
 def _check_methods(params: Params) -> None:
     for role in ("student", "teacher"):
         known(getattr(params.train, role).network, params.networks, f"train.{role}.network", "network")
+    for name, parallel in params.parallel.items():
+        for lang in parallel.files:
+            known(lang, LANGUAGES, f"parallel.{name}.files", "language")
     for name, teacher in params.teachers.items():
+        if teacher.parallel:
+            known(teacher.parallel, params.parallel, f"teachers.{name}.parallel", "parallel text")
         if teacher.network:
             known(teacher.network, params.networks, f"teachers.{name}.network", "network")
         objectives = objectives_of(teacher.objectives, f"teachers.{name}.objectives")
@@ -140,6 +145,11 @@ def _check_methods(params: Params) -> None:
             raise CcrError(f"params.yaml: teachers.{name}.objectives: at least one term with a weight is needed.")
         if "visual" in registry.streams_of(objectives):
             raise CcrError(f"params.yaml: teachers.{name}.objectives: a CL teacher trains on text alone; no 'visual'.")
+        if teacher.parallel and "back" in registry.streams_of(objectives):
+            raise CcrError(
+                f"params.yaml: teachers.{name}.parallel: its pairs have no back-translations, which a term of this "
+                "teacher compares. Remove one of the two."
+            )
     for name, method in params.methods.items():
         path = f"methods.{name}"
         for value, valid, key, what in (
