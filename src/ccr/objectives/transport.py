@@ -5,6 +5,7 @@ from torch import Tensor
 from torch.nn import functional
 
 NOTHING = -1e4  # log of no mass: finite, so that a sentence without words gives an empty plan and not NaN
+EQUAL = 1 - 1e-4  # shares this close are equal: what is left between them is rounding
 
 Words = tuple[Tensor, Tensor]  # states (B, W, h) and mask (B, W) of real words
 
@@ -55,7 +56,7 @@ def plans(
 
 def mutual(plan: Tensor) -> Tensor:
     """(B, R, C) bool: word pairs of which each is the other's one and only first choice; equal shares are no choice."""
-    first_of_row = (plan == plan.amax(2, keepdim=True)) & (plan > 0)
-    first_of_column = (plan == plan.amax(1, keepdim=True)) & (plan > 0)
+    first_of_row = (plan >= EQUAL * plan.amax(2, keepdim=True)) & (plan > 0)
+    first_of_column = (plan >= EQUAL * plan.amax(1, keepdim=True)) & (plan > 0)
     alone = (first_of_row.sum(2, keepdim=True) == 1) & (first_of_column.sum(1, keepdim=True) == 1)
     return first_of_row & first_of_column & alone

@@ -10,8 +10,9 @@ from ccr.objectives.transport import Words, cost, plans
 def loss(step: Step, *, pair: tuple[str, str], layer: int | str, margin: float, **solver) -> Tensor:
     """Hinge on the transport cost of each pair against a mismatched one, mean over the batch.
 
-    The bare cost is minimised by making all words equal; the mismatched pair (the caption of the batch's next row)
-    forbids that. A batch of one item has none: 0. Plans are those of the clean pair, without gradient.
+    The bare cost is minimised by making all words equal; the mismatched pair (with the caption of the row before)
+    forbids that. Rows of one item, and captions without words, have none: they are left out, and 0 where nothing is
+    left. Plans are those of the clean pair, without gradient.
 
     Args:
         solver: options of `transport.plans`.
@@ -19,9 +20,10 @@ def loss(step: Step, *, pair: tuple[str, str], layer: int | str, margin: float, 
     source, target = (step.words[stream, layer] for stream in pair)
     clean_source, clean_target = (step.clean[stream, layer] for stream in pair)
     true = transport_cost(source, target, plans(clean_source, clean_target, **solver))
-    wrong = transport_cost(source, _next(target), plans(clean_source, _next(clean_target), **solver))
-    other = step.items != step.items.roll(1, 0)
-    return ((margin + true - wrong).clamp(min=0) * other).sum() / other.sum().clamp(min=1)
+    wrong = transport_cost(source, _before(target), plans(clean_source, _before(clean_target), **solver))
+    worded = source[1].any(1) & target[1].any(1) & target[1].any(1).roll(1, 0)
+    kept = worded & (step.items != step.items.roll(1, 0))
+    return ((margin + true - wrong).clamp(min=0) * kept).sum() / kept.sum().clamp(min=1)
 
 
 def transport_cost(source: Words, target: Words, plan: Tensor) -> Tensor:
@@ -29,5 +31,5 @@ def transport_cost(source: Words, target: Words, plan: Tensor) -> Tensor:
     return (plan * cost(source, target)).sum((1, 2)) / plan.sum((1, 2)).clamp(min=torch.finfo(plan.dtype).tiny)
 
 
-def _next(words: Words) -> Words:
+def _before(words: Words) -> Words:
     return words[0].roll(1, 0), words[1].roll(1, 0)
