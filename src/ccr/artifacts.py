@@ -256,7 +256,7 @@ CODE = {
     "translate": ("translate",),
     "features": ("features", "store"),
     "train": ("train", "networks", "objectives", "retrieval", "store"),
-    "evaluate": ("evaluate", "networks", "retrieval", "store"),
+    "evaluate": ("alignment", "evaluate", "networks", "objectives", "retrieval", "store"),
     "tables": ("tables", "retrieval"),
 }
 

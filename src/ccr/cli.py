@@ -115,6 +115,20 @@ def import_nrccr(
     log.info("%s: imported from %s", folder, file)
 
 
+@app.command("align")
+def align(
+    source: Annotated[str, typer.Argument(help="A sentence.")],
+    target: Annotated[str, typer.Argument(help="Its translation.")],
+    teacher: Annotated[Path, typer.Option(metavar="DIR", help="A trained teacher's folder, or a student's.")],
+    figure: Annotated[Path, typer.Option(metavar="FILE", help="The heat map: .svg, .png or .pdf.")] = Path(
+        "alignment.svg"
+    ),
+) -> None:
+    """Print which words of two sentences belong together and draw the plan between them."""
+    for line in import_module("ccr.alignment.sentences").align(source, target, teacher, figure):
+        print(line)
+
+
 @app.command("export-captions")
 def export_captions(
     target: Annotated[str, typer.Argument(help="Translations: data/{data}/translations/{mt}/{lang}[.back].parquet.")],
@@ -137,7 +151,7 @@ def show_plan(
 ) -> None:
     """List every job that a table needs, in order, with its resolved settings."""
     plan = params.plan(params.load(file))
-    if target in plan.params.tables:
+    if target in {**plan.params.tables, **plan.params.alignments}:
         target = f"results/{target}.csv"
     for job in plan.needs(target):
         if as_json:
@@ -168,7 +182,8 @@ def check_params(file: ParamsFile = PARAMS) -> None:
     plan = params.plan(params.load(file))
     for path, value, preset in params.differences(file):
         print(f"{path}: {json.dumps(value)} (preset {plan.params.preset}: {json.dumps(preset)})")
-    print(f"{file}: valid; {len(plan.jobs)} jobs in {len(plan.params.tables)} tables")
+    tables = len(plan.params.tables) + len(plan.params.alignments)
+    print(f"{file}: valid; {len(plan.jobs)} jobs in {tables} tables")
 
 
 memo = typer.Typer(no_args_is_help=True, help="The memo: results by the key of what made them.")

@@ -134,6 +134,8 @@ _TRANSPORT = {
     "relaxation": number(1.0, gt=0),
 }
 
+SOLVER = Entry("ccr.objectives.transport", **_TRANSPORT)  # of word alignment, where no objective says which
+
 OBJECTIVES = {
     "triplet": Entry(
         "ccr.objectives.triplet",
@@ -217,3 +219,11 @@ def streams_of(objectives: Mapping[str, Mapping[str, Any]]) -> set[str]:
     streams = {stream for term in objectives.values() for stream in term["pair"]}
     cross = any("cross" in OBJECTIVES[term["objective"]].needs for term in objectives.values())
     return streams | ({"source", "target"} if cross else set())
+
+
+def word_level(objectives: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """Layer and solver of the first word-level term of resolved terms; the defaults where there is none."""
+    for term in objectives.values():
+        if "words" in OBJECTIVES[term["objective"]].needs:
+            return {name: term[name] for name in SOLVER.options}
+    return {name: option.default for name, option in SOLVER.options.items()}

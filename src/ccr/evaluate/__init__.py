@@ -1,4 +1,4 @@
-"""Stage `evaluate`: a trained network on the human test captions of one language."""
+"""Stage `evaluate`: a trained network on the human test captions of one language, or a teacher's word alignment."""
 
 import logging
 from dataclasses import dataclass
@@ -10,6 +10,7 @@ import torch
 from ccr import artifacts
 from ccr.artifacts import Job
 from ccr.errors import CcrError
+from ccr.evaluate import alignment
 from ccr.networks.checkpoint import load_network, load_tokenizer
 from ccr.networks.tokens import Tokens
 from ccr.retrieval.embed import embed_captions, embed_items
@@ -31,11 +32,16 @@ class TestSet:
 
 
 def run(job: Job) -> None:
+    """Write what a job of this stage measures: see `alignment.run` where a true alignment is given, else `retrieve`."""
+    torch.set_num_threads(job.settings["threads"])
+    (alignment.run if "alignment" in job.inputs else retrieve)(job)
+
+
+def retrieve(job: Job) -> None:
     """Embed the test captions and items, rank both ways, write `metrics.json` and `ranks.parquet`.
 
     Raises `CcrError` for an empty test set, missing translations, and embeddings that are not finite.
     """
-    torch.set_num_threads(job.settings["threads"])
     test = _test_set(job)
     network, description = load_network(job.inputs["model"], job.inputs["config"])
     network.to("cuda" if torch.cuda.is_available() else "cpu")

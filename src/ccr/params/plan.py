@@ -29,6 +29,8 @@ class Plan:
         self.jobs: dict[str, Job] = {}
         for name in params.tables:
             _Planner(params, self.jobs).table(name)
+        for name in params.alignments:
+            _Planner(params, self.jobs).alignments(name)
 
     @property
     def run(self) -> list[str]:
@@ -61,7 +63,8 @@ class Plan:
             self._check_root(job)
         if job.stage == "tables" and not job.settings["rows"]:
             left_out = "".join(f"\n  {line}" for line in job.settings["left_out"])
-            raise CcrError(f"params.yaml: tables.{job.settings['table']}: none of its rows can be made:{left_out}")
+            section = "tables" if job.settings["table"] in self.params.tables else "alignments"
+            raise CcrError(f"params.yaml: {section}.{job.settings['table']}: none of its rows can be made:{left_out}")
         return job
 
     def _check_parallel(self, job: Job) -> None:
@@ -428,6 +431,73 @@ class _Planner:
                     "threads": self.params.train.threads,
                 },
                 threads=self.params.train.threads,
+            )
+        )
+
+    def alignment(self, dataset: str, mt: str, lang: str, name: str, seed: int, solver: Raw) -> Job:
+        """How well a teacher aligns words: on the val translations of the clean variant, whose alignment is known."""
+        teacher = self.teacher(dataset, mt, [lang], name, seed)
+        translations = self.translation(dataset, clean_variant(self.params, mt), lang, "forward")
+        folder = teacher.target.replace("results/teachers/", "results/alignments/", 1)
+        return self._add(
+            Job(
+                stage="evaluate",
+                target=folder,
+                inputs={
+                    "captions": self.captions(dataset)["captions"],
+                    **self.jobs[translations].outputs,
+                    **{role: teacher.outputs[role] for role in ("model", "config", "tokenizer")},
+                },
+                outputs={"metrics": f"{folder}/metrics.json"},
+                settings={
+                    "solver": dict(solver),
+                    "batch": self.params.evaluate.batch,
+                    "threads": self.params.train.threads,
+                },
+                threads=self.params.train.threads,
+            )
+        )
+
+    def alignments(self, name: str) -> None:
+        """The job of a table of alignment quality and all it needs."""
+        table = self.params.alignments[name]
+        solver = options_of(registry.SOLVER, table.solver, f"alignments.{name}.solver")
+        rows, left_out = [], {}
+        for dataset in table.data:
+            settings = self.params.datasets[dataset]
+            for mt in table.mt or [settings.mt]:
+                reason = mismatch(self.params, dataset, mt, settings.visual)
+                if not reason and variant_of(self.params, mt)["engine"] != "lexicon":
+                    reason = "nobody knows the true word alignment of these translations"
+                if reason:
+                    left_out[f"{dataset}, {mt}: {reason}"] = None
+                    continue
+                for lang, teacher in product(settings.target_langs, table.teachers):
+                    jobs = [self.alignment(dataset, mt, lang, teacher, seed, solver) for seed in table.seeds]
+                    rows.append(
+                        {
+                            "data": settings.source,
+                            "dataset": dataset,
+                            "mt": mt,
+                            "noise_rate": self._noise_rate(mt),
+                            "source_lang": settings.source_lang,
+                            "target_lang": lang,
+                            "teacher": teacher,
+                            "seeds": list(table.seeds),
+                            "metrics": [job.outputs["metrics"] for job in jobs],
+                        }
+                    )
+        self._add(
+            Job(
+                stage="tables",
+                target=f"results/{name}.csv",
+                inputs={"metrics": [path for row in rows for path in row["metrics"]]},
+                outputs={
+                    "csv": f"results/{name}.csv",
+                    "md": f"results/{name}.md",
+                    "aer": f"results/figures/{name}/aer.png",
+                },
+                settings={"table": name, "solver": solver, "rows": rows, "left_out": list(left_out)},
             )
         )
 

@@ -245,6 +245,19 @@ class Table(Section):
     paper: bool = False
 
 
+class Alignments(Section):
+    """A table of how well teachers align words: every data set x mt x target language x teacher.
+
+    `solver`: layer and solver of the plans (see `registry.SOLVER`), the same for all teachers.
+    """
+
+    data: Annotated[list[str], Field(min_length=1)]
+    teachers: Annotated[list[str], Field(min_length=1)]
+    seeds: Annotated[list[Natural], Field(min_length=1)] = [0]
+    mt: list[str] | None = None
+    solver: dict[str, Any] = {}
+
+
 class Noise(Section):
     """How translations of the train split are corrupted; the kinds are explained in `ccr.translate.noise`."""
 
@@ -293,4 +306,5 @@ class Params(Section):
     teachers: dict[Name, Teacher] = {}
     methods: dict[Name, Method]
     tables: dict[Name, Table]
+    alignments: dict[Name, Alignments] = {}
     run: list[str]

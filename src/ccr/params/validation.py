@@ -48,6 +48,7 @@ def validate(raw: Raw) -> Params:
     _check_datasets(params)
     _check_methods(params)
     _check_tables(params)
+    _check_alignments(params)
     return params
 
 
@@ -185,4 +186,18 @@ def _check_tables(params: Params) -> None:
         for value in table.visual or []:
             known(value, params.features.extractors, f"tables.{name}.visual", "extractor")
     for value in params.run:
-        known(value, params.tables, "run", "table")
+        known(value, {**params.tables, **params.alignments}, "run", "table")
+
+
+def _check_alignments(params: Params) -> None:
+    for name, table in params.alignments.items():
+        path = f"alignments.{name}"
+        if name in params.tables:
+            raise CcrError(f"params.yaml: {path}: tables.{name} has this name already; choose another one.")
+        for value in table.data:
+            known(value, params.datasets, f"{path}.data", "data set")
+        for value in table.mt or []:
+            known(value, params.translate.variants, f"{path}.mt", "translation variant")
+        for value in table.teachers:
+            known(value, params.teachers, f"{path}.teachers", "teacher")
+        options_of(registry.SOLVER, table.solver, f"{path}.solver")
