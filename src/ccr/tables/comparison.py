@@ -11,21 +11,25 @@ from ccr.tables.significance import LEVEL, holm, sign_flip
 
 
 def compare(rows: Sequence[Row]) -> list[Row]:
-    """The rows with `compared_with`, `p`, `difference` and `verdict`. A row without a reference keeps None.
+    """The rows with `compared_with`, `difference`, `p` and `verdict`. A row without a reference keeps None.
 
-    Holm's correction is over all tests of the table.
+    One seed gives no p: the test is over test items and knows nothing of how trainings differ. Holm's correction is
+    over all tests of the table.
     """
     pairs = {n: reference for n, row in enumerate(rows) if (reference := _reference(row, rows)) is not None}
-    corrected = holm([sign_flip(_difference(rows[n], reference))[0] for n, reference in pairs.items()])
+    differences = {n: _difference(rows[n], reference) for n, reference in pairs.items()}
+    tested = [n for n, reference in pairs.items() if min(len(rows[n].scores), len(reference.scores)) > 1]
+    corrected = holm([sign_flip(differences[n])[0] for n in tested])
+    p_values = dict(zip(tested, corrected.tolist(), strict=True))
     compared = list(rows)
-    for (n, reference), p in zip(pairs.items(), corrected.tolist(), strict=True):
-        row = rows[n]
+    for n, reference in pairs.items():
+        row, p = rows[n], p_values.get(n)
         compared[n] = replace(
             row,
             compared_with=reference.settings["method"],
-            p=p,
             difference=row.mean["sumr"] - reference.mean["sumr"],
-            verdict=_verdict(row, reference) if p < LEVEL else "",
+            p=p,
+            verdict=_verdict(row, reference) if p is not None and p < LEVEL else "",
         )
     return compared
 
