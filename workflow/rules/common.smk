@@ -55,7 +55,8 @@ class Planned:
         return for_people(PLAN.job, self.target.format(**dict(wildcards.items())))
 
     def inputs(self, wildcards):
-        """The plan's inputs; for what lies in the mini-world's raw data stands its manifest, which is written last."""
+        """The plan's inputs, each by what stands for it: the manifest, which is written last, for what lies in the
+        mini-world's raw data, the translations for their alignment."""
         return sorted({made_or_found(path) for path in self.job(wildcards).input_paths()})
 
     def digest(self, wildcards):
@@ -72,7 +73,7 @@ class Planned:
 
 def made_or_found(path):
     world = next((root for root in WORLDS if Path(path).is_relative_to(root)), None)
-    return f"{world}/manifest.json" if world else path
+    return f"{world}/manifest.json" if world else path.replace(".alignment.parquet", ".parquet")
 
 
 PLAN = for_people(settings.plan, for_people(settings.validate, config))

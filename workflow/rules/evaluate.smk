@@ -1,4 +1,5 @@
 EVALUATION = Planned("results/evaluations/{data}/{mt}/{visual}/{lang}/{method}/seed{seed}")
+ALIGNMENT = Planned("results/alignments/{data}/{mt}/{lang}/{teacher}/seed{seed}")
 
 
 rule evaluate:
@@ -24,5 +25,29 @@ rule evaluate:
     params:
         job=EVALUATION.arguments,
         digest=EVALUATION.digest,
+    shell:
+        "ccr evaluate {params.job} 2>&1 | tee {log:q}"
+
+
+# how well a teacher aligns words
+rule alignment:
+    input:
+        ALIGNMENT.inputs,
+    output:
+        "results/alignments/{data}/{mt}/{lang}/{teacher}/seed{seed}/metrics.json",
+    log:
+        "logs/evaluate/alignments/{data}/{mt}/{lang}/{teacher}/seed{seed}.log",
+    benchmark:
+        "logs/evaluate/alignments/{data}/{mt}/{lang}/{teacher}/seed{seed}.tsv"
+    conda:
+        "../../environment.yml"
+    threads: ALIGNMENT.threads
+    resources:
+        mem_mb=2000,
+        runtime=60,
+        gpu=1,
+    params:
+        job=ALIGNMENT.arguments,
+        digest=ALIGNMENT.digest,
     shell:
         "ccr evaluate {params.job} 2>&1 | tee {log:q}"

@@ -1,6 +1,9 @@
 TABLE = Planned("results/{table}.csv")
 
 
+ruleorder: alignments > tables
+
+
 rule tables:
     input:
         TABLE.inputs,
@@ -40,6 +43,38 @@ rule tables:
         "logs/tables/{table}.log",
     benchmark:
         "logs/tables/{table}.tsv"
+    conda:
+        "../../environment.yml"
+    threads: TABLE.threads
+    resources:
+        mem_mb=1000,
+        runtime=30,
+        gpu=0,
+    params:
+        job=TABLE.arguments,
+        digest=TABLE.digest,
+    shell:
+        "ccr tables {params.job} 2>&1 | tee {log:q}"
+
+
+# tables of word alignment
+rule alignments:
+    input:
+        TABLE.inputs,
+    output:
+        multiext("results/{table}", ".csv", ".md"),
+        report(
+            "results/figures/{table}/aer.png",
+            caption="../report/aer.rst",
+            category="Figures",
+            labels={"table": "{table}", "figure": "alignment error rate"},
+        ),
+    log:
+        "logs/tables/{table}.log",
+    benchmark:
+        "logs/tables/{table}.tsv"
+    wildcard_constraints:
+        table="|".join(PLAN.params.alignments) or "(?!)",
     conda:
         "../../environment.yml"
     threads: TABLE.threads

@@ -1,8 +1,8 @@
 TRANSLATION = Planned("data/{data}/translations/{mt}/{lang}{direction}.parquet")
 
 
-# direction: nothing (forward), .back or .queries; the lexicon engine's forward job also writes an alignment,
-# which no rule reads
+# direction: nothing (forward), .back or .queries; the lexicon engine's forward job also writes an alignment, for which
+# the translations stand
 rule translate:
     input:
         TRANSLATION.inputs,

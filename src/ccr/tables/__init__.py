@@ -1,17 +1,30 @@
 """The last room: the evaluations that a table names become `results/{table}.csv`, .json, .md, .tex and figures.
 
-`columns` says what a table shows; `rows` reads the files; `comparison` is the paired test; each `as_*` module
-writes one format.
+`columns` says what a table shows; `rows` reads the files; `comparison` is the paired test; `alignments` is all of
+these for tables of word alignment; each `as_*` module writes one format.
 """
 
 from ccr.artifacts import Job
-from ccr.tables import as_csv, as_html, as_json, as_latex, as_markdown, figures
+from ccr.tables import alignments, as_csv, as_html, as_json, as_latex, as_markdown, columns, figures
 from ccr.tables.comparison import compare
 from ccr.tables.rows import read_row
 
 
 def run(job: Job) -> None:
-    """Write every output of a table job.
+    """Write every output of a table job: of word alignment, where one is the figure `aer`, else of retrieval."""
+    (_alignments if "aer" in job.outputs else _retrieval)(job)
+
+
+def _alignments(job: Job) -> None:
+    """Settings: `table`, `rows` (see `alignments.read_row`), `solver` of all plans, `left_out`."""
+    rows = [alignments.read_row(settings) for settings in job.settings["rows"]]
+    as_csv.write(alignments.CSV, map(alignments.values, rows), job.outputs["csv"])
+    as_markdown.write_alignments(rows, job.settings, job.outputs["md"], job.key)
+    figures.aer(rows, job.outputs["aer"])
+
+
+def _retrieval(job: Job) -> None:
+    """Write a table of retrieval.
 
     Settings: `table` (its name), `rows` (one dict per row: identity, seeds, files, published figure; see
     `rows.read_row`), `left_out` (rows that cannot exist: a line each, with the reason).
@@ -20,7 +33,7 @@ def run(job: Job) -> None:
     name = job.settings["table"]
     left_out = job.settings["left_out"]
     rows = compare([read_row(settings) for settings in job.settings["rows"]])
-    as_csv.write(rows, job.outputs["csv"])
+    as_csv.write(columns.CSV, map(columns.values, rows), job.outputs["csv"])
     as_json.write(rows, job.outputs["json"], job.key)
     as_markdown.write(name, rows, left_out, job.outputs["md"], job.key)
     as_html.write(job.outputs["md"], job.outputs["page"])

@@ -1,9 +1,10 @@
 """`results/{table}.md`: the table for people, with all that is needed to read it rightly."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 from ccr.artifacts import atomic
-from ccr.tables import columns
+from ccr.tables import alignments, columns
 from ccr.tables.rows import Row
 from ccr.tables.significance import DRAWS
 
@@ -24,6 +25,39 @@ def write(name: str, rows: Sequence[Row], left_out: Sequence[str], path: str, ke
     ]
     with atomic(path) as temporary:
         temporary.write_text("\n\n".join(part for part in parts if part) + "\n", encoding="utf-8")
+
+
+def write_alignments(rows: Sequence[alignments.Row], settings: Mapping[str, Any], path: str, key: str) -> None:
+    """Write a table of word alignment. Settings: those of its job."""
+    solver = ", ".join(f"{name} {value}" for name, value in settings["solver"].items())
+    notes = [
+        "Words are linked that are each other's first choice in the plan of transport between the states of a val "
+        "caption's words and of its clean translation's. A link is right when it lies in a pair of phrases that the "
+        "true alignment links; precision: share of links that are right; recall: share of linked phrases in which a "
+        "link lies; AER: 1 - (right links + phrases found) / (links + phrases).",
+        f"Plans, the same for all teachers: {solver}.",
+        "a ± b: mean and sample standard deviation over seeds; no deviation for one seed.",
+    ]
+    parts = [
+        _heading(settings["table"], rows),
+        *(_aligned(group) for group in columns.groups(rows)),
+        _left_out(settings["left_out"]),
+        "\n".join(["## Notes", "", *(f"- {note}" for note in notes)]),
+        _sources(rows, key),
+    ]
+    with atomic(path) as temporary:
+        temporary.write_text("\n\n".join(part for part in parts if part) + "\n", encoding="utf-8")
+
+
+def _aligned(group: list[alignments.Row]) -> str:
+    head = ["teacher", "mt", "noise rate", "seeds", "precision", "recall", "AER"]
+    lines = [_line(head), _line(["---"] * 2 + ["---:"] * 5)]
+    for row in group:
+        facts = [row.settings["teacher"], row.settings["mt"], f"{row.settings['noise_rate']:g}"]
+        numbers = [alignments.number(row, metric) for metric in alignments.METRICS]
+        lines.append(_line([*facts, str(len(row.settings["seeds"])), *numbers]))
+    counts = "{n_pairs} sentence pairs, {n_phrases} linked pairs of phrases.".format(**group[0].counts)
+    return "\n".join([f"## {columns.title(group)}", "", counts, "", *lines])
 
 
 def _heading(name: str, rows: Sequence[Row]) -> str:

@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 
 from ccr.retrieval.metrics import METRICS
+from ccr.tables import alignments
 from ccr.tables.rows import Row
 
 # what a row is; all of them but the terms are settings of the row
@@ -59,7 +60,7 @@ def references(rows: Iterable[Row]) -> list[str]:
     return list(dict.fromkeys(row.compared_with for row in rows if row.compared_with))
 
 
-def groups(rows: Iterable[Row]) -> list[list[Row]]:
+def groups(rows: Iterable[Row | alignments.Row]) -> list[list[Row | alignments.Row]]:
     """Rows that one panel or sub-table holds: the same data set, features and languages, in table order."""
     found: dict[tuple, list[Row]] = {}
     for row in rows:
@@ -67,12 +68,12 @@ def groups(rows: Iterable[Row]) -> list[list[Row]]:
     return list(found.values())
 
 
-def title(group: list[Row]) -> str:
-    """Heading of a group: `vatex (SYNTHETIC), en to zh, descriptor`."""
+def title(group: list[Row] | list[alignments.Row]) -> str:
+    """Heading of a group: `vatex (SYNTHETIC), en to zh, descriptor`; word alignment has no features."""
     settings = group[0].settings
     data = "SYNTHETIC" if group[0].synthetic else settings["data"]
     languages = f"{settings['source_lang']} to {settings['target_lang']}"
-    return f"{settings['dataset']} ({data}), {languages}, {settings['visual']}"
+    return ", ".join([f"{settings['dataset']} ({data})", languages, *filter(None, [settings.get("visual")])])
 
 
 def labels(group: list[Row]) -> list[str]:

@@ -14,7 +14,7 @@ from matplotlib.ticker import MaxNLocator
 from ccr.artifacts import atomic
 from ccr.errors import CcrError
 from ccr.retrieval.metrics import DIRECTIONS, RECALLS
-from ccr.tables import columns
+from ccr.tables import alignments, columns
 from ccr.tables.rows import Row
 
 DEAD = 1.0  # percent of the gradient below which a term is as good as not there
@@ -97,7 +97,9 @@ def sumr(rows: Sequence[Row], path: str) -> None:
     figure, panels = _panels(len(groups), width=8.0, height=4.0)
     for axes, group in zip(panels, groups, strict=True):
         if len({row.settings["noise_rate"] for row in group}) > 1:
-            _noise_curves(axes, group)
+            _noise_curves(axes, group, "method", "sumr")
+            axes.axhline(group[0].chance, color="black", linewidth=0.8, linestyle="--", label="chance")
+            axes.set_ylabel("SumR")
         else:
             spread = [0.0 if row.std is None else row.std["sumr"] for row in group]
             values = [row.mean["sumr"] for row in group]
@@ -106,25 +108,35 @@ def sumr(rows: Sequence[Row], path: str) -> None:
             axes.axvline(group[0].chance, color="black", linewidth=0.8, linestyle="--", label="chance")
             axes.set_xlabel("SumR")
             axes.grid(axis="x", alpha=0.3)
-            _legend(axes)
+        _legend(axes)
         axes.set_title(columns.title(group))
     _save(figure, path)
 
 
-def _noise_curves(axes: Axes, group: Sequence[Row]) -> None:
-    methods = list(dict.fromkeys(row.settings["method"] for row in group))
-    for colour, method in zip(_colours(len(methods)), methods, strict=True):
-        curve = sorted((row for row in group if row.settings["method"] == method), key=_noise_rate)
-        spread = None if curve[0].std is None else [row.std["sumr"] for row in curve]
-        values = [row.mean["sumr"] for row in curve]
-        axes.errorbar(list(map(_noise_rate, curve)), values, spread, color=colour, marker="o", capsize=3, label=method)
-    axes.axhline(group[0].chance, color="black", linewidth=0.8, linestyle="--", label="chance")
-    axes.set(xlabel="noise rate of the training translations", ylabel="SumR")
+def aer(rows: Sequence[alignments.Row], path: str) -> None:
+    """Alignment error rate with its deviation over seeds by noise rate: a curve per teacher."""
+    groups = columns.groups(rows)
+    figure, panels = _panels(len(groups), width=8.0, height=4.0)
+    for axes, group in zip(panels, groups, strict=True):
+        _noise_curves(axes, group, "teacher", "aer")
+        axes.set(title=columns.title(group), ylabel="alignment error rate")
+        _legend(axes)
+    _save(figure, path)
+
+
+def _noise_curves(axes: Axes, group: Sequence[Row | alignments.Row], name: str, metric: str) -> None:
+    """A metric by noise rate: a curve for each value of the setting `name`."""
+    names = list(dict.fromkeys(row.settings[name] for row in group))
+    for colour, label in zip(_colours(len(names)), names, strict=True):
+        curve = sorted((row for row in group if row.settings[name] == label), key=_noise_rate)
+        spread = None if curve[0].std is None else [row.std[metric] for row in curve]
+        values = [row.mean[metric] for row in curve]
+        axes.errorbar(list(map(_noise_rate, curve)), values, spread, color=colour, marker="o", capsize=3, label=label)
+    axes.set_xlabel("noise rate of the training translations")
     axes.grid(alpha=0.3)
-    _legend(axes)
 
 
-def _noise_rate(row: Row) -> float:
+def _noise_rate(row: Row | alignments.Row) -> float:
     return row.settings["noise_rate"]
 
 

@@ -1,0 +1,79 @@
+"""How well teachers align words: rows of `results/{table}.csv` and .md, from the jobs that judged them."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ccr.artifacts import digest, read_json
+from ccr.errors import CcrError
+
+METRICS = ("precision", "recall", "aer")
+COUNTS = ("n_pairs", "n_phrases")
+IDENTITY = ("data", "dataset", "mt", "noise_rate", "source_lang", "target_lang", "teacher")
+CSV = (*IDENTITY, "n_seeds", *COUNTS, *(name for metric in METRICS for name in (metric, f"{metric}_std")), "key")
+DECIMALS = 4
+
+
+@dataclass(frozen=True)
+class Row:
+    """One row.
+
+    `settings`: as planned. `mean`, `std`: metric -> value over seeds (sample deviation; None for one seed).
+    `counts`: sentence pairs and linked phrases that they were measured on. `seed_keys`: of the jobs that judged.
+    """
+
+    settings: dict[str, Any]
+    mean: dict[str, float]
+    std: dict[str, float] | None
+    counts: dict[str, int]
+    key: str
+    seed_keys: list[str]
+
+    @property
+    def group(self) -> tuple[str, ...]:
+        """What the rows of one panel share."""
+        return tuple(self.settings[name] for name in ("data", "dataset", "source_lang", "target_lang"))
+
+    @property
+    def synthetic(self) -> bool:
+        """Whether its data is made up."""
+        return self.settings["data"] == "synthetic"
+
+
+def read_row(settings: dict[str, Any]) -> Row:
+    """Read a row's files: `metrics`, one for each of `seeds`."""
+    measured = [read_json(path) for path in settings["metrics"]]
+    for numbers, path in zip(measured, settings["metrics"], strict=True):
+        missing = [name for name in (*METRICS, *COUNTS, "key") if name not in numbers]
+        if missing:
+            raise CcrError(f"{path}: no {missing[0]!r}; it must hold {', '.join((*METRICS, *COUNTS))}. Evaluate again.")
+        if any(numbers[name] != measured[0][name] for name in COUNTS):
+            raise CcrError(f"{path}: measured on other pairs than {settings['metrics'][0]}; evaluate both again.")
+    values = np.array([[numbers[name] for name in METRICS] for numbers in measured])
+    keys = [str(numbers["key"]) for numbers in measured]
+    return Row(
+        settings=settings,
+        mean=dict(zip(METRICS, values.mean(axis=0).tolist(), strict=True)),
+        std=dict(zip(METRICS, values.std(axis=0, ddof=1).tolist(), strict=True)) if len(measured) > 1 else None,
+        counts={name: measured[0][name] for name in COUNTS},
+        key=digest(keys)[:12],
+        seed_keys=keys,
+    )
+
+
+def values(row: Row) -> dict[str, str | float | int | None]:
+    """Every column of the csv for one row; None is an empty cell."""
+    return {
+        **{name: row.settings[name] for name in IDENTITY},
+        "n_seeds": len(row.settings["seeds"]),
+        **row.counts,
+        **{name: round(row.mean[name], DECIMALS) for name in METRICS},
+        **{f"{name}_std": None if row.std is None else round(row.std[name], DECIMALS) for name in METRICS},
+        "key": row.key,
+    }
+
+
+def number(row: Row, metric: str) -> str:
+    """Mean, and deviation where there is one."""
+    return f"{row.mean[metric]:.3f}" + ("" if row.std is None else f" ± {row.std[metric]:.3f}")
