@@ -1,5 +1,7 @@
 """Objectives against plain definitions."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -7,6 +9,7 @@ from torch.nn import functional
 
 from ccr.objectives import (
     adversarial,
+    embedding_distillation,
     feature_regression,
     infonce,
     instance_alignment,
@@ -95,14 +98,48 @@ def test_instance_alignment_is_either_loss_between_the_texts():
     assert instance_alignment.loss(batch, loss="triplet", **options) > 0
 
 
-def test_distillation_is_zero_without_gradient_when_student_and_teacher_agree():
+def distilled(objective, batch, **options):
+    """Value and largest gradient on the student's embeddings."""
+    leaves = [batch.embeddings[stream].requires_grad_() for stream in PAIR]
+    batch = replace(batch, _similarity={})
+    value = objective.loss(batch, pair=PAIR, **options)
+    gradients = torch.autograd.grad(value, leaves)
+    return value.item(), max(g.abs().max().item() for g in gradients)
+
+
+@pytest.mark.parametrize("intra", [False, True])
+def test_distillation_is_zero_without_gradient_when_student_and_teacher_agree(intra):
     batch = step()
-    student = batch.embeddings["visual"].requires_grad_()
-    batch.teacher = {"source": student.detach(), "target": batch.embeddings["target"]}
-    value = relation_distillation.loss(batch, pair=PAIR, tau_teacher=0.1, tau_student=0.1, intra=False)
-    value.backward()
-    assert value.item() == pytest.approx(0, abs=1e-12)
-    assert student.grad.abs().max() < 1e-12
+    batch.teacher = {"source": batch.embeddings["visual"].clone(), "target": batch.embeddings["target"].clone()}
+    options = {"tau_teacher": 0.1, "tau_student": 0.1, "intra": intra}
+    assert distilled(relation_distillation, batch, **options) == pytest.approx((0, 0), abs=1e-12)
+    batch.teacher["target"] = step(seed=1).embeddings["target"]
+    value, gradient = distilled(relation_distillation, batch, **options)
+    assert value > 0 and gradient > 0
+
+
+def test_relations_are_kept_by_a_rotation_and_embeddings_are_not():
+    rotation = torch.linalg.qr(torch.randn(5, 5, generator=torch.Generator().manual_seed(0), dtype=torch.float64))[0]
+    batch = step()
+    teacher = {"source": batch.embeddings["visual"], "target": batch.embeddings["target"]}
+    batch.teacher = {stream: (x @ rotation).clone() for stream, x in teacher.items()}
+    relations = distilled(relation_distillation, batch, tau_teacher=0.1, tau_student=0.1, intra=True)
+    assert relations == pytest.approx((0, 0), abs=1e-12)
+    cosines = torch.cat([(x * batch.teacher[stream]).sum(1) for stream, x in teacher.items()])
+    assert distilled(embedding_distillation, batch)[0] == pytest.approx(1 - cosines.mean().item())
+    batch.teacher = {stream: x.clone() for stream, x in teacher.items()}
+    assert distilled(embedding_distillation, batch)[0] == pytest.approx(0, abs=1e-12)
+
+
+def test_intra_adds_the_relations_among_captions():
+    batch = step()
+    batch.teacher = {stream: step(d=9, seed=1).embeddings[stream] for stream in ("source", "target")}
+    options = {"pair": PAIR, "tau_teacher": 0.1, "tau_student": 0.3}
+    one, both = (relation_distillation.loss(batch, **options, intra=intra) for intra in (False, True))
+    captions = step()
+    captions.embeddings["visual"] = captions.embeddings["target"]
+    captions.teacher = {stream: batch.teacher["target"] for stream in ("source", "target")}
+    assert (both - one).item() == pytest.approx(relation_distillation.loss(captions, **options, intra=False).item())
 
 
 def test_distillation_is_the_mean_divergence_of_rows_and_columns():

@@ -152,6 +152,39 @@ def test_runs_that_use_no_translation_are_shared_by_all_languages(plan):
     assert runs == ["results/runs/multi30k_task1-synthetic/none/descriptor/en/source_only/seed0"]
 
 
+def test_a_student_that_starts_from_its_teacher_waits_for_it(raw):
+    raw["methods"]["starts"] = {"like": "baseline", "teacher": "cl", "init": "teacher"}
+    raw["tables"]["vatex_table"]["methods"] += ["starts"]
+    plan = params.plan(params.validate(raw))
+    student, teacher = plan.job(RUN.format("starts")), "results/teachers/vatex-synthetic/lexicon/zh/cl/seed0"
+    assert student.inputs["init_model"] == f"{teacher}/model.safetensors"
+    assert student.inputs["init_tokenizer"] == f"{teacher}/tokenizer.json"
+    assert "teacher" not in student.inputs  # nothing is distilled
+    assert teacher in {job.target for job in plan.needs(student.target)}
+
+
+@pytest.mark.parametrize(
+    ("method", "message"),
+    [
+        ({"init": "teacher"}, "methods.odd.teacher: init: teacher needs one; Valid: cl,"),
+        (
+            {"init": "teacher", "teacher": "cl", "network": "photo"},
+            "methods.odd: .*on vatex their networks differ in 'text'",
+        ),
+        (
+            {"objectives": {"embedding_distillation": {"weight": 1.0}}, "teacher": "cl", "network": "photo"},
+            "methods.odd: .*on vatex their networks differ in 'dim'",
+        ),
+        ({"objectives": {"embedding_distillation": {"weight": 1.0}}}, "methods.odd.teacher: its objectives need one"),
+    ],
+)
+def test_a_student_that_cannot_take_over_what_its_teacher_has_is_refused(raw, method, message):
+    raw["methods"]["odd"] = {"like": "baseline", **method}
+    raw["tables"]["vatex_table"]["methods"] += ["odd"]
+    with pytest.raises(CcrError, match=message):
+        params.plan(params.validate(raw))
+
+
 def test_teacher_seed_n_serves_student_seed_n(plan):
     for seed in (0, 1, 2):
         job = plan.job(f"results/runs/vatex-synthetic/lexicon/descriptor/zh/cl2cm/seed{seed}")

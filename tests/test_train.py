@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from safetensors.torch import load_file
 from torch import nn
 
 from ccr import artifacts, evaluate, train
@@ -53,6 +54,10 @@ TEACHER = {
         "objective": "transport_cost", "weight": 0.1, "pair": ["source", "target"], "layer": -1, "epsilon": 0.1,
         "iterations": 10, "marginals": "uniform", "relaxation": 1.0, "margin": 0.2,
     },
+}  # fmt: skip
+POINTER = {
+    "objective": "pointer", "weight": 0.5, "pair": ["source", "target"], "layer": "block", "epsilon": 0.1,
+    "iterations": 10, "marginals": "unbalanced", "relaxation": 1.0, "masked": 0.15,
 }  # fmt: skip
 DISTILLATION = {
     "objective": "relation_distillation", "weight": 1.0, "pair": ["visual", "target"],
@@ -234,6 +239,89 @@ def test_a_teacher_and_a_distilled_student(data, teacher, tmp_path):
     assert (history["distillation"] > 0).all()
 
 
+@pytest.mark.parametrize(
+    "term",
+    [
+        DISTILLATION | {"intra": True},
+        DISTILLATION | {"tau_student": None},
+        {"objective": "embedding_distillation", "weight": 1.0, "pair": ["visual", "target"]},
+    ],
+    ids=["intra", "learnable tau", "embeddings"],
+)
+def test_a_student_comes_nearer_to_its_teacher(data, teacher, tmp_path, term):
+    student = training_job(data, tmp_path, BASELINE | {"distillation": term}, epochs=3)
+    student.inputs["teacher"] = teacher.outputs["embeddings"]
+    train.run(student)
+    distance = pd.read_csv(student.outputs["history"])["distillation"]
+    assert 0 < distance.iloc[-1] < distance.iloc[0]
+
+
+def test_a_teacher_learns_where_words_point_and_tells_how_far_they_are_apart(data, tmp_path, caplog):
+    terms = TEACHER | {"word_alignment": POINTER}
+    job = training_job(data, tmp_path, terms, role="teacher", select_on="mt", word_dropout=0.1, epochs=4)
+    train.run(job)
+    history = pd.read_csv(job.outputs["history"])
+    assert history["word_alignment"].iloc[-1] < history["word_alignment"].iloc[0]
+    assert (history["word_alignment_share"] > 0).all()
+    assert history["word_variance"].between(0.01, 1).all() and "all words have become one" not in caplog.text
+
+
+def test_words_that_have_all_become_one_are_told_of(data, tmp_path, caplog):
+    """Without a margin nothing keeps the bare cost of transport from making all words equal."""
+    terms = {"word_alignment": TEACHER["word_alignment"] | {"margin": 0.0}}
+    job = training_job(data, tmp_path, terms, role="teacher", select_on="mt", lr=0.05, epochs=4)
+    train.run(job)
+    assert pd.read_csv(job.outputs["history"])["word_variance"].iloc[-1] < 0.01
+    assert "all words have become one" in caplog.text
+
+
+def text_weights(job):
+    return {name: weights for name, weights in load_file(job.outputs["model"]).items() if name.startswith("text")}
+
+
+def initialised_student(data, teacher, folder, **settings):
+    job = training_job(data, folder, BASELINE, **settings)
+    return replace(job, inputs=job.inputs | {f"init_{role}": teacher.outputs[role] for role in ("model", "tokenizer")})
+
+
+def test_a_student_can_start_from_its_teachers_text_encoder_and_tokenizer(data, teacher, tmp_path):
+    job = initialised_student(data, teacher, tmp_path, lr=1e-30, epochs=1)  # steps that change nothing
+    train.run(job)
+    ours, theirs = text_weights(job), text_weights(teacher)
+    assert ours.keys() == theirs.keys() and all(torch.equal(ours[name], theirs[name]) for name in theirs)
+    with open(job.outputs["tokenizer"]) as one, open(teacher.outputs["tokenizer"]) as two:
+        assert one.read() == two.read()
+    plain = training_job(data, tmp_path / "plain", BASELINE, lr=1e-30, epochs=1)
+    train.run(plain)
+    assert not all(torch.equal(weights, theirs[name]) for name, weights in text_weights(plain).items())
+
+
+@pytest.mark.parametrize(
+    ("other", "message"),
+    [
+        ({"text": TEXT | {"hidden": 16}}, "of another network than its student's"),
+        ({"dim": 16}, "of another network than its student's"),
+        ({"text": TEXT | {"layers": 2}}, "has no 'text.*must share their network"),
+    ],
+)
+def test_a_student_of_another_shape_cannot_start_from_its_teacher(data, teacher, tmp_path, other, message):
+    job = initialised_student(data, teacher, tmp_path / "run", network=NETWORK | other)
+    with pytest.raises(CcrError, match=f"{teacher.outputs['model']}: .*{message}"):
+        train.run(job)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_teacher_that_is_torn_or_absent_is_named(data, teacher, tmp_path):
+    job = initialised_student(data, teacher, tmp_path)
+    job.inputs["init_model"] = str(tmp_path / "none.safetensors")
+    with pytest.raises(CcrError, match="none.safetensors: no such file. Train the teacher first"):
+        train.run(job)
+    with open(teacher.outputs["model"], "rb") as whole:
+        (tmp_path / "none.safetensors").write_bytes(whole.read()[:500])
+    with pytest.raises(CcrError, match="none.safetensors: cut off"):
+        train.run(job)
+
+
 def test_a_teacher_of_other_captions_is_refused(data, teacher, tmp_path):
     from ccr.store import write_embeddings
 
@@ -335,11 +423,32 @@ def test_a_student_without_visual_terms_is_refused(data, tmp_path):
         train.run(job_with_back(data, tmp_path, objectives, on_missing="drop_term"))
 
 
-def test_divergence_is_an_error_and_writes_nothing(data, tmp_path, monkeypatch):
-    job = training_job(data, tmp_path / "run", BASELINE, lr=1e30, epochs=2)
+@pytest.mark.parametrize(
+    ("objectives", "role"),
+    [(BASELINE, "student"), (TEACHER, "teacher"), ({"pointer": POINTER}, "teacher")],
+    ids=["student", "teacher", "teacher of words alone"],
+)
+def test_divergence_is_an_error_and_writes_nothing(data, tmp_path, objectives, role):
+    select_on = "mt" if role == "teacher" else "target"
+    job = training_job(data, tmp_path / "run", objectives, role=role, select_on=select_on, lr=1e30, epochs=2)
     with pytest.raises(CcrError, match="diverged at epoch|NaN or inf"):
         train.run(job)
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("term", ["vt", "distillation"])
+def test_one_term_that_is_not_a_number_ends_the_training_before_it_changes_a_weight(
+    data, teacher, tmp_path, monkeypatch, term
+):
+    job = training_job(data, tmp_path / "run", BASELINE | {"distillation": DISTILLATION})
+    job.inputs["teacher"] = teacher.outputs["embeddings"]
+    module = {"vt": "infonce", "distillation": "relation_distillation"}[term]
+    monkeypatch.setattr(f"ccr.objectives.{module}.loss", lambda step, **_: step.tau * np.nan)
+    stepped = []
+    monkeypatch.setattr(torch.optim.AdamW, "step", lambda *_: stepped.append(1))
+    with pytest.raises(CcrError, match=f"diverged at epoch 1, step 1: .*'{term}': nan.*nothing was written"):
+        train.run(job)
+    assert not stepped and not (tmp_path / "run").exists()
 
 
 def edited(data, folder, name, change):
