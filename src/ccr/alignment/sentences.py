@@ -27,7 +27,10 @@ def align(source: str, target: str, run: str | PathLike, figure: str | PathLike)
     for file in files:
         if not file.is_file():
             raise CcrError(f"{file}: no such file. --teacher names a trained run's folder: {', '.join(RUN_FILES)}.")
-    objectives = read_json(files[1])["settings"].get("objectives", {})
+    settings = read_json(files[1]).get("settings")
+    if settings is None:
+        raise CcrError(f"{files[1]}: not of a run of `ccr train`: it has no `settings`.")
+    objectives = settings.get("objectives", {})
     options = word_level(objectives)
     aligner = Aligner(*files, options)
     for text in (source, target):
