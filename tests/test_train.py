@@ -8,6 +8,7 @@ from dataclasses import replace
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -237,6 +238,23 @@ def test_a_teacher_and_a_distilled_student(data, teacher, tmp_path):
     train.run(student)
     history = pd.read_csv(student.outputs["history"])
     assert (history["distillation"] > 0).all()
+
+
+def test_a_teacher_and_a_student_of_several_languages(data, tmp_path):
+    """Translations of a caption have the same id in every language, as the lexicon's have."""
+    table = artifacts.read_parquet(data / "zh.parquet", CAPTIONS).to_pandas().assign(lang="de")
+    artifacts.write_parquet(
+        pa.Table.from_pandas(table, CAPTIONS, preserve_index=False), tmp_path / "de.parquet", CAPTIONS
+    )
+    both = {"langs": ["de", "zh"], "select_on": "mt", "epochs": 2}
+    teacher = training_job(data, tmp_path / "teacher", TEACHER, role="teacher", **both)
+    student = training_job(data, tmp_path / "student", BASELINE | {"distillation": DISTILLATION}, **both)
+    student.inputs["teacher"] = teacher.outputs["embeddings"]
+    for job in (teacher, student):
+        job.inputs["translations"] = [str(tmp_path / "de.parquet"), str(data / "zh.parquet")]
+        train.run(job)
+    ids, _ = read_embeddings(teacher.outputs["embeddings"])
+    assert len(set(ids)) == len(ids) == 3 * SPLITS["train"]  # source, de, zh
 
 
 @pytest.mark.parametrize(

@@ -85,9 +85,13 @@ def read_texts(job: Job) -> Texts:
         captions["lang"].isin(job.settings["langs"]) & (captions["split"] == "val")
     )
     tables = [captions[usable].assign(role="captions")]
+    langs = job.settings["langs"]
     for role in ("translations", "back", "parallel"):
-        for path in job.inputs.get(role, []):
+        for lang, path in zip(langs, job.inputs.get(role, []), strict=False):
             table = artifacts.read_parquet(path, artifacts.CAPTIONS).to_pandas()
+            if len(langs) > 1:  # an engine's translations of a caption have one id in every language
+                for column in {"translations": ["caption_id"], "back": ["caption_id", "parent_id"]}.get(role, []):
+                    table[column] = f"{lang}/" + table[column]
             tables.append(table[table["split"].isin(["train", "val"])].assign(role=role))
     table = pd.concat(tables, ignore_index=True)
     for column in ("split", "lang", "origin"):
