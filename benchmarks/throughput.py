@@ -28,6 +28,7 @@ import torch
 from ccr.artifacts import write_json
 from ccr.networks.dual_encoder import DualEncoder
 from ccr.networks.text import encoder_config
+from ccr.networks.tokens import Tokens
 from ccr.train.loop import Trainer
 
 PUBLISHED = 45.0  # triplets/s of the published code, 2-core CPU
@@ -70,25 +71,20 @@ SETTINGS = {
 }  # fmt: skip
 
 
-class RandomTokens:
-    """Stands for `Tokens`: texts of random ids."""
+class RandomTokens(Tokens):
+    """Texts of random ids."""
 
     def __init__(self, length: np.ndarray, rng: np.random.Generator):
-        from ccr.networks.tokens import Tokens
-
         self.length, self.start, self.mask, self.pad = length, np.cumsum(length) - length, None, 0
         self.ids = rng.integers(5, VOCABULARY, int(length.sum()))
-        self.batch = Tokens.batch.__get__(self)
 
 
 class RandomStore:
     """Stands for `FeatureStore`: items of random features."""
 
-    dim = DIM
-
-    def __init__(self, frames: np.ndarray, rng: np.random.Generator):
-        self.frames, self.start = frames, np.cumsum(frames) - frames
-        self.array = rng.standard_normal((int(frames.sum()), DIM), dtype=np.float32).astype(np.float16)
+    def __init__(self, frames: np.ndarray, dim: int, rng: np.random.Generator):
+        self.dim, self.frames, self.start = dim, frames, np.cumsum(frames) - frames
+        self.array = rng.standard_normal((int(frames.sum()), dim), dtype=np.float32).astype(np.float16)
 
     def rows(self, items: np.ndarray, _max_frames: int) -> tuple[np.ndarray, np.ndarray]:
         taken = [np.arange(self.start[i], self.start[i] + self.frames[i]) for i in items]
@@ -104,7 +100,7 @@ def data() -> tuple[RandomTokens, RandomStore, SimpleNamespace]:
         return rng.integers(longest // 4, longest + 1, number)
 
     tokens = RandomTokens(np.concatenate([lengths(longest) for longest in LONGEST.values()]), rng)
-    store = RandomStore(lengths(FRAMES), rng)
+    store = RandomStore(lengths(FRAMES), DIM, rng)
     rows = {stream: n * number + np.arange(number) for n, stream in enumerate(LONGEST)}
     items = np.arange(number)
     triplets = SimpleNamespace(streams=["visual", *LONGEST], rows=rows, items=items, features=items, teacher={})

@@ -129,7 +129,9 @@ def test_mutual_pairs_are_each_others_one_and_only_first_choice():
     assert mutual(plan)[0].nonzero().tolist() == [
         [0, 0]
     ]  # the second word's choice prefers the first; the third has two
-    assert not mutual(torch.zeros(2, 3, 4)).any()
+    wanted_twice = torch.tensor([[[0.4, 0.1], [0.4, 0.1]]])
+    for none in (wanted_twice, wanted_twice.transpose(1, 2), torch.zeros(2, 3, 4)):
+        assert not mutual(none).any()
 
 
 @given(st.integers(1, 12), st.integers(1, 12), st.integers(0, 99))
@@ -201,6 +203,15 @@ def test_captions_without_words_change_nothing_for_the_others():
     target[1][3] = False
     expected = [hinge(source, target, row, row - 1, 0.5) for row in (1, 2)]  # row 0 has row 3 before it
     assert pulled(step(source, target), margin=0.5).item() == pytest.approx(np.mean(expected), rel=1e-4)
+
+
+def test_the_plan_is_that_of_the_clean_pair():
+    """Here the clean words are equal, so every pair of words weighs the same."""
+    source, target = random_words(2, 3), random_words(2, 4, 1)
+    batch = step(source, target)
+    batch.clean = {(s, -1): (torch.ones_like(w[0]), w[1]) for s, w in zip(PAIR, (source, target), strict=True)}
+    true, wrong = (cost(source, (states, target[1])).mean((1, 2)) for states in (target[0], target[0].roll(1, 0)))
+    assert pulled(batch, margin=1.0).item() == pytest.approx((1 + true - wrong).mean().item(), rel=1e-4)
 
 
 @pytest.mark.parametrize("marginals", ["uniform", "unbalanced"])
