@@ -325,7 +325,16 @@ def test_a_row_may_be_compared_with_what_it_is_like(raw):
         "no_words": {"like": "cl2cm", "teacher": None, "objectives": {"relation_distillation": None}},
         "of_multi": {"like": "multi", "langs": ["de", "fr", "cs"]},
     }
-    methods = ["source_only", "baseline", "cl2cm", "no_words", "multi", "of_multi", "nrccr_no_adversarial", "nrccr_fusion"]
+    methods = [
+        "source_only",
+        "baseline",
+        "cl2cm",
+        "no_words",
+        "multi",
+        "of_multi",
+        "nrccr_no_adversarial",
+        "nrccr_fusion",
+    ]
     raw["tables"]["multi30k_table"] |= {"compare": "parent", "methods": methods}
     compared = references(raw, "multi30k_table")
     assert {method: compared["de", method] for method in methods} == {
