@@ -1,6 +1,7 @@
 """Captions as token ids, tokenised once: all texts of a job in one flat array."""
 
 import os
+import re
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -14,7 +15,7 @@ from ccr.errors import CcrError
 from ccr.networks.ragged import Ragged
 
 SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
-UNSPACED = "\u2e80"  # from here on: scripts of East Asia
+UNSPACED = re.compile("[\u2e80-\u9fff\uf900-\ufaff\U00020000-\U0003ffff]")  # Chinese characters, kana
 
 
 def train_tokenizer(texts: Iterable[str], vocabulary: int) -> Tokenizer:
@@ -79,7 +80,7 @@ def word_places(encoding: Encoding, text: str) -> list[int]:
     """
     places, place, last = [], -1, None
     for word, (start, end) in zip(encoding.word_ids, encoding.offsets, strict=True):
-        if word is not None and (word != last or any(c >= UNSPACED for c in text[start:end])):
+        if word is not None and (word != last or UNSPACED.search(text, start, end)):
             place += 1
         places.append(-1 if word is None else place)
         last = word
