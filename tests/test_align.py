@@ -250,7 +250,7 @@ def raw(repository):
         "words": {
             "data": ["vatex"],
             "mt": ["lexicon", "lexicon_substitute40"],
-            "teachers": ["cl_instance", "cl_pointer"],
+            "teachers": ["cl_instance", "cl_transport"],
             "seeds": [0, 1],
             "solver": {"layer": "block"},
         }
@@ -263,9 +263,9 @@ def test_noisy_teachers_are_judged_on_clean_translations_by_one_solver(raw):
     table = plan.job("results/words.csv")
     assert [(row["teacher"], row["noise_rate"]) for row in table.settings["rows"]] == [
         ("cl_instance", 0.0),
-        ("cl_pointer", 0.0),
+        ("cl_transport", 0.0),
         ("cl_instance", 0.4),
-        ("cl_pointer", 0.4),
+        ("cl_transport", 0.4),
     ]
     jobs = [job for job in plan.needs("results/words.csv") if job.stage == "evaluate"]
     assert len(jobs) == 8
@@ -275,8 +275,8 @@ def test_noisy_teachers_are_judged_on_clean_translations_by_one_solver(raw):
         assert job.inputs["alignment"] == f"{clean}.alignment.parquet"
         assert job.settings["solver"] == jobs[0].settings["solver"]
     assert jobs[0].settings["solver"]["layer"] == "block"
-    noisy = plan.job("results/alignments/vatex-synthetic/lexicon_substitute40/zh/cl_pointer/seed1")
-    assert noisy.inputs["model"].startswith("results/teachers/vatex-synthetic/lexicon_substitute40/zh/cl_pointer/seed1")
+    noisy = plan.job("results/alignments/vatex-synthetic/lexicon_substitute40/zh/cl_transport/seed1")
+    assert noisy.inputs["model"].startswith("results/teachers/vatex-synthetic/lexicon_substitute40/zh/cl_transport/seed1")
 
 
 def test_on_data_without_true_alignment_there_is_no_such_table(raw):
@@ -291,7 +291,7 @@ def test_on_data_without_true_alignment_there_is_no_such_table(raw):
     [
         (
             {"teachers": ["cl_pointr"]},
-            "alignments.words.teachers: .* did you mean 'cl_pointer'",
+            "alignments.words.teachers: .* did you mean 'cl_transport'",
         ),
         ({"data": ["vatx"]}, "alignments.words.data: .*'vatex'"),
         ({"mt": ["lexicn"]}, "alignments.words.mt: .*'lexicon'"),
@@ -331,7 +331,7 @@ def test_the_table_has_means_deviations_and_says_what_it_is(table_job):
     assert {line["aer_std"] for line in lines} == {"0.0707"} and {line["recall_std"] for line in lines} == {"0.0"}
     text = Path("results/words.md").read_text()
     assert text.startswith("# words (SYNTHETIC data)")
-    assert "| cl_pointer | lexicon_substitute40 | 0.4 | 2 | 0.550 ± 0.071 | 0.500 ± 0.000 | 0.450 ± 0.071 |" in text
+    assert "| cl_transport | lexicon_substitute40 | 0.4 | 2 | 0.550 ± 0.071 | 0.500 ± 0.000 | 0.450 ± 0.071 |" in text
     assert "layer block" in text and "9 sentence pairs, 40 linked" in text
     assert Path("results/figures/words/aer.png").read_bytes().startswith(b"\x89PNG")
 
