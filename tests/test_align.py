@@ -290,7 +290,7 @@ def test_on_data_without_true_alignment_there_is_no_such_table(raw):
     ("edits", "message"),
     [
         (
-            {"teachers": ["cl_pointr"]},
+            {"teachers": ["cl_transprt"]},
             "alignments.words.teachers: .* did you mean 'cl_transport'",
         ),
         ({"data": ["vatx"]}, "alignments.words.data: .*'vatex'"),
