@@ -15,6 +15,8 @@ from ccr.registry import Entry
 # What the published NRCCR code does where this project does otherwise, outside of objectives: the registry has theirs.
 COMPAT = {"nrccr": {"norm": "batch", "pooling": "padded_mean", "select_by": "t2v", "fusion": "min_max"}}
 
+_WEIGHT = TypeAdapter(Weight)  # made once: a plan checks thousands
+
 
 @cache
 def _options_model(entry: Entry, compat: str | None) -> type[BaseModel]:
@@ -86,7 +88,7 @@ def objectives_of(terms: Raw, path: str, compat: str | None = None) -> dict[str,
 
 def _weight(value: Any, path: str) -> float:
     try:
-        return TypeAdapter(Weight).validate_python(value)
+        return _WEIGHT.validate_python(value)
     except ValidationError as error:
         raise CcrError(f"params.yaml: {path}: expected a number >= 0, found {value!r}.") from error
 
