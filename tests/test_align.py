@@ -275,8 +275,9 @@ def test_noisy_teachers_are_judged_on_clean_translations_by_one_solver(raw):
         assert job.inputs["alignment"] == f"{clean}.alignment.parquet"
         assert job.settings["solver"] == jobs[0].settings["solver"]
     assert jobs[0].settings["solver"]["layer"] == "block"
-    noisy = plan.job("results/alignments/vatex-synthetic/lexicon_substitute40/zh/cl_transport/seed1")
-    assert noisy.inputs["model"].startswith("results/teachers/vatex-synthetic/lexicon_substitute40/zh/cl_transport/seed1")
+    run = "vatex-synthetic/lexicon_substitute40/zh/cl_transport/seed1"
+    noisy = plan.job(f"results/alignments/{run}")
+    assert noisy.inputs["model"].startswith(f"results/teachers/{run}")
 
 
 def test_on_data_without_true_alignment_there_is_no_such_table(raw):

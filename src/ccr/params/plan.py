@@ -377,7 +377,6 @@ class _Planner:
         inputs["features"] = self.features(dataset, visual)
         if needs(objectives, "teacher") or entry.init:
             teacher = self.teacher(dataset, mt, langs, entry.teacher, seed)
-            self._check_shape(name, dataset, settings["network"], teacher.settings["network"], objectives)
             if needs(objectives, "teacher"):
                 inputs["teacher"] = teacher.outputs["embeddings"]
             if entry.init:
@@ -388,18 +387,6 @@ class _Planner:
             inputs,
             {"role": "student", "langs": langs, "objectives": objectives, "seed": seed, **settings},
         )
-
-    def _check_shape(self, name: str, dataset: str, student: Raw, teacher: Raw, objectives: Raw) -> None:
-        """Embeddings that are regressed, and weights that are taken over, must fit."""
-        terms = {term["objective"] for term in objectives.values()}
-        fitting = ["dim"] if "embedding_distillation" in terms else []
-        fitting += ["text", "dim", "norm"] if self.params.methods[name].init else []
-        for key in fitting:
-            if student[key] != teacher[key]:
-                raise CcrError(
-                    f"params.yaml: methods.{name}: it takes over embeddings or weights of its teacher, but on "
-                    f"{dataset} their networks differ in {key!r}. Give both roles the same network."
-                )
 
     # results
 
@@ -556,7 +543,22 @@ class _Planner:
             parallel = self.params.teachers[entry.teacher].parallel if entry.teacher else None
             if parallel and (reason := self._no_parallel(dataset, parallel, entry.langs or [lang])):
                 return reason
+            if reason := self._misfit(dataset, owner):
+                return reason
         return ""
+
+    def _misfit(self, dataset: str, name: str) -> str:
+        """Why a method cannot regress its teacher's embeddings, or start with its weights; empty when it can."""
+        entry = self.params.methods[name]
+        objectives = objectives_of(entry.objectives, f"methods.{name}.objectives", entry.compat)
+        fitting = ["text", "dim", "norm"] if entry.init else []
+        fitting += ["dim"] if any(t["objective"] == "embedding_distillation" for t in objectives.values()) else []
+        if not fitting:
+            return ""
+        student = self._training(dataset, "student", entry)["network"]
+        teacher = self._training(dataset, "teacher", self.params.teachers[entry.teacher])["network"]
+        differ = [key for key in fitting if student[key] != teacher[key]]
+        return f"its network and that of teacher {entry.teacher!r} must have the same {differ[0]!r}" if differ else ""
 
     def _reference(self, table: Table, row: dict[str, Any], rows: Iterable[dict[str, Any]]) -> str | None:
         """Name of the method that a row is compared with; it stands in the table with the same data and language."""
