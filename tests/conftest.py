@@ -34,3 +34,9 @@ def reference() -> Path:
     if not folder.is_dir():
         pytest.skip("the authors' numbers (../shared/reference/nrccr) are not here")
     return folder
+
+
+@pytest.fixture
+def in_a_folder_of_its_own(tmp_path, monkeypatch) -> None:
+    """The test runs in an empty folder; paths of jobs are relative."""
+    monkeypatch.chdir(tmp_path)

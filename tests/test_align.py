@@ -40,9 +40,7 @@ INSTANCE = {"objective": "instance_alignment", "weight": 1.0, "pair": ["source",
 POINTER = {"objective": "pointer", "weight": 1.0, "pair": ["source", "target"], "masked": 0.15, **SOLVER}
 
 
-@pytest.fixture(autouse=True)
-def in_a_folder_of_its_own(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
+pytestmark = pytest.mark.usefixtures("in_a_folder_of_its_own")
 
 
 @pytest.fixture(scope="module")
@@ -69,7 +67,7 @@ def teacher(tmp_path_factory):
 
 
 def aligner(teacher, options=SOLVER):
-    return Aligner(*(teacher / file for file in sentences.RUN_FILES), options)
+    return Aligner(*(teacher / file for file in artifacts.RUN_FILES.values()), options)
 
 
 # the error rate
@@ -187,7 +185,7 @@ def test_a_folder_that_is_no_run_is_named(teacher):
 
 
 def test_a_model_of_others_is_no_run(tmp_path):
-    for file in sentences.RUN_FILES:
+    for file in artifacts.RUN_FILES.values():
         (tmp_path / file).write_text('{"model_type": "bert"}')
     with pytest.raises(CcrError, match="config.json: not of a run"):
         sentences.align("red", "红", tmp_path, "a.svg")
@@ -217,7 +215,7 @@ def quality_job(teacher, tmp_path):
         columns = dict(zip(schema.names, map(list, zip(*rows, strict=True)), strict=True))
         artifacts.write_parquet(columns, f"{name}.parquet", schema)
     inputs = {name: f"{name}.parquet" for name, *_ in files}
-    inputs |= {file.split(".")[0]: str(teacher / file) for file in sentences.RUN_FILES}
+    inputs |= {file.split(".")[0]: str(teacher / file) for file in artifacts.RUN_FILES.values()}
     settings = {"solver": SOLVER, "batch": 8, "threads": 1}
     return Job("evaluate", "quality", inputs, {"metrics": "quality/metrics.json"}, settings, key="k")
 

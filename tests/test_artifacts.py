@@ -17,9 +17,7 @@ from ccr.errors import CcrError
 ROWS = {"item_id": ["a", "b"], "split": ["train", "val"], "path": [None, "b.jpg"], "kind": ["image", "image"]}
 
 
-@pytest.fixture(autouse=True)
-def in_a_folder_of_its_own(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
+pytestmark = pytest.mark.usefixtures("in_a_folder_of_its_own")
 
 
 def test_parquet_goes_there_and_back_with_the_same_bytes():

@@ -35,9 +35,7 @@ BERT_CONFIG = {
 OPTIONS = {"text_num_attention": HEADS, "video_num_attention": HEADS, "layer_list": ["layer.1"], "margin": 0.2}
 
 
-@pytest.fixture(autouse=True)
-def in_a_folder_of_its_own(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
+pytestmark = pytest.mark.usefixtures("in_a_folder_of_its_own")
 
 
 @pytest.fixture(scope="session")

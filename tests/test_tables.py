@@ -20,9 +20,7 @@ from ccr.tables import columns, figures
 N_ITEMS, PER_ITEM = 60, 3
 
 
-@pytest.fixture(autouse=True)
-def in_a_folder_of_its_own(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
+pytestmark = pytest.mark.usefixtures("in_a_folder_of_its_own")
 
 
 def evaluation(folder, skill, seed, first_item=0, terms=("vs", "vt")):

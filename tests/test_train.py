@@ -117,9 +117,7 @@ def evaluation_job(data, run, folder, **settings):
     return replace(Job("evaluate", str(folder), inputs, outputs, settings), key="k")
 
 
-@pytest.fixture(autouse=True)
-def in_a_folder_of_its_own(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
+pytestmark = pytest.mark.usefixtures("in_a_folder_of_its_own")
 
 
 @pytest.fixture(scope="module")

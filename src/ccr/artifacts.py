@@ -31,6 +31,8 @@ from ccr.errors import CcrError
 LANGUAGES = {"en": "English", "zh": "Chinese", "de": "German", "fr": "French", "cs": "Czech", "ja": "Japanese"}
 SPLITS = ("train", "val", "test")
 ORIGINS = ("human", "mt", "back", "parallel")
+# what a trained network is on disk, role -> file in the run's folder
+RUN_FILES = {"model": "model.safetensors", "config": "config.json", "tokenizer": "tokenizer.json"}
 
 _NAME = pa.dictionary(pa.int32(), pa.string())
 CAPTIONS = pa.schema(

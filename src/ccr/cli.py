@@ -29,8 +29,6 @@ ParamsFile = Annotated[Path, typer.Option("--params", help="The settings to obey
 PARAMS = Path("params.yaml")
 Target = Annotated[str, typer.Argument(help="What to make.")]
 
-RUN_FILES = {"model": "model.safetensors", "config": "config.json", "tokenizer": "tokenizer.json"}
-
 STAGES = {
     "world": "Publish the synthetic mini-world as raw data: data/raw/{data}.",
     "captions": "Import a raw data set: data/{data}/captions.parquet, or sentence pairs: data/{data}/parallel/...",
@@ -69,12 +67,12 @@ def _make(stage: str, target: str, file: Path, run: Path | None = None) -> None:
 
 def _of_run(job: Job, run: Path) -> Job:
     """The evaluation `job` of another run directory, its results beside that run."""
-    model = {role: str(run / file) for role, file in RUN_FILES.items()}
+    model = {role: str(run / file) for role, file in artifacts.RUN_FILES.items()}
     for path in model.values():
         if not Path(path).is_file():
             raise CcrError(
-                f"{path}: no such file. --run names a folder with {', '.join(RUN_FILES.values())}: a trained run's, or "
-                "one that `ccr import-nrccr` made."
+                f"{path}: no such file. --run names a folder with {', '.join(artifacts.RUN_FILES.values())}: a trained "
+                "run's, or one that `ccr import-nrccr` made."
             )
     folder = run / "evaluation"
     outputs = {role: str(folder / Path(path).name) for role, path in job.outputs.items()}

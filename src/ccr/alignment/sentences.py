@@ -8,11 +8,10 @@ import numpy as np
 
 from ccr.alignment import heatmap
 from ccr.alignment.aligner import Aligner, Alignment
-from ccr.artifacts import read_json
+from ccr.artifacts import RUN_FILES, read_json
 from ccr.errors import CcrError
 from ccr.registry import OBJECTIVES, word_level
 
-RUN_FILES = ("model.safetensors", "config.json", "tokenizer.json")
 UNKNOWN = {"[UNK]", "<unk>"}
 
 
@@ -23,10 +22,11 @@ def align(source: str, target: str, run: str | PathLike, figure: str | PathLike)
     that there is not.
     """
     heatmap.check(figure)
-    files = [Path(run) / name for name in RUN_FILES]
+    names = RUN_FILES.values()
+    files = [Path(run) / name for name in names]
     for file in files:
         if not file.is_file():
-            raise CcrError(f"{file}: no such file. --teacher names a trained run's folder: {', '.join(RUN_FILES)}.")
+            raise CcrError(f"{file}: no such file. --teacher names a trained run's folder: {', '.join(names)}.")
     settings = read_json(files[1]).get("settings")
     if settings is None:
         raise CcrError(f"{files[1]}: not of a run of `ccr train`: it has no `settings`.")

@@ -3,10 +3,9 @@
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
 from ccr.artifacts import digest, read_json
 from ccr.errors import CcrError
+from ccr.tables.rows import over_seeds
 
 METRICS = ("precision", "recall", "aer")
 COUNTS = ("n_pairs", "n_phrases")
@@ -50,12 +49,12 @@ def read_row(settings: dict[str, Any]) -> Row:
             raise CcrError(f"{path}: no {missing[0]!r}; it must hold {', '.join((*METRICS, *COUNTS))}. Evaluate again.")
         if any(numbers[name] != measured[0][name] for name in COUNTS):
             raise CcrError(f"{path}: measured on other pairs than {settings['metrics'][0]}; evaluate both again.")
-    values = np.array([[numbers[name] for name in METRICS] for numbers in measured])
+    mean, std = over_seeds(measured, METRICS)
     keys = [str(numbers["key"]) for numbers in measured]
     return Row(
         settings=settings,
-        mean=dict(zip(METRICS, values.mean(axis=0).tolist(), strict=True)),
-        std=dict(zip(METRICS, values.std(axis=0, ddof=1).tolist(), strict=True)) if len(measured) > 1 else None,
+        mean=mean,
+        std=std,
         counts={name: measured[0][name] for name in COUNTS},
         key=digest(keys)[:12],
         seed_keys=keys,

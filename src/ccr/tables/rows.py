@@ -1,5 +1,6 @@
 """Read the evaluations of one row and average them over its seeds."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -90,13 +91,13 @@ def read_row(settings: dict[str, Any]) -> Row:
                 f"{path}: trained on the terms {', '.join(numbers['terms'])}, the first seed "
                 f"({settings['metrics'][0]}) on {', '.join(measured[0]['terms'])}. Train and evaluate both again."
             )
-    numbers = np.array([[seed[name] for name in METRICS] for seed in measured])
+    mean, std = over_seeds(measured, METRICS)
     keys = [str(seed["key"]) for seed in measured]
     return Row(
         settings=settings,
         terms=tuple(measured[0]["terms"]),
-        mean=dict(zip(METRICS, numbers.mean(axis=0).tolist(), strict=True)),
-        std=dict(zip(METRICS, numbers.std(axis=0, ddof=1).tolist(), strict=True)) if len(seeds) > 1 else None,
+        mean=mean,
+        std=std,
         chance=float(np.mean([seed["chance_sumr"] for seed in measured])),
         n_queries=measured[0]["n_queries"],
         n_items=measured[0]["n_items"],
@@ -105,6 +106,17 @@ def read_row(settings: dict[str, Any]) -> Row:
         items=scored[0][0],
         scores=np.stack([scores for _, scores in scored]),
     )
+
+
+def over_seeds(
+    measured: Sequence[Mapping[str, Any]], names: Sequence[str]
+) -> tuple[dict[str, float], dict[str, float] | None]:
+    """Mean and sample deviation of these numbers; no deviation for one seed."""
+    numbers = np.array([[seed[name] for name in names] for seed in measured])
+    mean = dict(zip(names, numbers.mean(axis=0).tolist(), strict=True))
+    if len(measured) == 1:
+        return mean, None
+    return mean, dict(zip(names, numbers.std(axis=0, ddof=1).tolist(), strict=True))
 
 
 def _read_metrics(path: str | Path) -> dict[str, Any]:
