@@ -64,6 +64,7 @@ ALIGNMENT = pa.schema(
         ("target_end", pa.int32()),
     ]
 )
+WEIGHTS = pa.schema([("caption_id", pa.string()), ("chrf", pa.float32()), ("weight", pa.float32())])
 RANKS = pa.schema([("direction", _NAME), ("query_id", pa.string()), ("item_id", pa.string()), ("rank", pa.int32())])
 EMBEDDINGS = pa.schema([("caption_id", pa.string()), ("embedding", pa.list_(pa.float32()))])
 
@@ -218,6 +219,11 @@ def read_parquet(
         ) from error
 
 
+def refused_of(table: pa.Table) -> dict[str, str]:
+    """Captions that an engine refused to translate, by the metadata of a file of translations: caption id -> reason."""
+    return json.loads((table.schema.metadata or {}).get(b"refused", b"{}"))
+
+
 def content_hash(path: str | os.PathLike) -> str:
     """Hash of a file's content: from the metadata of our Parquet files, else of the bytes.
 
@@ -284,7 +290,8 @@ def code_hash(stage: str) -> str:
 class Job:
     """One unit of work: what it reads (role -> path or paths), writes (role -> path) and obeys.
 
-    `target` is its name: the path of what it makes. `key` identifies the result: see `job_key`.
+    `target` is its name: the path of what it makes. `after`: files that must be there before, but do not change the
+    result. `key` identifies the result: see `job_key`.
     """
 
     stage: str
@@ -293,6 +300,7 @@ class Job:
     outputs: dict[str, str]
     settings: dict[str, Any]
     threads: int = 1
+    after: tuple[str, ...] = ()
     key: str = ""
 
     @property
@@ -301,8 +309,9 @@ class Job:
         return digest([self.settings, code_hash(self.stage)])
 
     def input_paths(self) -> list[str]:
-        """All inputs, flat."""
-        return [p for value in self.inputs.values() for p in ([value] if isinstance(value, str) else value)]
+        """All that must be there, flat."""
+        inputs = [p for value in self.inputs.values() for p in ([value] if isinstance(value, str) else value)]
+        return [*inputs, *self.after]
 
 
 def job_key(job: Job) -> str:

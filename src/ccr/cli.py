@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
+from types import ModuleType
 from typing import Annotated
 
 import typer
@@ -182,6 +183,33 @@ def check_params(file: ParamsFile = PARAMS) -> None:
         print(f"{path}: {json.dumps(value)} (preset {plan.params.preset}: {json.dumps(preset)})")
     tables = len(plan.params.tables) + len(plan.params.alignments)
     print(f"{file}: valid; {len(plan.jobs)} jobs in {tables} tables")
+
+
+tm = typer.Typer(no_args_is_help=True, help="The translation memory: sentences that engines have translated.")
+app.add_typer(tm, name="tm")
+MemoryFile = Annotated[Path, typer.Argument(metavar="FILE", help="A Parquet file.")]
+
+
+@tm.command("export")
+def export_memory(path: MemoryFile) -> None:
+    """Write the whole memory into one file, so that a colleague need not translate again."""
+    print(f"{_memory().export(path):,} sentences in {path}")
+
+
+@tm.command("import")
+def import_memory(path: MemoryFile) -> None:
+    """Take the sentences of an exported file into the memory."""
+    print(f"{_memory().absorb(path):,} new sentences from {path}")
+
+
+@tm.command("forget-refused")
+def forget_refused() -> None:
+    """Let sentences that were refused for good be tried again. No translation may be running."""
+    print(f"{_memory().forget_refused():,} refused sentences forgotten")
+
+
+def _memory() -> ModuleType:
+    return import_module("ccr.translate.memory")
 
 
 memo = typer.Typer(no_args_is_help=True, help="The memo: results by the key of what made them.")

@@ -31,13 +31,21 @@ class Entry:
 
     `expects` lists the files that an importer reads, `needs` what an objective uses beside the embeddings of its
     pair (`teacher`: embeddings of a CL teacher, `words`: states of the captions' words, `cross`: the cross-attention
-    teacher, `discriminator`: logits).
+    teacher, `discriminator`: logits). `remembered`: an engine whose work is dear, kept in the translation memory.
     """
 
-    def __init__(self, module: str, expects: tuple[str, ...] = (), needs: tuple[str, ...] = (), **options: Option):
+    def __init__(
+        self,
+        module: str,
+        expects: tuple[str, ...] = (),
+        needs: tuple[str, ...] = (),
+        remembered: bool = False,
+        **options: Option,
+    ):
         self.module = module
         self.expects = expects
         self.needs = needs
+        self.remembered = remembered
         self.options = options
 
     def load(self) -> ModuleType:
@@ -80,6 +88,7 @@ IMPORTERS = {
         "ccr.captions.visualsearch",
         expects=("TextData/{collection}{train,val,test}[_{engine}]_{tag}.caption.txt", "FeatureData/{visual}/"),
         collection=text(""),
+        translated=text(""),
     ),
     "vatex": Entry(
         "ccr.captions.vatex",
@@ -93,7 +102,31 @@ IMPORTERS = {
     ),
 }
 
+ON_FAILURE = choice("error", "drop", "keep_source")
+
 ENGINES = {
+    "deep_translator": Entry(
+        "ccr.translate.online",
+        remembered=True,
+        service=choice("google", "mymemory", "libretranslate", "deepl", "microsoft"),
+        base_url=text(""),
+        concurrency=count(4),
+        requests_per_second=number(5.0, gt=0),
+        attempts=count(8),
+        timeout=number(30.0, gt=0),
+        on_failure=ON_FAILURE,
+    ),
+    "transformers": Entry(
+        "ccr.translate.neural",
+        remembered=True,
+        model=text("Helsinki-NLP/opus-mt-{source}-{target}"),
+        revision=text("main"),
+        beams=count(4),
+        max_length_ratio=number(2.0, gt=0),
+        precision=choice("fp32", "bf16"),
+        batch_tokens=count(4096),
+        on_failure=ON_FAILURE,
+    ),
     "precomputed": Entry("ccr.translate.precomputed", published=text("")),
     "lexicon": Entry(
         "ccr.translate.lexicon",

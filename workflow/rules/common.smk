@@ -1,6 +1,7 @@
 # All the functions of the workflow. They ask the plan what a job reads, takes and depends on.
 import json
 import os
+import re
 import shlex
 import sys
 from pathlib import Path
@@ -21,6 +22,7 @@ wildcard_constraints:
     visual=r"[^/]+(?<!\.rejected)",
     lang=r"[a-z]+",
     direction=r"|\.back|\.queries",
+    shard=r"\d+of\d+",
     langs=r"[a-z+]+",
     teacher=r"[^/]+",
     method=r"[^/]+",
@@ -56,7 +58,7 @@ class Planned:
 
     def inputs(self, wildcards):
         """The plan's inputs, each by what stands for it: the manifest, which is written last, for what lies in the
-        mini-world's raw data, the translations for their alignment."""
+        mini-world's raw data, the translations for their alignment and weights."""
         return sorted({made_or_found(path) for path in self.job(wildcards).input_paths()})
 
     def digest(self, wildcards):
@@ -73,7 +75,7 @@ class Planned:
 
 def made_or_found(path):
     world = next((root for root in WORLDS if Path(path).is_relative_to(root)), None)
-    return f"{world}/manifest.json" if world else path.replace(".alignment.parquet", ".parquet")
+    return f"{world}/manifest.json" if world else re.sub(r"\.(alignment|weights)\.parquet$", ".parquet", path)
 
 
 PLAN = for_people(settings.plan, for_people(settings.validate, config))

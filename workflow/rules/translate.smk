@@ -1,8 +1,9 @@
 TRANSLATION = Planned("data/{data}/translations/{mt}/{lang}{direction}.parquet")
+SHARD = Planned("work/tm/shards/{data}/{mt}/{lang}{direction}/{shard}.parquet")
 
 
-# direction: nothing (forward), .back or .queries; the lexicon engine's forward job also writes an alignment, for which
-# the translations stand
+# direction: nothing (forward), .back or .queries; a forward job may also write an alignment or weights, for which the
+# translations stand
 rule translate:
     input:
         TRANSLATION.inputs,
@@ -22,5 +23,29 @@ rule translate:
     params:
         job=TRANSLATION.arguments,
         digest=TRANSLATION.digest,
+    shell:
+        "ccr translate {params.job} 2>&1 | tee {log:q}"
+
+
+# scatter: part of the sentences of an engine whose work is dear (translate.shards); rule translate gathers
+rule translate_shard:
+    input:
+        SHARD.inputs,
+    output:
+        "work/tm/shards/{data}/{mt}/{lang}{direction}/{shard}.parquet",
+    log:
+        "logs/translate/{data}/{mt}/{lang}{direction}/{shard}.log",
+    benchmark:
+        "logs/translate/{data}/{mt}/{lang}{direction}/{shard}.tsv"
+    conda:
+        "../../environment.yml"
+    threads: SHARD.threads
+    resources:
+        mem_mb=4000,
+        runtime=1440,
+        gpu=0,
+    params:
+        job=SHARD.arguments,
+        digest=SHARD.digest,
     shell:
         "ccr translate {params.job} 2>&1 | tee {log:q}"

@@ -9,7 +9,7 @@ from pydantic import BaseModel, Field, TypeAdapter, ValidationError, create_mode
 from ccr import registry
 from ccr.errors import CcrError
 from ccr.params.messages import explain, known, nearest
-from ccr.params.schema import Float, Integer, Method, Noisy, Params, Raw, Section, Teacher, Weight
+from ccr.params.schema import Changes, Float, Integer, Method, Params, Raw, Section, Teacher, Weight
 from ccr.registry import Entry
 
 # What the published NRCCR code does where this project does otherwise, outside of objectives: the registry has theirs.
@@ -107,46 +107,56 @@ def _resolved(
 
 
 def variant_of(params: Params, name: str) -> dict[str, Any]:
-    """A translation variant resolved: {engine, options}, with {noise} where it has some.
+    """A translation variant resolved: {engine, options}, with {noise} and {filter} where it has some.
 
     Published translations are named after the variant.
     """
     variants, path = params.translate.variants, f"translate.variants.{name}"
     given = inherit(variants, name, "translate.variants")
-    noise = given.pop("noise", None)
+    changes = {change: given.pop(change) for change in Changes.model_fields if change in given}
     variant = _resolved(given, name, "translate.variants", "engine", registry.ENGINES)
     if variant["engine"] == "precomputed" and not variant["options"]["published"]:
         root = name
         while "like" in variants[root]:
             root = variants[root]["like"]
         variant["options"]["published"] = root
-    if noise is None:
-        return variant
-    if variant["engine"] == "none":
-        raise CcrError(
-            f"params.yaml: {path}.noise: engine none brings captions that people wrote, and noise is for machine "
-            "translations. Remove it, or let the variant be `like` one of another engine."
-        )
     try:
-        return variant | Noisy.model_validate({"noise": noise}).model_dump()
+        changes = Changes.model_validate(changes).model_dump(exclude_none=True)
     except ValidationError as error:
-        raise explain(error, Noisy, path + ".") from error
+        raise explain(error, Changes, path + ".") from error
+    if changes and variant["engine"] == "none":
+        raise CcrError(
+            f"params.yaml: {path}.{next(iter(changes))}: engine none brings captions that people wrote, and this is "
+            "for machine translations. Remove it, or let the variant be `like` one of another engine."
+        )
+    return variant | changes
+
+
+def base_variant(params: Params, name: str) -> str:
+    """The variant whose translations this one changes: itself without its filter, else without its noise.
+
+    Itself where there is neither.
+    """
+    variant = variant_of(params, name)
+    change = next((change for change in ("filter", "noise") if change in variant), None)
+    if change is None:
+        return name
+    base = name
+    while base is not None and change in variant_of(params, base):
+        base = params.translate.variants[base].get("like")
+    if base is None or variant_of(params, base) != {key: value for key, value in variant.items() if key != change}:
+        raise CcrError(
+            f"params.yaml: translate.variants.{name}: its {change} is put on the translations of a variant that is the "
+            f"same but for its {change}, so that nothing is translated twice. Make that an entry of its own, and this "
+            f"one `{{like: <that entry>, {change}: {{...}}}}`."
+        )
+    return base
 
 
 def clean_variant(params: Params, name: str) -> str:
-    """The variant whose translations a noisy one corrupts: the first without noise along `like`."""
-    variants, clean, noisy = params.translate.variants, name, variant_of(params, name)
-    while "noise" in variant_of(params, clean):
-        clean = variants[clean].get("like")
-        if clean is None:
-            break
-    if clean is None or variant_of(params, clean) != {key: noisy[key] for key in ("engine", "options")}:
-        raise CcrError(
-            f"params.yaml: translate.variants.{name}: noise is put on the translations of a variant that is the same "
-            "but for its noise, so that nothing is translated twice. Make that an entry of its own, and this one "
-            "`{like: <that entry>, noise: {...}}`."
-        )
-    return clean
+    """The variant with neither noise nor filter at the bottom of this one."""
+    base = base_variant(params, name)
+    return name if base == name else clean_variant(params, base)
 
 
 def extractor_of(params: Params, name: str) -> dict[str, Any]:

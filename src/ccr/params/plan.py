@@ -42,7 +42,7 @@ class Plan:
         and for a table of which no row can be made.
         """
         target = target.rstrip("/")
-        if target not in self.jobs and "/translations/" in target:
+        if target not in self.jobs and ("/translations/" in target or target.startswith("work/tm/shards/")):
             Planner(self.params, self.jobs).translations()
         if target not in self.jobs and "/parallel/" in target:
             Planner(self.params, self.jobs).parallels()

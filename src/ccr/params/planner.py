@@ -11,9 +11,20 @@ from typing import Any
 from ccr import registry
 from ccr.artifacts import Job
 from ccr.errors import CcrError
-from ccr.params.entries import clean_variant, extractor_of, in_force, needs, objectives_of, options_of, variant_of
+from ccr.params.entries import (
+    base_variant,
+    clean_variant,
+    extractor_of,
+    in_force,
+    needs,
+    objectives_of,
+    options_of,
+    variant_of,
+)
 from ccr.params.schema import Dataset, Method, Params, Raw, Table, Teacher
 from ccr.params.validation import mismatch
+
+SUFFIX = {"forward": "", "back": ".back", "queries": ".queries"}  # of the files of translations, by direction
 
 
 class Planner:
@@ -136,42 +147,65 @@ class Planner:
 
     def translation(self, dataset: str, mt: str, lang: str, direction: str) -> str:
         """Path of one language's forward translations, back-translations or translated queries."""
-        settings = self.params.datasets[dataset]
-        folder = f"data/{self._data(dataset)}/translations/{mt}"
-        suffix = {"forward": "", "back": ".back", "queries": ".queries"}[direction]
-        target = f"{folder}/{lang}{suffix}.parquet"
-        variant, clean = variant_of(self.params, mt), clean_variant(self.params, mt)
-        inputs, outputs = {}, {"translations": target}
-        if clean != mt:  # noise is put on what the clean variant has; queries have none, and theirs are used
-            if direction == "queries":
-                return self.translation(dataset, clean, lang, "queries")
-            inputs["clean"] = self.translation(dataset, clean, lang, "forward")
-            if direction == "back":
-                inputs["clean_back"] = self.translation(dataset, clean, lang, "back")
-        if clean == mt or direction == "back":
+        base = base_variant(self.params, mt)
+        if base != mt and direction == "queries":  # neither noise nor filters touch them
+            return self.translation(dataset, base, lang, "queries")
+        stem = f"data/{self._data(dataset)}/translations/{mt}/{lang}"
+        target = f"{stem}{SUFFIX[direction]}.parquet"
+        variant = variant_of(self.params, mt)
+        inputs, outputs, after = {}, {"translations": target}, ()
+        if base == mt:
+            inputs = self._translated(dataset, mt, lang, direction)
+            after = self._shards(dataset, mt, lang, direction, inputs)
+            if variant["engine"] == "lexicon" and direction == "forward":
+                outputs["alignment"] = f"{stem}.alignment.parquet"
+        elif "filter" in variant:
+            inputs = {"whole": self.translation(dataset, base, lang, "forward")}
             inputs["captions"] = self.captions(dataset)["captions"]
-            if variant["engine"] == "lexicon":
-                inputs["lexicon"] = f"{self._root(dataset)}/lexicon.json"
-        if clean == mt and variant["engine"] == "lexicon" and direction == "forward":
-            outputs["alignment"] = f"{folder}/{lang}.alignment.parquet"
+            inputs["whole_back"] = self.translation(dataset, base, lang, "back")
+            if direction == "forward":
+                outputs["weights"] = f"{stem}.weights.parquet"
+            else:
+                inputs = {"forward": self.translation(dataset, mt, lang, "forward"), "whole_back": inputs["whole_back"]}
+        else:
+            inputs = {"clean": self.translation(dataset, base, lang, "forward")}
+            if direction == "back":
+                inputs["clean_back"] = self.translation(dataset, base, lang, "back")
+                inputs |= self._translated(dataset, mt, lang, "back")
+        settings = self._translation_settings(dataset, mt, lang, direction)
+        self._add(Job("translate", target, inputs, outputs, settings, after=after))
+        return target
+
+    def _translation_settings(self, dataset: str, mt: str, lang: str, direction: str) -> dict[str, Any]:
+        return {
+            "direction": direction,
+            "variant": mt,
+            "source_lang": self.params.datasets[dataset].source_lang,
+            "target_lang": lang,
+            **variant_of(self.params, mt),
+        }
+
+    def _translated(self, dataset: str, mt: str, lang: str, direction: str) -> dict[str, str]:
+        """What an engine reads."""
+        inputs = {"captions": self.captions(dataset)["captions"]}
+        if variant_of(self.params, mt)["engine"] == "lexicon":
+            inputs["lexicon"] = f"{self._root(dataset)}/lexicon.json"
         if direction == "back":
             inputs["forward"] = self.translation(dataset, mt, lang, "forward")
-        self._add(
-            Job(
-                stage="translate",
-                target=target,
-                inputs=inputs,
-                outputs=outputs,
-                settings={
-                    "direction": direction,
-                    "variant": mt,
-                    "source_lang": settings.source_lang,
-                    "target_lang": lang,
-                    **variant,
-                },
-            )
-        )
-        return target
+        return inputs
+
+    def _shards(self, dataset: str, mt: str, lang: str, direction: str, inputs: dict[str, str]) -> tuple[str, ...]:
+        """Paths of the shards of an engine's work; none where it is one job's."""
+        shards = self.params.translate.shards
+        settings = self._translation_settings(dataset, mt, lang, direction)
+        if shards == 1 or not registry.ENGINES[settings["engine"]].remembered:
+            return ()
+        folder = f"work/tm/shards/{self._data(dataset)}/{mt}/{lang}{SUFFIX[direction]}"
+        paths = tuple(f"{folder}/{number}of{shards}.parquet" for number in range(shards))
+        for number, path in enumerate(paths):
+            shard = {"shard": {"number": number, "of": shards}}
+            self._add(Job("translate", path, inputs, {"shard": path}, settings | shard))
+        return paths
 
     def translations(self) -> None:
         """Every translation that there can be of any data set, with any variant."""
@@ -216,6 +250,8 @@ class Planner:
         inputs: dict[str, Any] = {**self.captions(dataset)}
         if "target" in streams or select_on == "mt":
             inputs["translations"] = [self.translation(dataset, mt, lang, "forward") for lang in langs]
+            if mt != "none" and variant_of(self.params, mt).get("filter", {}).get("weight"):
+                inputs["weights"] = [path.replace(".parquet", ".weights.parquet") for path in inputs["translations"]]
         if "back" in streams:
             inputs["back"] = [self.translation(dataset, mt, lang, "back") for lang in langs]
         return inputs

@@ -266,13 +266,26 @@ class Noise(Section):
     seed: Natural = 0
 
 
-class Noisy(Section):
-    """The part of a translation variant that is the same for every engine."""
+class Filter(Section):
+    """Training pairs whose back-translation has a chrF below `min_chrf` to the source caption weigh `weight`, or
+    nothing at all.
+    """
 
-    noise: Noise
+    min_chrf: Annotated[Float, Field(ge=0, le=100)]
+    weight: Annotated[Float, Field(ge=0, le=1)] = 0.0
+
+
+class Changes(Section):
+    """The part of a translation variant that is the same for every engine: what happens to what it translated."""
+
+    noise: Noise | None = None
+    filter: Filter | None = None
 
 
 class Translate(Section):
+    """`shards`: jobs that share the work of an engine whose work is dear; changes the time, not the result."""
+
+    shards: Count = 1
     variants: dict[Name, dict[str, Any]]
 
 

@@ -1,6 +1,8 @@
 """What a translation engine is. One module with a class `Engine` and one line in the registry add one."""
 
-from typing import Protocol, runtime_checkable
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Protocol, runtime_checkable
 
 import pyarrow as pa
 
@@ -8,7 +10,7 @@ from ccr.artifacts import Job
 
 
 class Engine(Protocol):
-    """Translates captions from and to the languages of its job.
+    """Translates captions from and to the languages of its job, at next to no cost.
 
     `name` goes into the `engine` column (with the model or version). A translation depends on the text alone,
     never on its neighbours: identical captions are passed once (unless the engine is `Publishing`).
@@ -39,3 +41,42 @@ class Aligning(Protocol):
     def alignment(self, parents: pa.Table) -> pa.Table:
         """The word alignment (schema ALIGNMENT) of the translations of `parents`."""
         ...
+
+
+@dataclass(frozen=True)
+class Refused:
+    """A sentence that an engine cannot translate, for good: trying again would not help. `reason`: one line."""
+
+    reason: str
+
+
+Outcome = str | Refused
+
+
+@runtime_checkable
+class Remembered(Protocol):
+    """An engine whose work is dear: what it did is kept in the translation memory and never done again.
+
+    `name` goes into the `engine` column. `identity` (JSON-able) is all that a translation depends on beside the
+    languages and the text: service or model, revision, decoding settings; nothing that only makes it faster.
+    Creating one checks what can be checked before any work (languages, keys, files; `CcrError`) and loads no model.
+    """
+
+    name: str
+    identity: dict[str, Any]
+
+    def __init__(self, job: Job): ...
+
+    def translate_texts(self, texts: list[str], finish: Callable[[str, Outcome], None]) -> None:
+        """Translate the texts, all different, and call `finish(text, outcome)` for each as soon as it is done.
+
+        `finish` may be called by any thread. A sentence that is refused does not stop the others. What cannot be
+        translated now, but may be later (no network), is not finished; then `CcrError` ends the call.
+        """
+        ...
+
+
+def languages(job: Job) -> tuple[str, str]:
+    """The languages that a job translates from and to."""
+    source, target = job.settings["source_lang"], job.settings["target_lang"]
+    return (source, target) if job.settings["direction"] == "forward" else (target, source)

@@ -1,0 +1,48 @@
+"""Filter on request: training pairs whose round trip fails are left out, or count for less."""
+
+import pyarrow as pa
+import pyarrow.compute as pc
+from sacrebleu.metrics import CHRF
+
+from ccr.artifacts import CAPTIONS, WEIGHTS, Job, read_parquet, refused_of, write_parquet
+from ccr.errors import CcrError
+
+
+def filtered(job: Job) -> tuple[pa.Table, dict[str, str]]:
+    """Translations, or back-translations, of a variant with a filter (schema CAPTIONS), from those without, and what of
+    these was refused.
+
+    A pair of the train split is bad when the chrF (sacreBLEU, sentence level) of its back-translation to its source
+    caption is below `min_chrf`; one whose way back was refused has 0. Bad pairs weigh `weight` in training; at 0 they
+    are left out. Validation and test stay as they are. `forward` also writes the weights (output `weights`).
+    `CcrError` when there are no back-translations.
+    """
+    if job.settings["direction"] == "back":
+        kept = read_parquet(job.inputs["forward"], CAPTIONS)["caption_id"].combine_chunks()
+        back = read_parquet(job.inputs["whole_back"], CAPTIONS)
+        return back.filter(pc.is_in(back["parent_id"], kept)), refused_of(back)
+    forward = read_parquet(job.inputs["whole"], CAPTIONS)
+    weights = _weights(forward, job)
+    write_parquet(weights, job.outputs["weights"], WEIGHTS, key=job.key)
+    left_out = weights.filter(pc.equal(weights["weight"], 0.0))["caption_id"].combine_chunks()
+    return forward.filter(pc.invert(pc.is_in(forward["caption_id"], left_out))), refused_of(forward)
+
+
+def _weights(forward: pa.Table, job: Job) -> pa.Table:
+    """Round-trip chrF and weight of the translations of the train split (schema WEIGHTS)."""
+    train = forward.filter(pc.equal(forward["split"], "train"))
+    captions, back = (read_parquet(job.inputs[role], CAPTIONS) for role in ("captions", "whole_back"))
+    sources = dict(zip(captions["caption_id"].to_pylist(), captions["text"].to_pylist(), strict=True))
+    returned = dict(zip(back["parent_id"].to_pylist(), back["text"].to_pylist(), strict=True))
+    ids, parents = train["caption_id"].to_pylist(), train["parent_id"].to_pylist()
+    missing = [caption for caption in ids if caption not in returned and caption not in refused_of(back)]
+    if missing:
+        raise CcrError(
+            f"{job.inputs['whole_back']}: no back-translation of {len(missing):,} of {len(ids):,} train captions "
+            f"({', '.join(missing[:3])}, ...), which translate.variants.{job.settings['variant']}.filter judges. "
+            "Remove the filter, or use an engine that translates back."
+        )
+    chrf, bound = CHRF(), job.settings["filter"]["min_chrf"]
+    scores = [chrf.sentence_score(returned.get(i, ""), [sources[p]]).score for i, p in zip(ids, parents, strict=True)]
+    weights = [job.settings["filter"]["weight"] if score < bound else 1.0 for score in scores]
+    return pa.table({"caption_id": ids, "chrf": scores, "weight": weights}, schema=WEIGHTS)

@@ -1,0 +1,139 @@
+"""Machine translation of one direction of a language pair, by whichever engine."""
+
+import logging
+from collections.abc import Mapping
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from ccr.artifacts import CAPTIONS, Job, read_parquet
+from ccr.errors import CcrError
+from ccr.registry import ENGINES
+from ccr.translate.engine import Engine, Outcome, Publishing, Refused, Remembered
+from ccr.translate.memory import remembered
+from ccr.translate.text import clean
+
+log = logging.getLogger(__name__)
+
+
+def engine_of(job: Job) -> Engine | Remembered:
+    """The engine of a job, ready to work."""
+    return ENGINES[job.settings["engine"]].load().Engine(job)
+
+
+def parents_of(job: Job) -> pa.Table:
+    """The captions that the job's direction translates (schema CAPTIONS). `CcrError` when there are none."""
+    direction, source, target = (job.settings[name] for name in ("direction", "source_lang", "target_lang"))
+    path = job.inputs["forward" if direction == "back" else "captions"]
+    table = read_parquet(path, CAPTIONS)
+    human = pc.equal(table["origin"], "human")
+    if direction == "forward":
+        chosen, what = pc.and_(human, pc.equal(table["lang"], source)), f"human captions in {source!r}"
+    elif direction == "back":
+        chosen, what = pc.is_in(table["split"], pa.array(["train", "val"])), "translations of train or val"
+    else:
+        chosen = pc.and_(pc.and_(human, pc.equal(table["lang"], target)), pc.equal(table["split"], "test"))
+        what = f"human test captions in {target!r}"
+    if not (pc.sum(chosen).as_py() or 0):
+        raise CcrError(f"{path}: nothing to translate for direction {direction!r}: it holds no {what}.")
+    return table.filter(chosen)
+
+
+def translate(engine: Engine | Remembered, parents: pa.Table, job: Job) -> list[Outcome | None]:
+    """What becomes of each parent: its translation, a refusal, or None where a publisher has none.
+
+    Identical texts are translated once, unless the engine goes by the caption's id.
+    """
+    if isinstance(engine, Publishing):
+        return _checked(engine.translate(parents), len(parents))
+    codes = parents["text"].combine_chunks().dictionary_encode().indices.to_numpy()
+    first = parents.take(pa.array(np.unique(codes, return_index=True)[1]))
+    log.info("%s captions, %s of them different", f"{len(parents):,}", f"{len(first):,}")
+    if isinstance(engine, Remembered):
+        unique = remembered(engine, first["text"].to_pylist(), job)
+    else:
+        unique = _checked(engine.translate(first), len(first))
+    return [unique[code] for code in codes]
+
+
+def _checked(texts: list[str | None], size: int) -> list[str | None]:
+    if len(texts) != size:
+        raise ValueError(f"the engine was given {size} captions and returned {len(texts)} translations")
+    return [clean(text) or None if text else None for text in texts]
+
+
+def without_refused(
+    parents: pa.Table, outcomes: list[Outcome | None], job: Job
+) -> tuple[pa.Table, list[str | None], Mapping[str, str]]:
+    """Parents and texts after `on_failure`, and the reasons of the refused ones by caption id.
+
+    error: `CcrError`. drop: they are left out, but for test queries, of which none may be missing: these stay as they
+    are. keep_source: the text itself stands for its translation.
+    """
+    refused = [isinstance(outcome, Refused) for outcome in outcomes]
+    if not any(refused):
+        return parents, outcomes, {}
+    ids, texts = parents["caption_id"].to_pylist(), parents["text"].to_pylist()
+    reasons = {ids[i]: outcomes[i].reason for i in np.flatnonzero(refused)}
+    settings = job.settings
+    what = "".join(f"\n  {caption}: {reason}" for caption, reason in list(reasons.items())[:3])
+    if settings["options"]["on_failure"] == "error":
+        raise CcrError(
+            f"{job.target}: {len(reasons):,} of {len(ids):,} captions were refused for good:{what}\nMend them in the "
+            f"raw data, or set translate.variants.{settings['variant']}.on_failure: drop or keep_source. `ccr tm "
+            "forget-refused` lets them be tried again."
+        )
+    if settings["options"]["on_failure"] == "drop" and settings["direction"] != "queries":
+        log.warning("%s: %s captions refused and left out:%s", job.target, f"{len(reasons):,}", what)
+        kept = np.flatnonzero(~np.array(refused))
+        return parents.take(pa.array(kept)), [outcomes[i] for i in kept], reasons
+    log.warning("%s: %s captions refused and left untranslated:%s", job.target, f"{len(reasons):,}", what)
+    kept = [text if bad else outcome for text, bad, outcome in zip(texts, refused, outcomes, strict=True)]
+    return parents, kept, reasons
+
+
+def without_holes(name: str, parents: pa.Table, texts: list[str | None], job: Job) -> tuple[pa.Table, list[str]]:
+    """Parents and texts without what the publisher `name` has no translation of.
+
+    Forward translations of test serve quality figures only, so a publisher who has none of test is no error, nor is
+    one who has no back-translation at all (then no row is left); every other hole is a `CcrError`.
+    """
+    holes = np.array([text is None for text in texts], dtype=bool)
+    if job.settings["direction"] == "back" and holes.all():
+        return parents.slice(0, 0), []
+    test = pc.equal(parents["split"], "test").to_numpy()
+    if job.settings["direction"] == "forward" and test.any() and holes[test].all() and not test.all():
+        log.warning("%s has no translation of the test captions: no quality figures for them", name)
+        kept = np.flatnonzero(~test)
+        parents, texts, holes = parents.take(pa.array(kept)), [texts[i] for i in kept], holes[kept]
+    if holes.any():
+        names = parents["caption_id"].filter(pa.array(holes))[:3].to_pylist()
+        raise CcrError(
+            f"{job.target}: {name!r} has no translation of {holes.sum():,} of {len(texts):,} captions: "
+            f"{', '.join(names)}, ... Complete the translations, or choose another engine for "
+            f"translate.variants.{job.settings['variant']}."
+        )
+    return parents, texts
+
+
+def translations(engine: Engine | Remembered, parents: pa.Table, texts: list[str], settings: dict) -> pa.Table:
+    """The rows to write: schema CAPTIONS, one per parent, in order."""
+    if isinstance(engine, Publishing):
+        ids = pa.array(engine.caption_ids(parents), pa.string())
+    else:
+        ids = pc.binary_join_element_wise(parents["caption_id"], settings["variant"], "@")
+    size, back = len(parents), settings["direction"] == "back"
+    lang = settings["target_lang"] if settings["direction"] == "forward" else settings["source_lang"]
+    return pa.table(
+        {
+            "item_id": parents["item_id"],
+            "caption_id": ids,
+            "split": parents["split"],
+            "lang": pa.repeat(pa.scalar(lang), size),
+            "origin": pa.repeat(pa.scalar("back" if back else "mt"), size),
+            "engine": pa.repeat(pa.scalar(engine.name), size),
+            "parent_id": parents["caption_id"],
+            "text": pa.array(texts, pa.string()),
+        }
+    )

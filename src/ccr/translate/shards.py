@@ -1,0 +1,40 @@
+"""Scatter: a part of the sentences of one direction, translated by a job of its own.
+
+A shard holds what the memory holds. The job that gathers takes its shards into the memory, finds there all that it
+would translate itself, and so writes what it writes without shards, byte for byte.
+"""
+
+import hashlib
+import logging
+from collections.abc import Iterable
+from pathlib import Path
+
+from ccr.artifacts import Job, write_parquet
+from ccr.translate.engine import languages
+from ccr.translate.machine import engine_of, parents_of
+from ccr.translate.memory import MEMORY, absorb, described, remembered, rows
+from ccr.translate.text import clean
+
+log = logging.getLogger(__name__)
+
+
+def write_shard(job: Job) -> None:
+    """Translate the texts of one shard: settings `shard` {number, of}; which shard a text is in depends on it alone."""
+    shard = job.settings["shard"]
+    engine = engine_of(job)
+    every = sorted({clean(text) for text in parents_of(job)["text"].to_pylist()})
+    texts = [text for text in every if _number(text, shard["of"]) == shard["number"]]
+    outcomes = remembered(engine, texts, job)
+    describes = described(job.settings["engine"], engine.identity, *languages(job))
+    write_parquet(rows(describes, zip(texts, outcomes, strict=True)), job.outputs["shard"], MEMORY, key=job.key)
+    log.info("%s: %s of %s different texts", job.target, f"{len(texts):,}", f"{len(every):,}")
+
+
+def _number(text: str, shards: int) -> int:
+    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest()) % shards
+
+
+def absorb_shards(paths: Iterable[str]) -> None:
+    """Take what shards hold into the memory."""
+    for path in paths:
+        absorb(Path(path))
