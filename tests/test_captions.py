@@ -25,7 +25,8 @@ real = pytest.mark.skipif(not REAL.is_dir(), reason="the real data are not at ..
 
 def job_outputs(root, importer, out, langs=("en", "zh"), data="toy", source="official", kind="image", **options):
     """Run the stage; returns the paths of captions.parquet and items.parquet."""
-    options = {"visualsearch": {"collection": ""}, "multi30k": {"task": 1, "test": ""}}.get(importer, {}) | options
+    defaults = {"visualsearch": {"collection": "", "translated": ""}, "multi30k": {"task": 1, "test": ""}}
+    options = defaults.get(importer, {}) | options
     outputs = {name: str(out / f"{name}.parquet") for name in ("captions", "items")}
     settings = {"importer": importer, "data": data, "kind": kind, "source": source, "langs": list(langs)}
     run(Job("captions", "t", {"root": str(root)}, outputs, {**settings, "options": options}, key="k"))
@@ -101,6 +102,38 @@ def test_visualsearch(visualsearch, caplog):
     assert "toytrain_google_enc2de.caption.txt left out: 'enc2de' is not among the chosen languages" in caplog.text
     assert "'enc2xx' is a language unknown to this project" in caplog.text
     assert "zh mt (google): train 4, val 2, test 2" in caplog.text
+
+
+@pytest.mark.parametrize(("translated", "numbers"), [("", set()), ("9-9", {9}), ("9-10", {9, 10}), ("0-8", set())])
+def test_visualsearch_captions_that_are_said_to_be_translations(visualsearch, translated, numbers):
+    captions, _ = import_(visualsearch, "visualsearch", translated=translated)
+    parents = {c["caption_id"]: c["parent_id"] for c in captions if c["origin"] == "human"}
+    assert set(parents) == {f"{item}#{tag}#{n}" for item in "abcd" for tag in ("enc", "zh") for n in (9, 10)}
+    for caption_id, parent in parents.items():
+        item, tag, n = caption_id.split("#")
+        assert parent == (f"{item}#enc#{n}" if tag == "zh" and int(n) in numbers else None)
+    machine = {c["caption_id"]: c["parent_id"] for c in captions if c["origin"] == "mt"}
+    assert machine["a#enc2zh#10@google"] == "a#enc#10" and machine["d#zh2enc#9@google"] == "d#zh#9"
+
+
+def test_visualsearch_translations_from_another_source_language(visualsearch):
+    captions, _ = import_(visualsearch, "visualsearch", langs=["zh", "en"], translated="9-9")
+    parents = {c["caption_id"]: c["parent_id"] for c in captions if c["item_id"] == "a" and c["origin"] == "human"}
+    assert parents == {"a#enc#9": "a#zh#9", "a#enc#10": None, "a#zh#9": None, "a#zh#10": None}
+
+
+@pytest.mark.parametrize("translated", ["5", "5-", "a-b", "5-9,11"])
+def test_numbers_that_are_none(visualsearch, translated):
+    with pytest.raises(CcrError, match=r"datasets.toy.options.translated: .* such as '5-9', found '" + translated):
+        import_(visualsearch, "visualsearch", translated=translated)
+
+
+def test_a_translation_whose_original_is_missing(visualsearch):
+    write(visualsearch / "TextData" / "toytest.caption.txt", "d#enc#9 a dog\n")
+    for engine in ("google", "opus_mt"):
+        write(visualsearch / "TextData" / f"toytest_{engine}_enc2zh.caption.txt", "d#enc2zh#9 狗\n")
+    with pytest.raises(CcrError, match=r"caption d#zh#10 is a translation of d#enc#10, which is not in the data set"):
+        import_(visualsearch, "visualsearch", translated="9-10")
 
 
 def export(folder, rows, direction="forward", split="train", engine="lexicon", tag="enc2zh"):
@@ -320,6 +353,24 @@ def test_bad_vatex(vatex, file, text, message):
         import_(vatex, "vatex", kind="video")
 
 
+@pytest.mark.parametrize(
+    ("english", "langs", "source", "numbers"),
+    [
+        (10, ["en", "zh"], "official", range(5, 10)),
+        (7, ["en", "zh"], "official", range(5, 7)),
+        (10, ["zh", "en"], "official", range(5, 10)),
+        (10, ["zh"], "official", ()),
+        (10, ["en", "zh"], "synthetic", ()),  # written on their own
+    ],
+)
+def test_the_last_five_chinese_captions_of_vatex_are_translations(vatex, english, langs, source, numbers):
+    record = {"videoID": "t1", "enCap": ["runs"] * english, "chCap": ["跑"] * 10}
+    write(vatex / "vatex_training_v1.0.json", json.dumps([record]))
+    captions, _ = import_(vatex, "vatex", kind="video", langs=langs, source=source)
+    parents = {c["caption_id"]: c["parent_id"] for c in captions if c["item_id"] == "t1" and c["parent_id"]}
+    assert parents == {f"t1#zh#{n}": f"t1#en#{n}" for n in numbers}
+
+
 def test_vatex_needs_its_id_lists_and_languages(vatex):
     with pytest.raises(CcrError, match="VATEX has captions in en, zh, none in 'de'"):
         import_(vatex, "vatex", langs=["en", "de"])
@@ -444,7 +495,8 @@ def test_real_flickr8k(tmp_path):
 
 @real
 def test_real_vatex_in_both_layouts(tmp_path, caplog):
-    published, _ = import_(REAL / "vatex", "visualsearch", out=tmp_path / "vs", data="vatex", kind="video")
+    options = {"collection": "vatex", "translated": "5-9"}
+    published, _ = import_(REAL / "vatex", "visualsearch", out=tmp_path / "vs", kind="video", **options)
     official, items = import_(REAL / "vatex", "vatex", out=tmp_path / "json", kind="video")
     assert counts(items, "split") == {("val",): 1500}
     assert counts(official, "lang") == {("en",): 15000, ("zh",): 15000}
@@ -455,6 +507,14 @@ def test_real_vatex_in_both_layouts(tmp_path, caplog):
         return sorted((c["item_id"], c["lang"], c["text"]) for c in rows if c["origin"] == "human")
 
     assert texts(published) == texts(official)
+
+    def pairs(rows):
+        known = {c["caption_id"]: (c["item_id"], c["text"]) for c in rows}
+        human = [c for c in rows if c["origin"] == "human" and c["parent_id"]]
+        return sorted((c["text"], known[c["parent_id"]]) for c in human)
+
+    assert pairs(published) == pairs(official)
+    assert len(pairs(official)) == 7500
 
 
 @real

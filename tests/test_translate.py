@@ -259,7 +259,7 @@ def test_an_engine_that_loses_a_sentence(translate, shouting, monkeypatch):
 def test_real_translations(tmp_path, name, engine, sizes):
     outputs = {"captions": str(tmp_path / "captions.parquet"), "items": str(tmp_path / "items.parquet")}
     settings = {"importer": "visualsearch", "data": name, "kind": "image", "source": "official", "langs": ["en", "zh"]}
-    settings["options"] = {"collection": ""}
+    settings["options"] = {"collection": "", "translated": ""}
     run_captions(Job("captions", "t", {"root": str(REAL / name)}, outputs, settings))
     target = str(tmp_path / "zh.parquet")
     settings = {"direction": "forward", "variant": "google", "engine": engine, "source_lang": "en", "target_lang": "zh"}

@@ -74,15 +74,19 @@ def found(
     engine: str | None = None,
     parent_tag: str | None = None,
     parent_engine: str | None = None,
+    translated: Any = None,
 ) -> pa.Table:
     """The captions of one file: the arrays `item_id`, `n`, `text`, `row`, and what holds for all of them.
 
     A caption's id is `{item}#{tag}#{n}`, with `@{engine}` behind it for a machine translation (two engines'
-    files carry the same ids); its parent has the same item and n.
+    files carry the same ids); its parent, where `parent_tag` is given, has the same item and n. `translated`: for
+    each caption whether it has one, where not all do.
     """
     item_id, n = pa.array(item_id, pa.string()), pa.array(n, pa.int32())
     size = len(item_id)
     parents = _ids(item_id, parent_tag, n, parent_engine) if parent_tag else _same(None, size)
+    if translated is not None:
+        parents = pc.if_else(pa.array(translated, pa.bool_()), parents, None)
     columns = {
         "item_id": item_id,
         "tag": _same(tag, size),

@@ -2,7 +2,8 @@
 
 `vatex_training_v1.0.json`, `vatex_validation_v1.0.json`: `[{"videoID", "enCap": [10], "chCap": [10]}, ...]`.
 The field takes 1,500 of the 3,000 official validation videos for validation and the other 1,500 for testing:
-`val_ids.txt` and `test_ids.txt`, one id per line.
+`val_ids.txt` and `test_ids.txt`, one id per line. Of a video's Chinese captions the last five translate its English
+captions of the same number; the first five were written from the video.
 """
 
 from pathlib import Path
@@ -15,6 +16,7 @@ from ccr.errors import CcrError
 TRAINING, VALIDATION = "vatex_training_v1.0.json", "vatex_validation_v1.0.json"
 HALVES = {"val": "val_ids.txt", "test": "test_ids.txt"}
 KEYS = {"en": "enCap", "zh": "chCap"}
+TRANSLATED = range(5, 10)
 
 
 def expected(settings: dict) -> list[str]:
@@ -34,7 +36,7 @@ def read(root: Path, settings: dict) -> Raw:
     if (root / TRAINING).exists():
         records = _records(root / TRAINING)
         items.append(listed(root / TRAINING, [record["videoID"] for record in records], "train"))
-        captions += _captions(root / TRAINING, records, settings["langs"])
+        captions += _captions(root / TRAINING, records, settings)
     if (root / VALIDATION).exists():
         for split, name in HALVES.items():
             if not (root / name).exists():
@@ -43,7 +45,7 @@ def read(root: Path, settings: dict) -> Raw:
                     f"the field's {split} split."
                 )
             items.append(listed(root / name, read_ids(root / name), split))
-        captions += _captions(root / VALIDATION, _records(root / VALIDATION), settings["langs"])
+        captions += _captions(root / VALIDATION, _records(root / VALIDATION), settings)
     return Raw.collect(items, captions, [])
 
 
@@ -69,14 +71,18 @@ def _records(path: Path) -> list[dict]:
     return records
 
 
-def _captions(path: Path, records: list[dict], langs: list[str]) -> list[pa.Table]:
+def _captions(path: Path, records: list[dict], settings: dict) -> list[pa.Table]:
+    # the mini-world writes its Chinese captions without a look at the English ones
+    parallel = settings["source"] == "official" and set(KEYS) <= set(settings["langs"])
     tables = []
-    for lang in langs:
+    for lang in settings["langs"]:
+        translations = TRANSLATED if parallel and lang == "zh" else ()
         rows = [
-            (record["videoID"], n, text, number)
+            (record["videoID"], n, text, number, n in translations and n < len(record[KEYS["en"]]))
             for number, record in enumerate(records, start=1)
             for n, text in enumerate(record[KEYS[lang]])
         ]
-        item_id, n, text, row = zip(*rows, strict=True) if rows else ((), (), (), ())
-        tables.append(found(path, item_id=item_id, tag=lang, n=n, text=text, row=row, lang=lang))
+        item_id, n, text, row, translated = zip(*rows, strict=True) if rows else ((),) * 5
+        about = {"row": row, "lang": lang, "parent_tag": "en", "translated": translated}
+        tables.append(found(path, item_id=item_id, tag=lang, n=n, text=text, **about))
     return tables

@@ -4,6 +4,8 @@
 line is `{item}#{tag}#{n} {text}`. A tag is a chain of languages: `enc` (English), `zh` (Chinese, by people),
 `enc2zh` (English put into Chinese by the engine in the file name), `enc2zh2enc` (and back).
 `TextData/{split}.ids.txt`, where published, lists the items of a split; else they are those of its captions.
+Which human captions translate others, the files do not say: option `translated` does, `5-9` for captions number 5 to 9
+of an item in each target language, translations of its source captions of the same number.
 """
 
 import logging
@@ -26,6 +28,7 @@ TAG_OF = {lang: tag for tag, lang in reversed(TAGS.items())}
 NUMBER = re.compile(r"#([0-9]{1,9})(?:@.*)?$")
 LINE = r"^(?P<item>[^\s]+)#(?P<tag>[^#\s]+)#(?P<n>[0-9]{1,9})(?:\s(?P<text>.*))?$"
 ORIGIN = {1: "human", 2: "mt", 3: "back"}
+NUMBERS = re.compile(r"([0-9]{1,9})-([0-9]{1,9})")
 
 
 @dataclass(frozen=True)
@@ -61,9 +64,10 @@ def expected(settings: dict) -> list[str]:
 def read(root: Path, settings: dict) -> Raw:
     """All human captions in `langs`, and every published machine translation between them."""
     items, captions, notes = [], [], []
+    translated = _translated(settings)
     for file in _files(root / "TextData", _collection(settings)):
         if set(file.langs) <= set(settings["langs"]):
-            captions.append(_captions(file))
+            captions.append(_captions(file, settings["langs"][0], translated))
         else:
             known = all(file.langs)
             why = "not among the chosen languages" if known else "a language unknown to this project"
@@ -84,7 +88,19 @@ def _files(folder: Path, collection: str) -> list[CaptionFile]:
     return files
 
 
-def _captions(file: CaptionFile) -> pa.Table:
+def _translated(settings: dict) -> range:
+    """Numbers of the human target captions that translate the source caption of the same number."""
+    given = settings["options"]["translated"]
+    numbers = NUMBERS.fullmatch(given)
+    if given and not numbers:
+        raise CcrError(
+            f"datasets.{settings['data']}.options.translated: expected the first and the last number of the "
+            f"captions that are translations, such as '5-9', found {given!r}."
+        )
+    return range(int(numbers[1]), int(numbers[2]) + 1) if numbers else range(0)
+
+
+def _captions(file: CaptionFile, source: str, translated: range) -> pa.Table:
     depth = len(file.langs)
     if depth not in ORIGIN or (depth > 1) != bool(file.engine):
         raise CcrError(
@@ -104,19 +120,25 @@ def _captions(file: CaptionFile) -> pa.Table:
             f"{file.path}, line {other + 1}: tag {tag[other].as_py()!r}, but by the file's name its captions "
             f"are {file.tag!r}. Move the line to the right file, or rename the file."
         )
+    n = n.cast(pa.int32())
+    parent_tag, has_parent = file.tag.rpartition("2")[0] or None, None
+    if depth == 1 and file.langs != [source]:
+        parent_tag = TAG_OF[source]
+        has_parent = pc.and_(pc.greater_equal(n, translated.start), pc.less(n, translated.stop))
     return found(
         file.path,
         item_id=item_id,
         tag=file.tag,
-        n=n.cast(pa.int32()),
+        n=n,
         text=text,
         row=range(1, len(lines) + 1),
         split=file.split,
         lang=file.langs[-1],
         origin=ORIGIN[depth],
         engine=file.engine,
-        parent_tag=file.tag.rpartition("2")[0] or None,
+        parent_tag=parent_tag,
         parent_engine=file.engine if depth == 3 else None,
+        translated=has_parent,
     )
 
 
