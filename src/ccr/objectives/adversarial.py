@@ -10,6 +10,7 @@ def loss(step: Step, *, pair: tuple[str, str], discriminator: str, lr: float) ->
     """The encoder's term: BCE of the logits of `pair`'s second stream, translations, to 'original'.
 
     `discriminator` and `lr` are the discriminator's own: the trainer updates it before each step of the encoder.
+    It judges languages, not pairs, so a translation's weight (`step.weights`) is nothing to it.
     """
     return _bce(step.logits[tuple(pair)], 1.0)
 

@@ -11,4 +11,5 @@ def loss(step: Step, *, pair: tuple[str, str]) -> Tensor:
     What v_i shows is what s_i says: the first stream, the visual one, learns the teacher's source caption.
     """
     visual, caption = (step.embeddings[stream] for stream in pair)
-    return 1 - ((visual * step.teacher["source"]).sum(1) + (caption * step.teacher[pair[1]]).sum(1)).mean() / 2
+    cosines = (visual * step.teacher["source"]).sum(1) + (caption * step.teacher[pair[1]]).sum(1)
+    return 1 - step.mean(cosines, pair) / 2

@@ -16,5 +16,5 @@ def loss(step: Step, *, pair: tuple[str, str], beta: float, reduction: str, cut_
     teacher, student = step.embeddings["cross"], step.embeddings[pair[1]]
     if cut_teacher:
         teacher = teacher.detach()
-    distance = functional.smooth_l1_loss(student, teacher, beta=beta, reduction="sum") / len(student)
-    return distance if reduction == "sum" else distance / student.shape[1]
+    distances = functional.smooth_l1_loss(student, teacher, beta=beta, reduction="none")
+    return step.mean(distances.sum(1) if reduction == "sum" else distances.mean(1), pair)

@@ -18,4 +18,5 @@ def loss(step: Step, *, pair: tuple[str, str], tau: float | None, mask_same_item
     if mask_same_item:
         logits = logits.masked_fill(step.same_item, -torch.inf)
     labels = torch.arange(len(logits), device=logits.device)
-    return (functional.cross_entropy(logits, labels) + functional.cross_entropy(logits.T, labels)) / 2
+    rows, columns = (functional.cross_entropy(x, labels, reduction="none") for x in (logits, logits.T))
+    return (step.mean(rows, pair) + step.mean(columns, pair)) / 2

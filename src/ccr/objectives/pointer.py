@@ -22,13 +22,13 @@ def loss(step: Step, *, pair: tuple[str, str], layer: int | str, masked: float, 
     kept = mutual(plan)
     forward, backward = step.pointers[(*pair, layer)]
     return (
-        _cross_entropy(forward, plan, kept.any(2), target[1])
-        + _cross_entropy(backward, plan.transpose(1, 2), kept.any(1), source[1])
+        step.mean(_cross_entropy(forward, plan, target[1]), pair, kept.any(2))
+        + step.mean(_cross_entropy(backward, plan.transpose(1, 2), source[1]), pair, kept.any(1))
     ) / 2
 
 
-def _cross_entropy(logits: Tensor, plan: Tensor, kept: Tensor, partners: Tensor) -> Tensor:
-    """Mean over the kept words (B, R) of the cross-entropy of softmax(logits (B, R, C)) to the plan's rows."""
+def _cross_entropy(logits: Tensor, plan: Tensor, partners: Tensor) -> Tensor:
+    """(B, R) cross-entropy of softmax(logits (B, R, C)) to the plan's rows."""
     choices = logits.masked_fill(~partners[:, None, :], NOTHING).log_softmax(2)
     labels = plan / plan.sum(2, keepdim=True).clamp(min=torch.finfo(plan.dtype).tiny)
-    return -((labels * choices).sum(2) * kept).sum() / kept.sum().clamp(min=1)
+    return -(labels * choices).sum(2)

@@ -19,17 +19,17 @@ def loss(step: Step, *, pair: tuple[str, str], tau_teacher: float, tau_student: 
     """
     tau = step.tau if tau_student is None else tau_student
     captions = step.teacher[pair[1]]
-    inter = _divergence(step.similarity(pair) / tau, step.teacher["source"] @ captions.T / tau_teacher)
-    if not intra:
-        return inter
-    return inter + _divergence(step.similarity((pair[1], pair[1])) / tau, captions @ captions.T / tau_teacher)
+    divergences = _divergences(step.similarity(pair) / tau, step.teacher["source"] @ captions.T / tau_teacher)
+    if intra:
+        within = step.similarity((pair[1], pair[1])) / tau
+        divergences = divergences + _divergences(within, captions @ captions.T / tau_teacher)
+    return step.mean(divergences, pair)
 
 
-def _divergence(student: Tensor, teacher: Tensor) -> Tensor:
-    return (
-        sum(
-            functional.kl_div(s.log_softmax(1), t.log_softmax(1), reduction="batchmean", log_target=True)
-            for s, t in ((student, teacher), (student.T, teacher.T))
-        )
-        / 2
+def _divergences(student: Tensor, teacher: Tensor) -> Tensor:
+    """(B,) KL of each row and its column, averaged."""
+    rows, columns = (
+        functional.kl_div(s.log_softmax(1), t.log_softmax(1), reduction="none", log_target=True).sum(1)
+        for s, t in ((student, teacher), (student.T, teacher.T))
     )
+    return (rows + columns) / 2

@@ -18,6 +18,6 @@ def loss(step: Step, *, pair: tuple[str, str], tau: float, cut_visual: bool, cut
     first, cross = step.embeddings[pair[0]], step.embeddings["cross"]
     teacher = (first.detach() if cut_visual else first) @ (cross.detach() if cut_teacher else cross).T / tau
     student = step.similarity(pair) / tau
-    rows = functional.cross_entropy(student, teacher.softmax(1))
-    columns = functional.cross_entropy(student.T, teacher.T.softmax(1))
-    return (rows + columns) / 2
+    rows = functional.cross_entropy(student, teacher.softmax(1), reduction="none")
+    columns = functional.cross_entropy(student.T, teacher.T.softmax(1), reduction="none")
+    return (step.mean(rows, pair) + step.mean(columns, pair)) / 2

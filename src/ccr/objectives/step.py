@@ -22,6 +22,7 @@ class Step:
         pointers: pair of text streams and layer -> logits (B, R, C), (B, C, R) of each word for its partner.
         teacher: text stream -> (B, d') unit embeddings by the CL teacher, for objectives that need them.
         logits: pair of text streams -> (B, 2) logits of the second by the pair's discriminator, likewise.
+        weights: (B,) weight of each row's translation in terms that see it, None for equal ones.
     """
 
     embeddings: dict[str, Tensor]
@@ -32,6 +33,7 @@ class Step:
     pointers: dict[tuple[str, str, int | str], tuple[Tensor, Tensor]] = field(default_factory=dict)
     teacher: dict[str, Tensor] = field(default_factory=dict)
     logits: dict[tuple[str, ...], Tensor] = field(default_factory=dict)
+    weights: Tensor | None = None
     _similarity: dict[tuple[str, ...], Tensor] = field(default_factory=dict)
 
     def similarity(self, pair: tuple[str, str]) -> Tensor:
@@ -40,6 +42,17 @@ class Step:
         if pair not in self._similarity:
             self._similarity[pair] = self.embeddings[pair[0]] @ self.embeddings[pair[1]].T
         return self._similarity[pair]
+
+    def weigh(self, values: Tensor, pair: tuple[str, str]) -> Tensor:
+        """Weights of a term's values (B, ...): those of the rows' translations if a stream of `pair` is one, else 1."""
+        if self.weights is None or not {"target", "back"} & set(pair):
+            return torch.ones_like(values)
+        return self.weights.to(values.dtype).view(-1, *[1] * (values.ndim - 1)).expand_as(values)
+
+    def mean(self, values: Tensor, pair: tuple[str, str], kept: Tensor | None = None) -> Tensor:
+        """Weighted mean of a term's values (B, ...). `kept` (B, ...) bool: those that count; 0 where none does."""
+        weights = self.weigh(values, pair) * (1 if kept is None else kept)
+        return (values * weights).sum() / weights.sum().clamp(min=torch.finfo(values.dtype).tiny)
 
     @property
     def same_item(self) -> Tensor:

@@ -23,7 +23,7 @@ def loss(step: Step, *, pair: tuple[str, str], layer: int | str, margin: float, 
     wrong = transport_cost(source, _before(target), plans(clean_source, _before(clean_target), **solver))
     worded = source[1].any(1) & target[1].any(1) & target[1].any(1).roll(1, 0)
     kept = worded & (step.items != step.items.roll(1, 0))
-    return ((margin + true - wrong).clamp(min=0) * kept).sum() / kept.sum().clamp(min=1)
+    return step.mean((margin + true - wrong).clamp(min=0), pair, kept)
 
 
 def transport_cost(source: Words, target: Words, plan: Tensor) -> Tensor:

@@ -22,6 +22,9 @@ def loss(
     rows, columns = rows - rows.diagonal().diag(), columns - columns.diagonal().diag()
     if mask_same_item:
         rows, columns = (x.masked_fill(step.same_item, 0.0) for x in (rows, columns))
+    both = (rows, columns.T)
     if negatives == "hardest":
-        rows, columns = rows.amax(dim=1), columns.amax(dim=0)
-    return rows.sum() + columns.sum() if scale == "sum" else rows.mean() + columns.mean()
+        both = [direction.amax(dim=1) for direction in both]
+    if scale == "mean":
+        return sum(step.mean(direction, pair) for direction in both)
+    return sum((direction * step.weigh(direction, pair)).sum() for direction in both)

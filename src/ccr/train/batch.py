@@ -30,7 +30,8 @@ class Batch:
 
     `texts`: every text stream in one of the groups. `items` (B,) int64: item of each row. `features`: frame features
     and shape of the items, None for a text-only network; `item_rows` (B,) int64: the sequence of each row's item.
-    `teacher`: text stream -> (B, d) embeddings by the CL teacher.
+    `teacher`: text stream -> (B, d) embeddings by the CL teacher. `weights` (B,) float32 of the rows' translations,
+    None for equal ones.
     """
 
     texts: list[TextGroup]
@@ -38,6 +39,7 @@ class Batch:
     features: tuple[Tensor, Ragged] | None = None
     item_rows: Tensor | None = None
     teacher: dict[str, Tensor] = field(default_factory=dict)
+    weights: Tensor | None = None
 
 
 def hide_words(tokens: Tensor, shape: Ragged, rate: float, mask: int | None) -> Tensor:

@@ -155,6 +155,7 @@ class Trainer:
             features,
             item_rows,
             {stream: torch.from_numpy(found[rows]).to(device) for stream, found in triplets.teacher.items()},
+            None if triplets.weights is None else torch.from_numpy(triplets.weights[rows]).to(device),
         )
 
     def _text_group(self, rows: dict[str, np.ndarray]) -> TextGroup:
@@ -214,7 +215,7 @@ class Trainer:
             if batch.features is not None:
                 seen = network.pool_visual(*batch.features)[batch.item_rows]
                 embeddings["visual"] = network.embed_visual_pooled(seen)
-            step = Step({}, batch.items, network.tau, teacher=batch.teacher)
+            step = Step({}, batch.items, network.tau, teacher=batch.teacher, weights=batch.weights)
             if self.words:
                 self.words.fill(step, batch.texts, passes)
         step.embeddings |= {stream: _full(embedded) for stream, embedded in embeddings.items()}

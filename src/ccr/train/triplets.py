@@ -76,7 +76,8 @@ class Texts:
 def read_texts(job: Job) -> Texts:
     """Source captions of train, validation captions, and the translations and parallel text that the job reads.
 
-    Human target captions of the train split are no part of it unless a translation variant brings them in.
+    Human target captions of the train split are no part of it unless a translation variant brings them in. Where
+    back-translations are read, translations whose way back was refused are left out.
     """
     captions = artifacts.read_parquet(job.inputs["captions"], artifacts.CAPTIONS).to_pandas()
     captions = captions[captions["origin"] == "human"]
@@ -86,14 +87,20 @@ def read_texts(job: Job) -> Texts:
     )
     tables = [captions[usable].assign(role="captions")]
     langs = job.settings["langs"]
+    refused: set[str] = set()
     for role in ("translations", "back", "parallel"):
         for lang, path in zip(langs, job.inputs.get(role, []), strict=False):
-            table = artifacts.read_parquet(path, artifacts.CAPTIONS).to_pandas()
-            if len(langs) > 1:  # an engine's translations of a caption have one id in every language
-                for column in {"translations": ["caption_id"], "back": ["caption_id", "parent_id"]}.get(role, []):
-                    table[column] = f"{lang}/" + table[column]
+            read = artifacts.read_parquet(path, artifacts.CAPTIONS)
+            table = read.to_pandas()
+            prefix = f"{lang}/" if len(langs) > 1 else ""  # an engine's translations have one id in every language
+            for column in {"translations": ["caption_id"], "back": ["caption_id", "parent_id"]}.get(role, []):
+                table[column] = prefix + table[column]
+            if role == "back":
+                refused |= {prefix + i for i in artifacts.refused_of(read)} - set(table["parent_id"])
             tables.append(table[table["split"].isin(["train", "val"])].assign(role=role))
     table = pd.concat(tables, ignore_index=True)
+    if refused:
+        table = table[~(table["caption_id"].isin(refused) & (table["role"] == "translations"))].reset_index(drop=True)
     for column in ("split", "lang", "origin"):
         table[column] = table[column].astype(str)
     return Texts(table)
@@ -121,6 +128,7 @@ class Triplets:
         items: (T,) number of the item, 0 to the number of items - 1.
         features: (items,) row of the feature store per item, None without a store.
         teacher: text stream -> (T, d) float32 embeddings by the teacher, where there is one.
+        weights: (T,) float32 of the translations, None where all weigh the same.
     """
 
     def __init__(
@@ -151,6 +159,16 @@ class Triplets:
         )
         self.features = store.index(list(names)) if store is not None else None
         self.teacher = {} if teacher is None else self._teacher(teacher, texts, job.inputs["teacher"])
+        self.weights = self._weights(job, texts) if "weights" in job.inputs else None
+
+    def _weights(self, job: Job, texts: Texts) -> np.ndarray:
+        tables = [artifacts.read_parquet(path, artifacts.WEIGHTS).to_pandas() for path in job.inputs["weights"]]
+        if len(tables) > 1:
+            for lang, table in zip(job.settings["langs"], tables, strict=True):
+                table["caption_id"] = f"{lang}/" + table["caption_id"]
+        given = pd.concat(tables).set_index("caption_id")["weight"]
+        ids = texts.table["caption_id"].iloc[self.rows["target"]]
+        return given.reindex(ids).fillna(1.0).to_numpy(np.float32)  # parallel text has none
 
     def _teacher(self, teacher: tuple[list[str], np.ndarray], texts: Texts, path: str) -> dict[str, np.ndarray]:
         ids, embeddings = teacher
