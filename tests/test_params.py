@@ -57,6 +57,11 @@ def edit(raw, path, value):
         ("translate.variants.google_swap20.noise.rate", 1.5, "google_swap20.noise.rate", "less than or equal to 1"),
         ("translate.variants.google_swap20.noise.rate", -0.1, "google_swap20.noise.rate", "greater than or equal to 0"),
         ("translate.variants.google_swap20.noise.rte", 0.1, "google_swap20.noise.rte", "rate"),
+        ("translate.variants.google.filter", {"min_chrf": 101}, "google.filter.min_chrf", "less than or equal to 100"),
+        ("translate.variants.google.filter", {"min_chrf": 9, "wieght": 1}, "google.filter.wieght", "weight"),
+        ("translate.variants.google.filter", {"min_chrf": 10}, "google: its filter", "an entry of its own"),
+        ("translate.variants.human.filter", {"min_chrf": 10}, "human.filter", "engine none"),
+        ("translate.shards", 0, "translate.shards", "greater than or equal to 1"),
         ("translate.variants.google_swap20.noise", {"rate": 0.1}, "google_swap20.noise.kind", "missing"),
         ("translate.variants.google_swap20.noise", 0.2, "google_swap20.noise", "dictionary"),
         ("translate.variants.google_swap20.like", "human", "google_swap20.noise", "engine none"),
@@ -456,6 +461,44 @@ def test_the_rate_of_one_variant_touches_only_its_translations(raw):
     raw["tables"]["vatex_table"]["mt"] = ["lexicon", "lexicon_substitute20", "lexicon_substitute40"]
     touched = changed(raw, "translate.variants.lexicon_substitute20.noise.rate", 0.3)
     assert {t for t in touched if not t.endswith(".csv")} == {NOISY.format(""), NOISY.format(".back")}
+
+
+def test_a_filter_changes_what_the_variant_without_it_has_noise_and_all(raw):
+    raw["translate"]["variants"] |= {
+        "strict": {"like": "lexicon_substitute20", "filter": {"min_chrf": 30}},
+        "mild": {"like": "strict", "filter": {"weight": 0.5}},
+    }
+    raw["methods"]["baseline"]["mt"] = "mild"
+    raw["methods"]["nrccr"]["mt"] = "strict"
+    plan = params.plan(params.validate(raw))
+    strict = "data/vatex-synthetic/translations/strict/zh{}.parquet"
+    forward, back = plan.job(strict.format("")), plan.job(strict.format(".back"))
+    assert forward.inputs["whole"] == NOISY.format("") and forward.inputs["whole_back"] == NOISY.format(".back")
+    assert forward.outputs["weights"] == strict.format(".weights")
+    assert back.inputs == {"forward": strict.format(""), "whole_back": NOISY.format(".back")}
+    assert plan.job(forward.outputs["translations"].replace("strict", "mild")).settings["filter"]["min_chrf"] == 30
+    runs = "results/runs/vatex-synthetic/{}/descriptor/zh/{}/seed0"
+    assert "weights" not in plan.job(runs.format("strict", "nrccr")).inputs  # bad pairs are gone
+    mild = strict.replace("strict", "mild")
+    assert plan.job(runs.format("mild", "baseline")).inputs["weights"] == [mild.format(".weights")]
+
+
+NEURAL = "data/flickr8k/translations/opus/zh{}.parquet"
+
+
+def test_shards_share_the_work_and_change_nothing_else(raw):
+    raw["translate"]["variants"]["opus"] = {"engine": "transformers"}
+    alone = params.plan(params.validate(raw)).job(NEURAL.format(""))
+    raw["translate"]["shards"] = 3
+    plan = params.plan(params.validate(raw))
+    for suffix in ("", ".back", ".queries"):
+        gathering = plan.job(NEURAL.format(suffix))
+        assert gathering.after == tuple(f"work/tm/shards/flickr8k/opus/zh{suffix}/{n}of3.parquet" for n in range(3))
+        shards = [plan.job(path) for path in gathering.after]
+        assert [shard.settings["shard"] for shard in shards] == [{"number": n, "of": 3} for n in range(3)]
+        assert all(shard.inputs == gathering.inputs and shard.stage == "translate" for shard in shards)
+    assert (plan.job(NEURAL.format("")).digest, plan.job(NEURAL.format("")).inputs) == (alone.digest, alone.inputs)
+    assert plan.job("data/flickr8k/translations/google/zh.parquet").after == ()  # looking up is no work to share
 
 
 def test_noise_may_be_inherited_and_taken_away(raw):

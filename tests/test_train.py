@@ -20,6 +20,7 @@ from ccr.errors import CcrError
 from ccr.store import read_embeddings, write_features
 from ccr.train.adversary import Adversary
 from ccr.train.schedule import Schedule
+from ccr.train.triplets import Triplets, read_texts
 
 SPLITS = {"train": 48, "val": 16, "test": 20}
 EN = ["red", "green", "blue", "white", "black", "pink", "grey", "brown"]
@@ -431,6 +432,39 @@ def test_terms_with_back_translations_are_in_force(data, tmp_path):
     train.run(job)
     assert artifacts.read_json(job.outputs["config"])["terms"] == ["vs", "vt", "back"]
     assert (pd.read_csv(job.outputs["history"])["back"] > 0).all()
+
+
+def test_a_translation_whose_way_back_was_refused_is_left_out_where_the_way_back_is_read(data, tmp_path):
+    number = SPLITS["train"] + SPLITS["val"]
+    job = job_with_back(data, tmp_path, BASELINE | {"back": BACK}, number, epochs=1)
+    path = job.inputs["back"][0]
+    whole = artifacts.read_parquet(path, CAPTIONS)
+    artifacts.write_parquet(whole.slice(1), path, CAPTIONS)
+    with pytest.raises(CcrError, match="no back-translation of 'train00#mt'"):
+        train.run(job)
+    artifacts.write_parquet(whole.slice(1), path, CAPTIONS, metadata={"refused": '{"train00#mt": "too long"}'})
+    triplets = Triplets(job, read_texts(job), None, None)
+    assert len(triplets) == SPLITS["train"] - 1
+    train.run(job)
+
+
+def test_weights_of_translations_reach_the_terms(data, tmp_path):
+    job = training_job(data, tmp_path / "run", BASELINE, epochs=1)
+    ids = artifacts.read_parquet(data / "zh.parquet", CAPTIONS)["caption_id"].to_pylist()
+    losses = {}
+    for name, weights in {
+        "none": None,
+        "ones": [1.0] * len(ids),
+        "some": [float(i % 2) for i in range(len(ids))],
+    }.items():
+        if weights:
+            given = {"caption_id": ids, "chrf": [0.0] * len(ids), "weight": weights}
+            artifacts.write_parquet(given, tmp_path / f"{name}.parquet", artifacts.WEIGHTS)
+            job = replace(job, inputs=job.inputs | {"weights": [str(tmp_path / f"{name}.parquet")]})
+        train.run(job)
+        losses[name] = pd.read_csv(job.outputs["history"]).iloc[0]
+    assert losses["ones"]["vt"] == losses["none"]["vt"]
+    assert losses["some"]["vt"] != losses["none"]["vt"]
 
 
 def test_a_student_without_visual_terms_is_refused(data, tmp_path):
