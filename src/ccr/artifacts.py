@@ -388,7 +388,7 @@ def recorded_key(job: Job) -> str | None:
             return None
         if path.suffix == ".parquet":
             keys.add((pq.read_schema(path).metadata or {}).get(b"ccr.key", b"").decode())
-        elif path.name in ("config.json", "metrics.json"):
+        elif path.name.endswith(("config.json", "metrics.json", ".quality.json")):
             keys.add(read_json(path)["key"])
     return keys.pop() if len(keys) == 1 else None
 
