@@ -33,7 +33,8 @@ Target = Annotated[str, typer.Argument(help="What to make.")]
 STAGES = {
     "world": "Publish the synthetic mini-world as raw data: data/raw/{data}.",
     "captions": "Import a raw data set: data/{data}/captions.parquet, or sentence pairs: data/{data}/parallel/...",
-    "translate": "Translate captions: data/{data}/translations/{mt}/{lang}[.back|.queries].parquet.",
+    "translate": "Translate captions: data/{data}/translations/{mt}/{lang}[.back|.queries].parquet, or judge "
+    "them: {lang}.quality.json.",
     "features": "Extract or import features: data/{data}/features/{visual}.parquet.",
     "train": "Train a teacher or student: results/{teachers,runs}/.../seed{n}.",
     "evaluate": "Evaluate a run: results/evaluations/.../seed{n}.",
@@ -137,8 +138,8 @@ def export_captions(
 ) -> None:
     """Write translations as caption lines that other code reads: {item}#{tag}#{n} {text}."""
     job = params.plan(params.load(file)).job(target)
-    if job.stage != "translate":
-        raise CcrError(f"{target} is made by `ccr {job.stage}`; only translations are exported.")
+    if "translations" not in job.outputs:
+        raise CcrError(f"{target} holds no translations, and only these are exported.")
     import_module("ccr.captions.visualsearch").export(job, split, text)
 
 
@@ -150,7 +151,7 @@ def show_plan(
 ) -> None:
     """List every job that a table needs, in order, with its resolved settings."""
     plan = params.plan(params.load(file))
-    if target in {**plan.params.tables, **plan.params.alignments}:
+    if target in plan.params.sections:
         target = f"results/{target}.csv"
     for job in plan.needs(target):
         if as_json:
@@ -181,8 +182,7 @@ def check_params(file: ParamsFile = PARAMS) -> None:
     plan = params.plan(params.load(file))
     for path, value, preset in params.differences(file):
         print(f"{path}: {json.dumps(value)} (preset {plan.params.preset}: {json.dumps(preset)})")
-    tables = len(plan.params.tables) + len(plan.params.alignments)
-    print(f"{file}: valid; {len(plan.jobs)} jobs in {tables} tables")
+    print(f"{file}: valid; {len(plan.jobs)} jobs in {len(plan.params.sections)} tables")
 
 
 tm = typer.Typer(no_args_is_help=True, help="The translation memory: sentences that engines have translated.")

@@ -1,7 +1,7 @@
 TABLE = Planned("results/{table}.csv")
 
 
-ruleorder: alignments > tables
+ruleorder: alignments > translations > tables
 
 
 rule tables:
@@ -75,6 +75,44 @@ rule alignments:
         "logs/tables/{table}.tsv"
     wildcard_constraints:
         table="|".join(PLAN.params.alignments) or "(?!)",
+    conda:
+        "../../environment.yml"
+    threads: TABLE.threads
+    resources:
+        mem_mb=1000,
+        runtime=30,
+        gpu=0,
+    params:
+        job=TABLE.arguments,
+        digest=TABLE.digest,
+    shell:
+        "ccr tables {params.job} 2>&1 | tee {log:q}"
+
+
+# tables of translation quality
+rule translations:
+    input:
+        TABLE.inputs,
+    output:
+        multiext("results/{table}", ".csv", ".md"),
+        report(
+            "results/figures/{table}/table.html",
+            caption="../report/translation_table.rst",
+            category="Tables",
+            labels={"table": "{table}"},
+        ),
+        report(
+            "results/figures/{table}/translation.png",
+            caption="../report/translation.rst",
+            category="Figures",
+            labels={"table": "{table}", "figure": "translation quality"},
+        ),
+    log:
+        "logs/tables/{table}.log",
+    benchmark:
+        "logs/tables/{table}.tsv"
+    wildcard_constraints:
+        table="|".join(PLAN.params.translations) or "(?!)",
     conda:
         "../../environment.yml"
     threads: TABLE.threads

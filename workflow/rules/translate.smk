@@ -1,5 +1,6 @@
 TRANSLATION = Planned("data/{data}/translations/{mt}/{lang}{direction}.parquet")
 SHARD = Planned("work/tm/shards/{data}/{mt}/{lang}{direction}/{shard}.parquet")
+QUALITY = Planned("data/{data}/translations/{mt}/{lang}.quality.json")
 
 
 # direction: nothing (forward), .back or .queries; a forward job may also write an alignment or weights, for which the
@@ -47,5 +48,29 @@ rule translate_shard:
     params:
         job=SHARD.arguments,
         digest=SHARD.digest,
+    shell:
+        "ccr translate {params.job} 2>&1 | tee {log:q}"
+
+
+# how good translations are
+rule quality:
+    input:
+        QUALITY.inputs,
+    output:
+        "data/{data}/translations/{mt}/{lang}.quality.json",
+    log:
+        "logs/translate/{data}/{mt}/{lang}.quality.log",
+    benchmark:
+        "logs/translate/{data}/{mt}/{lang}.quality.tsv"
+    conda:
+        "../../environment.yml"
+    threads: QUALITY.threads
+    resources:
+        mem_mb=2000,
+        runtime=60,
+        gpu=0,
+    params:
+        job=QUALITY.arguments,
+        digest=QUALITY.digest,
     shell:
         "ccr translate {params.job} 2>&1 | tee {log:q}"

@@ -24,6 +24,8 @@ class Plan:
             Planner(params, self.jobs).table(name)
         for name in params.alignments:
             Planner(params, self.jobs).alignments(name)
+        for name in params.translations:
+            Planner(params, self.jobs).translation_quality(name)
 
     @property
     def run(self) -> list[str]:
@@ -56,8 +58,9 @@ class Plan:
             self._check_root(job)
         if job.stage == "tables" and not job.settings["rows"]:
             left_out = "".join(f"\n  {line}" for line in job.settings["left_out"])
-            section = "tables" if job.settings["table"] in self.params.tables else "alignments"
-            raise CcrError(f"params.yaml: {section}.{job.settings['table']}: none of its rows can be made:{left_out}")
+            table = job.settings["table"]
+            section = self.params.sections[table]
+            raise CcrError(f"params.yaml: {section}.{table}: none of its rows can be made:{left_out}")
         return job
 
     def _check_parallel(self, job: Job) -> None:

@@ -208,12 +208,36 @@ class Planner:
         return paths
 
     def translations(self) -> None:
-        """Every translation that there can be of any data set, with any variant."""
+        """Every translation that there can be of any data set, with any variant, and how good each is."""
         for dataset, settings in self.params.datasets.items():
             for mt in self.params.translate.variants:
-                if not mismatch(self.params, dataset, mt, settings.visual):
-                    for lang, direction in product(settings.target_langs, ("forward", "back", "queries")):
+                if mismatch(self.params, dataset, mt, settings.visual):
+                    continue
+                for lang in settings.target_langs:
+                    for direction in SUFFIX:
                         self.translation(dataset, mt, lang, direction)
+                    if variant_of(self.params, mt)["engine"] != "none":
+                        self.quality(dataset, mt, lang)
+
+    def quality(self, dataset: str, mt: str, lang: str) -> str:
+        """Path of the figures of how good one language's translations are."""
+        target = f"data/{self._data(dataset)}/translations/{mt}/{lang}.quality.json"
+        return self._add(
+            Job(
+                stage="translate",
+                target=target,
+                inputs={
+                    "captions": self.captions(dataset)["captions"],
+                    **{role: self.translation(dataset, mt, lang, role) for role in ("forward", "back")},
+                },
+                outputs={"quality": target},
+                settings={
+                    "variant": mt,
+                    "source_lang": self.params.datasets[dataset].source_lang,
+                    "target_lang": lang,
+                },
+            )
+        ).outputs["quality"]
 
     def features(self, dataset: str, visual: str) -> str:
         """Path of a data set's features."""
@@ -421,6 +445,53 @@ class Planner:
                 settings={"table": name, "solver": solver, "rows": rows, "left_out": list(left_out)},
             )
         )
+
+    def translation_quality(self, name: str) -> None:
+        """The job of a table of how good translations are and all it needs."""
+        table = self.params.translations[name]
+        rows, left_out = [], {}
+        for dataset in table.data:
+            settings = self.params.datasets[dataset]
+            for mt in table.mt or [settings.mt]:
+                if reason := self._no_quality(dataset, mt):
+                    left_out[f"{dataset}, {mt}: {reason}"] = None
+                    continue
+                rows += [
+                    {
+                        "data": settings.source,
+                        "dataset": dataset,
+                        "mt": mt,
+                        "noise_rate": self._noise_rate(mt),
+                        "source_lang": settings.source_lang,
+                        "target_lang": lang,
+                        "metrics": [self.quality(dataset, mt, lang)],
+                    }
+                    for lang in settings.target_langs
+                ]
+        figures = f"results/figures/{name}"
+        self._add(
+            Job(
+                stage="tables",
+                target=f"results/{name}.csv",
+                inputs={"metrics": [path for row in rows for path in row["metrics"]]},
+                outputs={
+                    "csv": f"results/{name}.csv",
+                    "md": f"results/{name}.md",
+                    "page": f"{figures}/table.html",
+                    "translation": f"{figures}/translation.png",
+                },
+                settings={"table": name, "rows": rows, "left_out": list(left_out)},
+            )
+        )
+
+    def _no_quality(self, dataset: str, mt: str) -> str:
+        """Why there are no figures of these translations; empty when there are."""
+        settings = self.params.datasets[dataset]
+        if variant_of(self.params, mt)["engine"] == "none":
+            return f"{mt!r} is what people wrote: there is no translation to judge"
+        if settings.source == "official" and not Path(settings.root).is_dir():
+            return f"datasets.{dataset}.root: {settings.root} does not exist"
+        return mismatch(self.params, dataset, mt, settings.visual)
 
     def table(self, name: str) -> None:
         """The table's own job and all it needs."""

@@ -258,6 +258,13 @@ class Alignments(Section):
     solver: dict[str, Any] = {}
 
 
+class Translations(Section):
+    """A table of how good translations are: every data set x mt x target language."""
+
+    data: Annotated[list[str], Field(min_length=1)]
+    mt: list[str] | None = None
+
+
 class Noise(Section):
     """How translations of the train split are corrupted; the kinds are explained in `ccr.translate.noise`."""
 
@@ -305,6 +312,9 @@ class Evaluate(Section):
     batch: Count
 
 
+TABLES = ("tables", "alignments", "translations")  # the sections that define tables
+
+
 class Params(Section):
     """The whole of params.yaml."""
 
@@ -320,4 +330,10 @@ class Params(Section):
     methods: dict[Name, Method]
     tables: dict[Name, Table]
     alignments: dict[Name, Alignments] = {}
+    translations: dict[Name, Translations] = {}
     run: list[str]
+
+    @property
+    def sections(self) -> dict[str, str]:
+        """The section of every table, by the table's name."""
+        return {table: section for section in TABLES for table in getattr(self, section)}

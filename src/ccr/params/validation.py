@@ -1,6 +1,7 @@
 """From the raw mapping to `Params`, or one `CcrError`: everything that can be checked without data."""
 
 from collections.abc import Mapping
+from itertools import combinations
 from pathlib import Path
 
 import yaml
@@ -11,7 +12,7 @@ from ccr.artifacts import LANGUAGES
 from ccr.errors import CcrError
 from ccr.params.entries import clean_variant, extractor_of, inherit, needs, objectives_of, options_of, variant_of
 from ccr.params.messages import explain, known, nearest
-from ccr.params.schema import Method, Params, Raw, Teacher
+from ccr.params.schema import TABLES, Method, Params, Raw, Teacher
 
 
 def load(path: str | Path = "params.yaml") -> Params:
@@ -47,8 +48,10 @@ def validate(raw: Raw) -> Params:
     _check_networks(params)
     _check_datasets(params)
     _check_methods(params)
+    _check_names(params)
     _check_tables(params)
     _check_alignments(params)
+    _check_translations(params)
     return params
 
 
@@ -175,6 +178,16 @@ def _check_methods(params: Params) -> None:
             raise CcrError(f"params.yaml: {path}.teacher: {what} one; {nearest('', params.teachers)}")
 
 
+def _check_names(params: Params) -> None:
+    """All tables lie in one folder: no two may have the same name."""
+    for first, second in combinations(TABLES, 2):
+        for name in getattr(params, second):
+            if name in getattr(params, first):
+                raise CcrError(
+                    f"params.yaml: {second}.{name}: {first}.{name} has this name already; choose another one."
+                )
+
+
 def _check_tables(params: Params) -> None:
     for name, table in params.tables.items():
         for value in table.data:
@@ -186,14 +199,12 @@ def _check_tables(params: Params) -> None:
         for value in table.visual or []:
             known(value, params.features.extractors, f"tables.{name}.visual", "extractor")
     for value in params.run:
-        known(value, {**params.tables, **params.alignments}, "run", "table")
+        known(value, params.sections, "run", "table")
 
 
 def _check_alignments(params: Params) -> None:
     for name, table in params.alignments.items():
         path = f"alignments.{name}"
-        if name in params.tables:
-            raise CcrError(f"params.yaml: {path}: tables.{name} has this name already; choose another one.")
         for value in table.data:
             known(value, params.datasets, f"{path}.data", "data set")
         for value in table.mt or []:
@@ -201,3 +212,12 @@ def _check_alignments(params: Params) -> None:
         for value in table.teachers:
             known(value, params.teachers, f"{path}.teachers", "teacher")
         options_of(registry.SOLVER, table.solver, f"{path}.solver")
+
+
+def _check_translations(params: Params) -> None:
+    for name, table in params.translations.items():
+        path = f"translations.{name}"
+        for value in table.data:
+            known(value, params.datasets, f"{path}.data", "data set")
+        for value in table.mt or []:
+            known(value, params.translate.variants, f"{path}.mt", "translation variant")

@@ -1,18 +1,20 @@
 """The last room: the evaluations that a table names become `results/{table}.csv`, .json, .md, .tex and figures.
 
-`columns` says what a table shows; `rows` reads the files; `comparison` is the paired test; `alignments` is all of
-these for tables of word alignment; each `as_*` module writes one format.
+`columns` says what a table shows; `rows` reads the files; `comparison` is the paired test; `alignments` and
+`translations` are all of these for tables of word alignment and of translation quality; each `as_*` module writes one
+format.
 """
 
 from ccr.artifacts import Job
-from ccr.tables import alignments, as_csv, as_html, as_json, as_latex, as_markdown, columns, figures
+from ccr.tables import alignments, as_csv, as_html, as_json, as_latex, as_markdown, columns, figures, translations
 from ccr.tables.comparison import compare
 from ccr.tables.rows import read_row
 
 
 def run(job: Job) -> None:
-    """Write every output of a table job: of word alignment, where one is the figure `aer`, else of retrieval."""
-    (_alignments if "aer" in job.outputs else _retrieval)(job)
+    """Write every output of a table job: of the kind that its figure, `aer` or `translation`, says, else retrieval."""
+    kinds = {"aer": _alignments, "translation": _translations}
+    next((make for figure, make in kinds.items() if figure in job.outputs), _retrieval)(job)
 
 
 def _alignments(job: Job) -> None:
@@ -21,6 +23,15 @@ def _alignments(job: Job) -> None:
     as_csv.write(alignments.CSV, map(alignments.values, rows), job.outputs["csv"])
     as_markdown.write_alignments(rows, job.settings, job.outputs["md"], job.key)
     figures.aer(rows, job.outputs["aer"])
+
+
+def _translations(job: Job) -> None:
+    """Settings: `table`, `rows` (see `translations.read_row`), `left_out`."""
+    rows = [translations.read_row(settings) for settings in job.settings["rows"]]
+    as_csv.write(translations.CSV, map(translations.values, rows), job.outputs["csv"])
+    as_markdown.write_translations(rows, job.settings, job.outputs["md"], job.key)
+    as_html.write(job.outputs["md"], job.outputs["page"])
+    figures.translation(rows, job.outputs["translation"])
 
 
 def _retrieval(job: Job) -> None:

@@ -5,7 +5,7 @@ from typing import Any
 
 from ccr.artifacts import digest, read_json
 from ccr.errors import CcrError
-from ccr.tables.rows import over_seeds
+from ccr.tables.rows import Base, over_seeds
 
 METRICS = ("precision", "recall", "aer")
 COUNTS = ("n_pairs", "n_phrases")
@@ -15,29 +15,16 @@ DECIMALS = 4
 
 
 @dataclass(frozen=True)
-class Row:
+class Row(Base):
     """One row.
 
-    `settings`: as planned. `mean`, `std`: metric -> value over seeds (sample deviation; None for one seed).
-    `counts`: sentence pairs and linked phrases that they were measured on. `seed_keys`: of the jobs that judged.
+    `mean`, `std`: metric -> value over seeds (sample deviation; None for one seed). `counts`: sentence pairs and linked
+    phrases that they were measured on.
     """
 
-    settings: dict[str, Any]
     mean: dict[str, float]
     std: dict[str, float] | None
     counts: dict[str, int]
-    key: str
-    seed_keys: list[str]
-
-    @property
-    def group(self) -> tuple[str, ...]:
-        """What the rows of one panel share."""
-        return tuple(self.settings[name] for name in ("data", "dataset", "source_lang", "target_lang"))
-
-    @property
-    def synthetic(self) -> bool:
-        """Whether its data is made up."""
-        return self.settings["data"] == "synthetic"
 
 
 def read_row(settings: dict[str, Any]) -> Row:

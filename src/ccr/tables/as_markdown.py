@@ -1,17 +1,19 @@
 """`results/{table}.md`: the table for people, with all that is needed to read it rightly."""
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from ccr.artifacts import atomic
-from ccr.tables import alignments, columns
-from ccr.tables.rows import Row
+from ccr.tables import alignments, columns, translations
+from ccr.tables.rows import Base, Row
 from ccr.tables.significance import DRAWS
 
 SELECTED_ON = {
     "target": "human-written validation captions of the target language",
     "mt": "machine-translated validation captions",
 }
+SHOWN = 200  # characters of a sentence
 
 
 def write(name: str, rows: Sequence[Row], left_out: Sequence[str], path: str, key: str) -> None:
@@ -49,6 +51,81 @@ def write_alignments(rows: Sequence[alignments.Row], settings: Mapping[str, Any]
         temporary.write_text("\n\n".join(part for part in parts if part) + "\n", encoding="utf-8")
 
 
+def write_translations(rows: Sequence[translations.Row], settings: Mapping[str, Any], path: str, key: str) -> None:
+    """Write a table of translation quality, and the worst sentences of each row. Settings: those of its job."""
+    notes = [
+        "Back: the back-translations of train and val against their source captions. Human: the translations of all "
+        "splits against what people made of the same source captions. An empty cell: nothing to measure.",
+        "Length: characters of the translations by those of their sources, white space not counted. Empty: percent of "
+        "the captions that the engine refused; of the others: copied: equal to the source text; repeated: equal to "
+        "the translation of another source text; script: most letters are not of the target language's script; "
+        "language: more like the source language to py3langid, an estimate, where both share a script.",
+        *_signatures(rows),
+    ]
+    parts = [
+        _heading(settings["table"], rows),
+        *(_translated(group) for group in columns.groups(rows)),
+        _left_out(settings["left_out"]),
+        "\n".join(["## Notes", "", *(f"- {note}" for note in notes)]),
+        *(_worst(row) for row in rows if row.quality["worst"]),
+        _sources(rows, key),
+    ]
+    with atomic(path) as temporary:
+        temporary.write_text("\n\n".join(part for part in parts if part) + "\n", encoding="utf-8")
+
+
+def _translated(group: list[translations.Row]) -> str:
+    head = ["mt", "engine", "noise rate", "captions"]
+    for against in ("back", "human"):
+        head += [f"{against}: n", f"{against}: BLEU", f"{against}: chrF"]
+    head += ["length", "empty", "copied", "repeated", "script", "language"]
+    lines = [_line(head), _line(["---"] * 2 + ["---:"] * (len(head) - 2))]
+    for row in group:
+        numbers = translations.values(row)
+        cells = [
+            row.settings["mt"],
+            _data(numbers["engine"] or ""),
+            f"{row.settings['noise_rate']:g}",
+            str(numbers["n"]),
+        ]
+        for name in translations.COMPARED:
+            cells.append(_number(numbers[name], "{}" if name.endswith("_n") else "{:.1f}"))
+        cells.append(_number(numbers["length_ratio"], "{:.2f}"))
+        cells += [_number(row.quality["shares"][name], "{:.2%}") for name in translations.SHARES]
+        lines.append(_line(cells))
+    return "\n".join([f"## {columns.title(group)}", "", *lines])
+
+
+def _number(value: float | None, form: str) -> str:
+    return "" if value is None else form.format(value)
+
+
+def _signatures(rows: Sequence[translations.Row]) -> list[str]:
+    """A note for each way in which scores were computed."""
+    found: dict[str, list[str]] = {}
+    for row in rows:
+        for comparison, against in zip(translations.COMPARISONS, ("back", "human"), strict=True):
+            for metric, signature in (row.quality[comparison] or {"signatures": {}})["signatures"].items():
+                what = f"{against} ({row.settings['source_lang']} to {row.settings['target_lang']})"
+                found.setdefault(f"{metric}: `{signature}`", []).append(what)
+    return [f"sacreBLEU, {signature}: {', '.join(dict.fromkeys(what))}." for signature, what in found.items()]
+
+
+def _worst(row: translations.Row) -> str:
+    """The sentences that came out worst, as data: no character of theirs is Markdown."""
+    shown = ["source", "translation", "back" if row.quality["worst_by"] == "round_trip" else "human"]
+    lines = [_line(["chrF", "caption", *shown]), _line(["---:"] + ["---"] * 4)]
+    for caption in row.quality["worst"]:
+        texts = [_data(caption[name]) for name in ("caption_id", *shown)]
+        lines.append(_line([f"{caption['score']:.1f}", *texts]))
+    return "\n".join([f"## Worst sentences: {columns.title([row])}, {row.settings['mt']}", "", *lines])
+
+
+def _data(text: str) -> str:
+    text = " ".join(text.split())
+    return re.sub(r"([\\`*_\[\]<>&~$])", r"\\\1", text if len(text) <= SHOWN else text[: SHOWN - 1] + "…")
+
+
 def _aligned(group: list[alignments.Row]) -> str:
     head = ["teacher", "mt", "noise rate", "seeds", "precision", "recall", "AER"]
     lines = [_line(head), _line(["---"] * 2 + ["---:"] * 5)]
@@ -60,7 +137,7 @@ def _aligned(group: list[alignments.Row]) -> str:
     return "\n".join([f"## {columns.title(group)}", "", counts, "", *lines])
 
 
-def _heading(name: str, rows: Sequence[Row]) -> str:
+def _heading(name: str, rows: Sequence[Base]) -> str:
     synthetic = sorted({row.settings["dataset"] for row in rows if row.synthetic})
     if not synthetic:
         return f"# {name}"
@@ -137,7 +214,7 @@ def _notes(rows: Sequence[Row]) -> str:
     return "\n".join(["## Notes", "", *(f"- {note}" for note in notes)])
 
 
-def _sources(rows: Sequence[Row], key: str) -> str:
+def _sources(rows: Sequence[Base], key: str) -> str:
     lines = [_line(["key", "metrics", "key of the evaluation"]), _line(["---"] * 3)]
     for row in rows:
         for path, seed_key in zip(row.settings["metrics"], row.seed_keys, strict=True):

@@ -3,8 +3,7 @@
 from collections.abc import Iterable
 
 from ccr.retrieval.metrics import METRICS
-from ccr.tables import alignments
-from ccr.tables.rows import Row
+from ccr.tables.rows import Base, Row
 
 # what a row is; all of them but the terms are settings of the row
 IDENTITY = (
@@ -60,16 +59,16 @@ def references(rows: Iterable[Row]) -> list[str]:
     return list(dict.fromkeys(row.compared_with for row in rows if row.compared_with))
 
 
-def groups(rows: Iterable[Row | alignments.Row]) -> list[list[Row | alignments.Row]]:
+def groups(rows: Iterable[Base]) -> list[list[Base]]:
     """Rows that one panel or sub-table holds: the same data set, features and languages, in table order."""
-    found: dict[tuple, list[Row]] = {}
+    found: dict[tuple, list[Base]] = {}
     for row in rows:
         found.setdefault(row.group, []).append(row)
     return list(found.values())
 
 
-def title(group: list[Row] | list[alignments.Row]) -> str:
-    """Heading of a group: `vatex (SYNTHETIC), en to zh, descriptor`; word alignment has no features."""
+def title(group: list[Base]) -> str:
+    """Heading of a group: `vatex (SYNTHETIC), en to zh, descriptor`; without features where a table has none."""
     settings = group[0].settings
     data = "SYNTHETIC" if group[0].synthetic else settings["data"]
     languages = f"{settings['source_lang']} to {settings['target_lang']}"

@@ -14,7 +14,7 @@ from matplotlib.ticker import MaxNLocator
 from ccr.artifacts import atomic
 from ccr.errors import CcrError
 from ccr.retrieval.metrics import DIRECTIONS, RECALLS
-from ccr.tables import alignments, columns
+from ccr.tables import alignments, columns, translations
 from ccr.tables.rows import Row
 
 DEAD = 1.0  # percent of the gradient below which a term is as good as not there
@@ -121,6 +121,23 @@ def aer(rows: Sequence[alignments.Row], path: str) -> None:
         _noise_curves(axes, group, "teacher", "aer")
         axes.set(title=columns.title(group), ylabel="alignment error rate")
         _legend(axes)
+    _save(figure, path)
+
+
+def translation(rows: Sequence[translations.Row], path: str) -> None:
+    """chrF of the round trip and against human translations: a pair of bars for each row, where it was measured."""
+    figure, (axes,) = _panels(1, width=10.0, height=1.2 + 0.6 * len(rows))
+    places = np.arange(len(rows))
+    labels = {"round_trip": "round trip", "forward": "against human\ntranslations"}
+    for n, (colour, comparison) in enumerate(zip(_colours(2), labels, strict=True)):
+        scores = [row.quality[comparison]["chrf"] if row.quality[comparison] else np.nan for row in rows]
+        bars = axes.barh(places + 0.4 * (n - 0.5), scores, 0.4, color=colour, label=labels[comparison])
+        axes.bar_label(bars, fmt="%.1f", padding=2, fontsize=8)
+    axes.set_yticks(places, [f"{columns.title([row])}, {row.settings['mt']}" for row in rows])
+    axes.invert_yaxis()
+    axes.set(xlabel="chrF", xlim=(0, 100))
+    axes.grid(axis="x", alpha=0.3)
+    _legend(axes)
     _save(figure, path)
 
 

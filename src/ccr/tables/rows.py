@@ -17,10 +17,33 @@ FACTS = ("chance_sumr", "n_queries", "n_items", "terms", "key")
 
 
 @dataclass(frozen=True)
-class Row:
-    """One row of a table.
+class Base:
+    """What the rows of every kind of table have.
 
-    `settings`: as planned. `terms`: trained on, fewer than planned where some were dropped.
+    `settings`: as planned. `key`: of the row, made of `seed_keys`, those of the jobs that measured it.
+    """
+
+    settings: dict[str, Any]
+    key: str
+    seed_keys: list[str]
+
+    @property
+    def group(self) -> tuple[str, ...]:
+        """What a row shares with those it may be compared to; without features where a table has none."""
+        names = ("data", "dataset", "visual", "source_lang", "target_lang")
+        return tuple(self.settings[name] for name in names if name in self.settings)
+
+    @property
+    def synthetic(self) -> bool:
+        """Whether its data is made up."""
+        return self.settings["data"] == "synthetic"
+
+
+@dataclass(frozen=True)
+class Row(Base):
+    """One row of a table of retrieval.
+
+    `terms`: trained on, fewer than planned where some were dropped.
     `mean`, `std`: metric -> value over seeds (sample deviation; None for one seed).
     `items` (n,): test item ids, sorted; `scores` (seeds, n): their contributions to SumR.
     `compared_with`: the method of the row that this one is compared with, `p`: Holm-corrected p against it,
@@ -28,31 +51,18 @@ class Row:
     neither may be claimed.
     """
 
-    settings: dict[str, Any]
     terms: tuple[str, ...]
     mean: dict[str, float]
     std: dict[str, float] | None
     chance: float
     n_queries: int
     n_items: int
-    key: str
-    seed_keys: list[str]
     items: np.ndarray
     scores: np.ndarray
     compared_with: str | None = None
     p: float | None = None
     difference: float | None = None
     verdict: str = ""
-
-    @property
-    def group(self) -> tuple[str, ...]:
-        """What a row shares with those it may be compared to."""
-        return tuple(self.settings[name] for name in ("data", "dataset", "visual", "source_lang", "target_lang"))
-
-    @property
-    def synthetic(self) -> bool:
-        """Whether its data is made up."""
-        return self.settings["data"] == "synthetic"
 
     @property
     def published(self) -> dict[str, Any] | None:
