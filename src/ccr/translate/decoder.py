@@ -1,0 +1,128 @@
+"""A translation model in memory: texts to tokens, batches of tokens to translations."""
+
+import os
+import warnings
+from pathlib import Path
+from typing import Any
+
+import torch
+import transformers
+
+from ccr.errors import CcrError
+from ccr.translate.checkpoint import Languages
+from ccr.translate.engine import Refused
+
+TOKENIZERS = {"marian": "MarianTokenizer", "nllb": "NllbTokenizer", "m2m_100": "M2M100Tokenizer"}
+STEP = 8  # tokens between the lengths of batches
+
+
+class Decoder:
+    """A model and its tokenizer.
+
+    A batch has one of few shapes: texts are padded to the next of the lengths 8, 16, 24, ... (`columns`), and each
+    length has one number of rows. Matrix kernels round differently for different shapes; so a translation is the same
+    to the letter whatever stands beside it. Every text has a token of padding behind it, for `transformers` leaves
+    the mask out, and takes other kernels, where a batch happens to have no padding.
+    """
+
+    def __init__(self, folder: Path, kind: str, languages: Languages, options: dict[str, Any], threads: int):
+        """Load a checkpoint's `folder`; `CcrError` where the weights are not whole or are not weights."""
+        os.environ["CUBLAS_WORKSPACE_CONFIG"] = ":4096:8"  # same result in every run on a GPU too
+        os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")  # a job keeps to its threads
+        torch.set_num_threads(threads)
+        transformers.logging.set_verbosity_error()
+        transformers.logging.disable_progress_bar()
+        self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        self._beams, self._ratio = options["beams"], options["max_length_ratio"]
+        self._batch_tokens = options["batch_tokens"]
+        self._model = _model(folder, options["precision"]).to(self.device)
+        self._tokenizer = _tokenizer(folder, kind, languages)
+        self._prefix = languages.prefix
+        self._first = self._tokenizer.convert_tokens_to_ids(languages.first) if languages.first else None
+        self._positions = self._model.config.max_position_embeddings
+        self._longest = min(self._positions - 1, self._tokenizer.model_max_length)
+        self._nothing = {self._tokenizer.unk_token_id, self._tokenizer.convert_tokens_to_ids("▁")}
+        self._nothing |= set(self._ids(self._prefix))
+
+    def tokens(self, text: str) -> list[int] | Refused:
+        """The model's tokens of a text; refused when the model knows none of it or it is too long."""
+        try:
+            text.encode()
+        except UnicodeEncodeError:
+            return Refused("not valid text: it holds half of a surrogate pair")
+        ids = self._ids(self._prefix + text)
+        if set(ids) <= self._nothing:
+            return Refused("the model knows none of its characters")
+        if len(ids) > self._longest:
+            return Refused(f"too long: {len(ids):,} tokens, the model takes {self._longest:,}")
+        return ids
+
+    def _ids(self, text: str) -> list[int]:
+        # `</s>` in a caption is four characters of a caption
+        return self._tokenizer(text, split_special_tokens=True)["input_ids"]
+
+    def columns(self, length: int) -> int:
+        """Tokens to which texts of so many tokens are padded."""
+        return min((length // STEP + 1) * STEP, self._positions)
+
+    def rows(self, columns: int) -> int:
+        """Texts in a batch of this length; every beam counts as a text."""
+        return max(1, self._batch_tokens // (columns * self._beams))
+
+    def translate(self, batch: list[list[int]]) -> list[str]:
+        """Translations of texts of like length, at most `rows` of them; `CcrError` when the GPU's memory is full."""
+        columns = self.columns(max(map(len, batch)))
+        rows = self.rows(columns)
+        copies = [batch[row % len(batch)] for row in range(rows)]
+        lengths = torch.tensor([len(ids) for ids in copies])
+        mask = torch.arange(columns) < lengths[:, None]
+        ids = torch.full((rows, columns), self._tokenizer.pad_token_id)
+        ids[mask] = torch.tensor([token for ids in copies for token in ids])
+        try:
+            with torch.inference_mode():
+                found = self._model.generate(
+                    input_ids=ids.to(self.device),
+                    attention_mask=mask.long().to(self.device),
+                    num_beams=self._beams,
+                    do_sample=False,
+                    forced_bos_token_id=self._first,
+                    max_new_tokens=min(int(self._ratio * columns) + 10, self._positions - 1),
+                )
+        except torch.OutOfMemoryError as error:
+            raise CcrError(
+                f"The GPU's memory is full with {rows} sentences of {columns} tokens, {self._beams} beams each. Lower "
+                f"batch_tokens (now {self._batch_tokens}). What was translated before is kept."
+            ) from error
+        start = 1 if self._first is None else 2  # of what the model has written itself
+        return self._tokenizer.batch_decode(found[: len(batch), start:].tolist(), skip_special_tokens=True)
+
+
+def _model(folder: Path, precision: str) -> transformers.PreTrainedModel:
+    dtype = torch.bfloat16 if precision == "bf16" else torch.float32
+    try:
+        model, found = transformers.AutoModelForSeq2SeqLM.from_pretrained(
+            folder, dtype=dtype, attn_implementation="sdpa", output_loading_info=True
+        )
+    except Exception as error:  # bytes that are cut off, a pickle that is refused, weights of another model
+        raise _unreadable(folder, "weights", error) from error
+    if found["missing_keys"]:
+        raise CcrError(
+            f"{folder}: {len(found['missing_keys'])} weights are missing, {sorted(found['missing_keys'])[0]} for one. "
+            "Fetch the model again."
+        )
+    return model
+
+
+def _tokenizer(folder: Path, kind: str, languages: Languages) -> transformers.PreTrainedTokenizerBase:
+    settings = {"src_lang": languages.source} if languages.source else {}
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # a package is recommended that transformers does not use any more
+            return getattr(transformers, TOKENIZERS[kind]).from_pretrained(folder, **settings)
+    except Exception as error:  # the tokenizers' files have readers of their own, with errors of their own
+        raise _unreadable(folder, "tokenizer", error) from error
+
+
+def _unreadable(folder: Path, part: str, error: Exception) -> CcrError:
+    reason = str(error).partition("\n")[0].partition(". ")[0] or type(error).__name__
+    return CcrError(f"{folder}: the model's {part} cannot be read ({reason}). Fetch the model again.")

@@ -1,0 +1,71 @@
+"""Engine transformers: MarianMT (OPUS-MT), NLLB and M2M100 models, by hub name or from a folder, on CPU or GPU."""
+
+import logging
+import sys
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from tqdm import tqdm
+
+from ccr.artifacts import Job
+from ccr.translate.checkpoint import find
+from ccr.translate.engine import Outcome, Refused, languages
+
+if TYPE_CHECKING:
+    from ccr.translate.decoder import Decoder
+
+log = logging.getLogger(__name__)
+
+
+class Engine:
+    """Beam search over batches of sentences of like length.
+
+    Deterministic, and a translation depends on its sentence alone: see `decoder.Decoder`. `batch_tokens` is not part of
+    the identity: it changes the shape of batches and so the rounding, which only a tie between words could show.
+    """
+
+    def __init__(self, job: Job):
+        options, pair = job.settings["options"], languages(job)
+        self._checkpoint = find(options["model"], options["revision"], pair, job.settings["variant"])
+        self._languages = self._checkpoint.languages(*pair)
+        self._options, self._threads = options, job.threads
+        self._decoder: Decoder | None = None
+        self.name = f"{self._checkpoint.name}@{self._checkpoint.revision[:8]}"
+        self.identity = self._checkpoint.identity | {
+            name: options[name] for name in ("beams", "max_length_ratio", "precision")
+        }
+
+    def translate_texts(self, texts: list[str], finish: Callable[[str, Outcome], None]) -> None:
+        """Translate the texts, the longest first, and `finish` each batch's when it is done.
+
+        Refused: texts that are too long for the model, of which it knows no character, or of which it makes nothing.
+        Raises `CcrError` when the weights cannot be had or read, and when the GPU's memory is full.
+        """
+        decoder = self._loaded()
+        buckets: dict[int, list[tuple[str, list[int]]]] = {}
+        interval = 0.1 if sys.stderr.isatty() else 10.0
+        with tqdm(total=len(texts), unit="sentence", mininterval=interval, dynamic_ncols=True) as bar:
+            for text in texts:
+                tokens = decoder.tokens(text)
+                if isinstance(tokens, Refused):
+                    finish(text, tokens)
+                    bar.update()
+                else:
+                    buckets.setdefault(decoder.columns(len(tokens)), []).append((text, tokens))
+            for columns in sorted(buckets, reverse=True):
+                bucket, rows = buckets[columns], decoder.rows(columns)
+                for start in range(0, len(bucket), rows):
+                    batch = bucket[start : start + rows]
+                    translations = decoder.translate([tokens for _, tokens in batch])
+                    for (text, _), translation in zip(batch, translations, strict=True):
+                        finish(text, translation if translation.strip() else Refused("the model's output is empty"))
+                    bar.update(len(batch))
+
+    def _loaded(self) -> "Decoder":
+        if self._decoder is None:
+            folder = self._checkpoint.weights()
+            from ccr.translate.decoder import Decoder  # torch, for those who have something to translate
+
+            self._decoder = Decoder(folder, self._checkpoint.kind, self._languages, self._options, self._threads)
+            log.info("%s on %s, %s", self.name, self._decoder.device, self._options["precision"])
+        return self._decoder
