@@ -1,0 +1,513 @@
+"""Online engines: real requests to a server on loopback that fails on purpose."""
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+import traceback
+from collections import Counter
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+from deep_translator.constants import (
+    BASE_URLS,
+    DEEPL_LANGUAGE_TO_CODE,
+    GOOGLE_LANGUAGES_TO_CODES,
+    LIBRE_LANGUAGES_TO_CODES,
+    MY_MEMORY_LANGUAGES_TO_CODES,
+)
+from translation_server import FAULTS, TranslationServer, seeded
+
+from ccr.artifacts import CAPTIONS, Job, dump_job, read_parquet, write_parquet
+from ccr.errors import CcrError
+from ccr.registry import ENGINES
+from ccr.translate.engine import Refused, Remembered
+from ccr.translate.memory import TM, remembered
+from ccr.translate.online import Engine
+from ccr.translate.services import SERVICES
+
+LANGS = ("en", "zh", "de", "fr", "cs", "ja")
+BARE = "0b5e-not-a-real-key-77"  # what is left of a key however it is quoted
+SECRET = f"{BARE}:fx"
+SENTENCES = [f"sentence {n}" for n in range(30)]
+
+
+@pytest.fixture(autouse=True)
+def alone(tmp_path, monkeypatch):
+    """In an empty folder, without keys, and no proxy between test and server."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    for name in ("DEEPL_API_KEY", "MICROSOFT_API_KEY", "LIBRE_API_KEY"):
+        monkeypatch.delenv(name, raising=False)
+
+
+def job(base_url="", source="en", target="zh", direction="forward", inputs=None, outputs=None, **options):
+    entry = {name: option.default for name, option in ENGINES["deep_translator"].options.items()}
+    quick = {"service": "libretranslate", "base_url": base_url, "requests_per_second": 1000.0, "timeout": 5.0}
+    settings = {"direction": direction, "variant": "online", "engine": "deep_translator", "source_lang": source}
+    settings |= {"target_lang": target, "options": entry | quick | options}
+    return Job("translate", "zh.parquet", inputs or {}, outputs or {}, settings)
+
+
+class Outcomes(dict):
+    """What an engine finished; a text that it finishes twice is an error."""
+
+    def finish(self, text, outcome):
+        assert text not in self, f"{text!r} finished twice"
+        self[text] = outcome
+
+    def refused(self):
+        return {text: outcome.reason for text, outcome in self.items() if isinstance(outcome, Refused)}
+
+
+def translate(texts, base_url="", **options) -> Outcomes:
+    """Outcomes of all texts."""
+    outcomes = Outcomes()
+    Engine(job(base_url, **options)).translate_texts(texts, outcomes.finish)
+    return outcomes
+
+
+def unfinished(texts, base_url="", **options) -> tuple[Outcomes, str]:
+    """Outcomes of the texts that could be translated, and what the error says of the others."""
+    outcomes = Outcomes()
+    with pytest.raises(CcrError) as error:
+        Engine(job(base_url, **options)).translate_texts(texts, outcomes.finish)
+    return outcomes, str(error.value)
+
+
+def only(*texts, fault):
+    """A server's faults: this one, whenever one of the texts is asked for."""
+    return lambda text, n: fault if text in texts else None
+
+
+@pytest.fixture
+def every_service(monkeypatch):
+    """All five services are one server on loopback, and their keys are set; yields the server."""
+    with TranslationServer() as server:
+        paths = {"GOOGLE_TRANSLATE": "m", "MYMEMORY": "get", "LIBRE": "", "DEEPL_FREE": "{version}/"}
+        for name, path in (paths | {"MICROSOFT_TRANSLATE": "microsoft?api-version=3.0"}).items():
+            monkeypatch.setitem(BASE_URLS, name, server.url + path)
+        for name in ("DEEPL_API_KEY", "MICROSOFT_API_KEY", "LIBRE_API_KEY"):
+            monkeypatch.setenv(name, SECRET)
+        yield server
+
+
+# --- services, languages, keys -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_every_service_translates_between_all_our_languages(every_service, service):
+    chinese = {"google": "zh-CN", "mymemory": "zh-CN", "libretranslate": "zh", "deepl": "ZH", "microsoft": "zh-Hans"}
+    for source, target in zip(LANGS, LANGS[1:] + LANGS[:1], strict=True):
+        outcome = translate(["a dog"], service=service, source=source, target=target)["a dog"]
+        request = every_service.log.requests[-1]
+        assert outcome == f"{request.target}:a dog"
+        for ours, its in ((source, request.source), (target, request.target)):
+            assert its == chinese[service] if ours == "zh" else its.lower().startswith(ours)
+        assert request.key == (None if service in ("google", "mymemory") else SECRET)
+    assert len(every_service.log.requests) == len(LANGS)  # no request for anything but the translation
+
+
+@pytest.mark.parametrize(
+    ("service", "known"),
+    [
+        ("google", GOOGLE_LANGUAGES_TO_CODES.values()),
+        ("mymemory", MY_MEMORY_LANGUAGES_TO_CODES.values()),
+        ("libretranslate", [*LIBRE_LANGUAGES_TO_CODES.values(), "cs"]),  # the library's list is older than the service
+        ("deepl", [code.upper() for code in DEEPL_LANGUAGE_TO_CODE.values()]),
+        ("microsoft", ["en", "zh-Hans", "de", "fr", "cs", "ja"]),
+    ],
+)
+def test_codes_of_our_languages_are_ones_that_the_service_knows(service, known):
+    codes = SERVICES[service].codes
+    assert set(codes) == set(LANGS)
+    assert set(codes.values()) <= set(known)
+
+
+def test_the_way_back_and_the_queries_go_from_target_to_source():
+    with TranslationServer() as server:
+        for direction in ("back", "queries"):
+            translate(["狗"], server.url, direction=direction)
+        assert {(request.source, request.target) for request in server.log.requests} == {("zh", "en")}
+
+
+@pytest.mark.parametrize("service", SERVICES)
+@pytest.mark.parametrize(("source", "target"), [("en", "en"), ("en", "tlh"), ("tlh", "zh")])
+def test_an_impossible_pair_is_refused_before_any_request(every_service, service, source, target):
+    pair = f"translate.variants.online: {service} does not translate from '{source}' to '{target}'. Take two of cs, de"
+    with pytest.raises(CcrError, match=pair):
+        Engine(job(service=service, source=source, target=target))
+    assert not every_service.log.requests
+
+
+@pytest.mark.parametrize(("service", "variable"), [("deepl", "DEEPL_API_KEY"), ("microsoft", "MICROSOFT_API_KEY")])
+def test_a_service_that_needs_a_key_says_where_it_belongs(monkeypatch, service, variable):
+    with pytest.raises(CcrError, match=f"{service} needs a key: set the environment variable {variable}"):
+        Engine(job(service=service))
+    monkeypatch.setenv(variable, "kéy")
+    with pytest.raises(CcrError, match=f"{variable} holds characters that no key has") as error:
+        Engine(job(service=service))
+    assert "kéy" not in str(error.value)
+    monkeypatch.setenv(variable, SECRET + "\n")
+    assert BARE not in json.dumps(Engine(job(service=service)).identity)
+
+
+@pytest.mark.parametrize(("key", "name"), [(SECRET, "DEEPL_FREE"), (BARE, "DEEPL")])
+def test_deepl_has_another_address_for_keys_that_are_paid_for(monkeypatch, key, name):
+    monkeypatch.setenv("DEEPL_API_KEY", key)
+    with TranslationServer(key=key) as server:
+        monkeypatch.setitem(BASE_URLS, name, server.url + "{version}/")
+        assert translate(["a dog"], service="deepl") == {"a dog": "ZH:a dog"}
+
+
+def test_libretranslate_needs_an_address_or_a_key_for_the_public_server(monkeypatch):
+    with pytest.raises(CcrError, match=r"online.base_url: the address .* is missing, .* needs a key in LIBRE_API_KEY"):
+        Engine(job())
+    monkeypatch.setenv("LIBRE_API_KEY", SECRET)
+    assert Engine(job()).identity == {"service": "libretranslate", "base_url": "https://libretranslate.com/"}
+    with pytest.raises(CcrError, match="base_url: only libretranslate takes one"):
+        Engine(job("http://127.0.0.1:5000/", service="google"))
+
+
+@pytest.mark.parametrize(
+    "address",
+    ["localhost:5000", "ftp://host/", "http://", "http://user:pass@host/", "http://h/?key=pass", "http://h:x/"],
+)
+def test_an_address_that_is_none_or_holds_a_secret_is_refused_and_not_repeated(address):
+    with pytest.raises(CcrError, match="base_url: expected an address such as") as error:
+        Engine(job(address))
+    assert "pass@" not in str(error.value) and "=pass" not in str(error.value)
+
+
+def test_identity_holds_what_a_translation_depends_on_and_no_more():
+    engine = Engine(job("http://127.0.0.1:5000", concurrency=9, requests_per_second=1.0, attempts=3, timeout=2.0))
+    assert isinstance(engine, Remembered)
+    assert engine.name == "libretranslate"
+    assert engine.identity == {"service": "libretranslate", "base_url": "http://127.0.0.1:5000/"}
+    assert Engine(job(service="google")).identity == {"service": "google", "base_url": ""}
+
+
+# --- what comes back ---------------------------------------------------------------------------------------
+
+INJECTED = {
+    "shell": '"; rm -rf ~',
+    "long": "a dog runs " * 909 + "!",
+    "emoji": "🐕🐈🏃🏽‍♀️",
+    "right to left": "\u202eكلب يجري\u202c في الحديقة",
+    "nul": "a dog\x00runs",
+    "entities": "&lt;b&gt; dogs &amp; cats &#39;&quot; <script>alert(1)</script>",
+    "url": "a&q=b&api_key=c#d?e=%00+%s {q} ../../etc/passwd",
+    "digits": "12345",
+}
+
+
+@pytest.mark.parametrize("service", SERVICES)
+@pytest.mark.parametrize("copied", [False, True])
+def test_injected_captions_come_back_as_data_or_as_one_refusal(every_service, service, copied):
+    every_service.translate = lambda text, target: text if copied else f"{target}:{text}"
+    outcomes = translate([*INJECTED.values(), "a \ud800 dog"], service=service)
+    refused = outcomes.refused()
+    assert refused.pop("a \ud800 dog") == "it holds lone surrogates, which are no characters and cannot be sent"
+    if service in ("google", "mymemory"):
+        assert f"too long for {service}: 10,000" in refused.pop(INJECTED["long"])
+    assert not refused
+    sent = {request.text: request.target for request in every_service.log.requests}
+    assert {text: outcome for text, outcome in outcomes.items() if isinstance(outcome, str)} == {
+        text: text if copied else f"{target}:{text}" for text, target in sent.items()
+    }
+
+
+def test_a_sentence_that_the_service_finds_too_long_is_refused_and_the_others_go_on():
+    with TranslationServer(fault=only("long", fault=(413, {}))) as server:
+        outcomes = translate([*SENTENCES, "long", "狗" * 10_000], server.url)
+    assert outcomes.refused() == {
+        "long": "too long for the service (HTTP 413)",
+        "狗" * 10_000: "too long for the service (HTTP 414)",
+    }
+    assert outcomes["sentence 7"] == "zh:sentence 7"
+
+
+def test_mymemory_counts_bytes(every_service):
+    outcomes = translate(["狗" * 166, "狗" * 167], service="mymemory")
+    assert outcomes.refused() == {"狗" * 167: "too long for mymemory: 501 bytes, it takes 500"}
+
+
+SHAPES = {
+    "empty": ("empty", "an empty translation"),
+    "blank": (b'{"translatedText": " \\n"}', "an empty translation"),
+    "null": (b"null", "an answer without a translation"),
+    "list": (b'["a"]', "an answer without a translation"),
+    "number": (b"7", "an answer without a translation"),
+    "error": (b'{"error": "I do not know"}', "an answer without a translation"),
+    "no text": (b'{"translatedText": 7}', "an answer without a translation"),
+    "bad request": ((400, {}), "HTTP 400 (a language it does not know, or a key it wants?)"),
+}
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_what_the_service_cannot_do_with_one_sentence_is_refused_if_it_does_others(shape):
+    fault, reason = SHAPES[shape]
+    with TranslationServer(fault=only("odd", fault=fault)) as server:
+        outcomes = translate([*SENTENCES, "odd"], server.url, attempts=2)
+        assert outcomes.refused() == {"odd": reason}
+        assert server.log.texts().count("odd") == (1 if shape == "bad request" else 2)
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_nothing_is_refused_by_a_service_that_does_no_sentence(shape):
+    fault, reason = SHAPES[shape]
+    with TranslationServer(fault=lambda text, n: fault) as server:
+        outcomes, error = unfinished(SENTENCES, server.url, attempts=1)
+        assert not outcomes
+        assert f"libretranslate: 30 of 30 sentences are not translated: {reason}. What is translated is kept" in error
+
+
+def test_a_page_in_place_of_googles_answer_refuses_nothing(every_service):
+    every_service.fault = lambda text, n: "page"
+    outcomes, error = unfinished(SENTENCES, service="google", attempts=1)
+    assert not outcomes and "an answer without a translation" in error
+
+
+@pytest.mark.parametrize("status", [200, "429"])
+def test_mymemorys_warning_is_no_translation(every_service, status):
+    warning = "MYMEMORY WARNING: YOU USED ALL AVAILABLE FREE TRANSLATIONS FOR TODAY."
+    answer = json.dumps({"responseData": {"translatedText": warning}, "responseStatus": status, "matches": []})
+    every_service.fault = lambda text, n: answer.encode() if text == "sentence 3" else None
+    outcomes, error = unfinished(SENTENCES, service="mymemory", attempts=1)
+    assert set(SENTENCES) - set(outcomes) == {"sentence 3"}
+    assert "1 of 30 sentences are not translated: HTTP 429" in error
+
+
+# --- trouble -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_trouble_that_passes_is_overcome(fault):
+    with TranslationServer(fault=lambda text, n: fault if n == 0 and text.endswith("7") else None) as server:
+        outcomes = translate(SENTENCES, server.url, timeout=1.0)
+        assert outcomes == {text: f"zh:{text}" for text in SENTENCES}
+        assert len(server.log.requests) == len(SENTENCES) + 3
+
+
+@pytest.mark.parametrize(
+    ("fault", "reason"),
+    [
+        ("503", "HTTP 503"),
+        ("429", "HTTP 429"),
+        ("time-out", "time-out after 1 s"),
+        ("reset", "connection reset by peer"),
+        ("truncated", "an answer that is not JSON"),
+        ("page", "an answer that is not JSON"),
+        ("cut", "answer cut short"),
+    ],
+)
+def test_trouble_that_stays_leaves_a_sentence_for_the_next_run(fault, reason):
+    with TranslationServer(fault=only("sentence 7", fault=fault)) as server:
+        outcomes, error = unfinished(SENTENCES, server.url, timeout=1.0, attempts=2)
+        assert set(SENTENCES) - set(outcomes) == {"sentence 7"}
+        assert not outcomes.refused()
+        assert error == (
+            f"libretranslate: 1 of 30 sentences are not translated: {reason}. What is translated is kept; the next run "
+            "goes on from there."
+        )
+        assert server.log.texts().count("sentence 7") == 2
+
+
+def test_a_service_that_is_down_stops_the_run_early_and_costs_nothing_that_was_done():
+    down = TranslationServer(fault=lambda text, n: "503" if len(down.log.requests) >= 20 else None)
+    with down, pytest.raises(CcrError, match=r"80 of 100 sentences are not translated: HTTP 503\."):
+        remembered(Engine(the_job := job(down.url, attempts=2)), [f"sentence {n:03}" for n in range(100)], the_job)
+    assert len(down.log.requests) <= 20 + 2 * 4 * 4  # attempts x (sentences in a row + those under way) x workers
+    with pytest.raises(CcrError, match=r"80 of 80 sentences are not translated: connection refused\."):
+        remembered(Engine(the_job), [f"sentence {n:03}" for n in range(100)], the_job)
+    with TranslationServer(port=down.server_port) as up:
+        texts = [f"sentence {n:03}" for n in range(100)]
+        assert remembered(Engine(the_job), texts, the_job) == [f"zh:{text}" for text in texts]
+        assert len(up.log.requests) == 80
+
+
+def test_a_service_that_fails_now_and_then_is_not_down():
+    with TranslationServer(fault=lambda text, n: "503" if int(text.split()[1]) % 2 else None) as server:
+        outcomes, error = unfinished([f"sentence {n}" for n in range(60)], server.url, attempts=1)
+        assert len(outcomes) == 30
+        assert "30 of 60 sentences are not translated" in error
+
+
+def test_a_disk_that_is_full_stops_the_run():
+    finished = []
+
+    def finish(text, outcome):
+        finished.append(text)
+        if len(finished) == 5:
+            raise CcrError("the disk is full")
+
+    with TranslationServer(seconds=0.05) as server, pytest.raises(CcrError, match="the disk is full"):
+        Engine(job(server.url)).translate_texts(SENTENCES, finish)
+    assert len(server.log.requests) <= 5 + 2 * 4
+
+
+# --- politeness --------------------------------------------------------------------------------------------
+
+
+def test_no_more_sentences_under_way_than_allowed():
+    with TranslationServer(seconds=0.05) as server:
+        translate(SENTENCES, server.url, concurrency=3)
+        assert server.log.peak == 3
+
+
+def test_the_rate_is_that_of_all_workers_together():
+    with TranslationServer() as server:
+        translate(SENTENCES, server.url, concurrency=8, requests_per_second=40.0)
+        arrived = [request.arrived for request in server.log.requests]
+        assert arrived[-1] - arrived[0] > 0.9 * (len(SENTENCES) - 1) / 40
+
+
+@pytest.mark.parametrize(("status", "date"), [(429, False), (503, True)])
+def test_retry_after_is_honoured_by_all_workers(status, date):
+    def fault(text, n):
+        if text != "sentence 010" or n:
+            return None
+        when = format_datetime(datetime.now(UTC) + timedelta(seconds=3), usegmt=True) if date else "2"
+        return status, {"Retry-After": when}
+
+    with TranslationServer(fault=fault) as server:
+        translate([f"sentence {n:03}" for n in range(150)], server.url, requests_per_second=100.0)
+        requests = server.log.requests
+        told = next(request.answered for request in requests if request.fault)
+        # What was under way when the service asked for the pause may still arrive.
+        assert not [r.text for r in requests if told + 0.5 < r.arrived < told + 1.9]
+        assert len([r for r in requests if r.arrived > told + 1.9]) > 80
+
+
+def test_a_pause_that_is_none_or_too_long():
+    with TranslationServer(fault=only("sentence 7", fault=(429, {"Retry-After": "86400"}))) as server:
+        outcomes, error = unfinished(SENTENCES, server.url)
+        assert len(outcomes) <= 7 + 4
+        assert "not translated: HTTP 429, and it asks to wait for 24.0 hours. What" in error
+        assert server.log.texts().count("sentence 7") == 1
+    past = format_datetime(datetime.now(UTC) - timedelta(days=1), usegmt=True)
+    for value in ("soon", "-1", "", past):
+        faults = {0: (429, {"Retry-After": value})}
+        with TranslationServer(fault=lambda text, n, faults=faults: faults.get(n)) as server:
+            assert translate(["a dog"], server.url) == {"a dog": "zh:a dog"}
+
+
+# --- keys --------------------------------------------------------------------------------------------------
+
+
+def everything_said(error: BaseException | None) -> str:
+    """All that an exception and those behind it could put into a log."""
+    said = ""
+    while error is not None:
+        said += "".join(traceback.format_exception(error)) + repr(error) + str(vars(error))
+        error = error.__cause__ or error.__context__
+    return said
+
+
+@pytest.mark.parametrize("service", ["libretranslate", "deepl", "microsoft"])
+@pytest.mark.parametrize("status", [401, 403, 456])
+def test_a_wrong_key_stops_everything_and_is_never_told(every_service, capfd, caplog, service, status):
+    caplog.set_level("DEBUG")
+    every_service.fault = lambda text, n: (status, {}) if len(every_service.log.requests) >= 5 else None
+    outcomes = Outcomes()
+    with pytest.raises(CcrError) as error:
+        Engine(job(service=service)).translate_texts([f"sentence {n}" for n in range(200)], outcomes.finish)
+    what = "the quota is used up" if status == 456 else f"access denied: check the key in {SERVICES[service].key}"
+    assert f"{service}: 195 of 200 sentences are not translated: HTTP {status}, {what}. What" in str(error.value)
+    assert len(outcomes) == 5 and not outcomes.refused()
+    assert len(every_service.log.requests) <= 5 + 4
+    out, err = capfd.readouterr()
+    assert BARE not in out + err + caplog.text + everything_said(error.value)
+
+
+def test_a_key_goes_to_its_service_and_nowhere_else():
+    with TranslationServer() as other:
+        there = (302, {"Location": f"{other.url}translate?api_key={SECRET}"})
+        with TranslationServer(fault=lambda text, n: there) as server, pytest.MonkeyPatch.context() as patch:
+            patch.setenv("LIBRE_API_KEY", SECRET)
+            _, error = unfinished(SENTENCES, server.url)
+            assert server.log.requests[0].key == SECRET
+        assert "HTTP 302" in error
+        assert not other.log.requests
+
+
+# --- the whole stage, killed -------------------------------------------------------------------------------
+
+STAGE = """
+import json, logging, sys
+from ccr.artifacts import Job
+from ccr.translate import run
+logging.basicConfig(level=logging.DEBUG)
+run(Job(**json.load(open(sys.argv[1]))))
+"""
+
+
+def start_stage(the_job: Job) -> subprocess.Popen:
+    """The stage in a process of its own; what it says is added to `log`."""
+    Path("job.json").write_text(json.dumps(dump_job(the_job)))
+    path = os.pathsep.join(p for p in sys.path if p)
+    with open("log", "ab") as log:
+        return subprocess.Popen(
+            [sys.executable, "-c", STAGE, "job.json"], stdout=log, stderr=log, env=os.environ | {"PYTHONPATH": path}
+        )
+
+
+def captions_job(texts: list[str], base_url: str, **options) -> Job:
+    rows = [
+        {"item_id": f"i{n:04}", "caption_id": f"i{n:04}#0", "split": "train", "lang": "en", "origin": "human"}
+        | {"engine": None, "parent_id": None, "text": text}
+        for n, text in enumerate(texts)
+    ]
+    write_parquet(pa.Table.from_pylist(rows, CAPTIONS), Path("captions.parquet"), CAPTIONS)
+    inputs, outputs = {"captions": "captions.parquet"}, {"translations": "zh.parquet"}
+    return job(base_url, inputs=inputs, outputs=outputs, **options)
+
+
+def kept() -> list[str]:
+    """Every text that the translation memory's files hold, as often as they hold it."""
+    return [json.loads(line)["text"] for file in TM.rglob("*.jsonl") for line in file.read_text().splitlines()]
+
+
+@pytest.mark.parametrize("size", [150, pytest.param(2000, marks=pytest.mark.slow)])
+def test_killed_three_times_nothing_is_lost_and_nothing_done_twice(monkeypatch, size):
+    monkeypatch.setenv("LIBRE_API_KEY", SECRET)
+    rng, kills, workers = random.Random(size), 3, 4
+    texts = [f"a dog runs {n}" for n in range(size - size // 20)]
+    texts += rng.choices(texts, k=size // 20)  # some captions occur twice
+    rng.shuffle(texts)
+    moments = sorted(rng.sample(range(len(set(texts)) * 9 // 10), kills))
+    with TranslationServer(fault=seeded(size, 0.08), key=SECRET) as server:
+        the_job = captions_job(texts, server.url, concurrency=workers, timeout=3.0)
+        for moment in moments:
+            process = start_stage(the_job)
+            while len(server.log.requests) < moment and process.poll() is None:
+                time.sleep(0.002)
+            process.kill()
+            assert process.wait() == -signal.SIGKILL
+            assert not Path("zh.parquet").exists()
+        assert start_stage(the_job).wait() == 0, Path("log").read_text()[-3000:]
+
+        table = read_parquet("zh.parquet", CAPTIONS)
+        assert table["parent_id"].to_pylist() == [f"i{n:04}#0" for n in range(size)]
+        assert table["text"].to_pylist() == [f"zh:{text}" for text in texts]
+        assert Counter(kept()) == Counter(set(texts))
+        answered_well = Counter(request.text for request in server.log.requests if request.fault is None)
+        assert set(answered_well) == set(texts)
+        assert answered_well.total() - len(answered_well) <= kills * workers
+        assert server.log.peak <= workers + kills * workers  # the server may not have noticed a kill yet
+        failed = Counter(request.fault for request in server.log.requests if request.fault)
+        assert set(failed) == set(FAULTS) or size < 1000
+
+        sent = len(server.log.requests)
+        Path("zh.parquet").unlink()
+        assert start_stage(the_job).wait() == 0
+        assert len(server.log.requests) == sent  # all from memory
+    written = [path for path in Path().rglob("*") if path.is_file()]
+    assert {path.name for path in written} >= {"log", "zh.parquet", "identity.json"}
+    assert not [path for path in written if BARE.encode() in path.read_bytes()]
