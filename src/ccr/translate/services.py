@@ -109,8 +109,8 @@ def _mymemory_status(response: requests.Response) -> int:
 class Service:
     """A service: `translator` makes the library's object of (key, base_url), `codes` maps our languages to its own.
 
-    `key`: environment variable of its key, None where it has none. `longest`: bytes of the longest text, in UTF-8. `status`: the
-    HTTP status of a response, as it is meant.
+    `key`: environment variable of its key, None where it has none. `longest`: bytes of the longest text, in UTF-8.
+    `status`: the HTTP status of a response, as it is meant.
     """
 
     translator: Callable[[str | None, str], BaseTranslator]
