@@ -171,6 +171,12 @@ def test_human_captions_pair_in_order_and_source_captions_start_over(translate):
     assert {(row["origin"], row["engine"], row["lang"]) for row in rows} == {("human", None, "zh")}
 
 
+def test_human_captions_that_are_translations_are_paired_like_others(translate):
+    rows = [row | ({"parent_id": "a#enc#1"} if row["caption_id"] == "a#zh#0" else {}) for row in ROWS]
+    plain = translate("forward", engine="none", variant="human")
+    assert translate("forward", engine="none", variant="human", rows=rows) == plain
+
+
 def test_human_captions_are_left_out_only_with_a_word(translate, caplog):
     rows = [row for row in ROWS if row["caption_id"] != "b#enc#0"]
     assert len(translate("forward", engine="none", variant="human", rows=rows)) == 4
