@@ -33,7 +33,7 @@ def run(job: Job) -> None:
     """
     settings = job.settings
     if "quality" in job.outputs:
-        from ccr.translate import quality
+        from ccr.translate import quality  # its libraries would cost every other job a second
 
         quality.run(job)
     elif "shard" in settings:

@@ -1,18 +1,19 @@
 """Filter on request: training pairs whose round trip fails are left out, or count for less."""
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from sacrebleu.metrics import CHRF
 
 from ccr.artifacts import CAPTIONS, WEIGHTS, Job, read_parquet, refused_of, write_parquet
 from ccr.errors import CcrError
+from ccr.translate import chrf
 
 
 def filtered(job: Job) -> tuple[pa.Table, dict[str, str]]:
     """Translations, or back-translations, of a variant with a filter (schema CAPTIONS), from those without, and what of
     these was refused.
 
-    A pair of the train split is bad when the chrF (sacreBLEU, sentence level) of its back-translation to its source
+    A pair of the train split is bad when the chrF (sentence level) of its back-translation to its source
     caption is below `min_chrf`; one whose way back was refused has 0. Bad pairs weigh `weight` in training; at 0 they
     are left out. Validation and test stay as they are. `forward` also writes the weights (output `weights`).
     `CcrError` when there are no back-translations.
@@ -42,7 +43,7 @@ def _weights(forward: pa.Table, job: Job) -> pa.Table:
             f"({', '.join(missing[:3])}, ...), which translate.variants.{job.settings['variant']}.filter judges. "
             "Remove the filter, or use an engine that translates back."
         )
-    chrf, bound = CHRF(), job.settings["filter"]["min_chrf"]
-    scores = [chrf.sentence_score(returned.get(i, ""), [sources[p]]).score for i, p in zip(ids, parents, strict=True)]
-    weights = [job.settings["filter"]["weight"] if score < bound else 1.0 for score in scores]
+    pairs = [returned.get(i, "") for i in ids], [sources[parent] for parent in parents]
+    scores = chrf.score(chrf.statistics(*pairs))
+    weights = np.where(scores < job.settings["filter"]["min_chrf"], job.settings["filter"]["weight"], 1.0)
     return pa.table({"caption_id": ids, "chrf": scores, "weight": weights}, schema=WEIGHTS)
