@@ -100,6 +100,18 @@ IMPORTERS = {
         task=choice(1, 2),
         test=text(""),
     ),
+    "mscoco": Entry(
+        "ccr.captions.mscoco",
+        expects=(
+            "dataset_coco.json",
+            "stair_captions_v1.2_{train,val}.json",
+            "coco-cn-version1805v1.1/coco-cn_{train,val,test}.txt",
+            "coco-cn-version1805v1.1/imageid.human-written-caption.txt",
+            "images/",
+        ),
+        split=choice("by_language", "karpathy", "coco_cn"),
+    ),
+    "table": Entry("ccr.captions.table", expects=("{file}", "images/ or videos/"), file=text("captions.csv")),
 }
 
 ON_FAILURE = choice("error", "drop", "keep_source")

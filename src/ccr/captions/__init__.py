@@ -44,12 +44,12 @@ def run(job: Job) -> None:
         log.warning("%s: imported without %s", root, ", ".join(missing))
     items, captions, notes = checked(raw)
     _check_coverage(root, captions, settings)
-    items = _with_media(items, root, settings["kind"])
+    items = with_media(items, root, settings["kind"])
     metadata = {"data": settings["data"], "source": settings["source"]}
     captions, items = _ordered(captions, ["tag", "n", "engine"]), _ordered(items, [])
     write_parquet(captions, job.outputs["captions"], CAPTIONS, key=job.key, metadata=metadata)
     write_parquet(items, job.outputs["items"], ITEMS, key=job.key, metadata=metadata)
-    log.info("%s", _summary(settings, items, captions, notes))
+    log.info("%s", summary(settings, items, captions, notes))
 
 
 def _missing(root: Path, files: list[str], missing: list[str], settings: dict) -> str:
@@ -80,17 +80,16 @@ def _check_coverage(root: Path, captions: pa.Table, settings: dict) -> None:
             )
 
 
-def _with_media(items: pa.Table, root: Path, kind: str) -> pa.Table:
-    """Items with the path of their file in `images/` or `videos/`, null where there is none."""
-    folder, paths = f"{kind}s", {}
-    if (root / folder).is_dir():
-        for name in sorted(os.listdir(root / folder)):
-            stem = PurePath(name).stem
-            if name.startswith("."):
-                continue
+def with_media(items: pa.Table, root: Path, kind: str) -> pa.Table:
+    """Items with the path of their file in `images/` or `videos/` or a folder in there, null where there is none."""
+    paths: dict[str, str] = {}
+    for folder, folders, names in os.walk(root / f"{kind}s", followlinks=True):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        for name in sorted(name for name in names if not name.startswith(".")):
+            stem, path = PurePath(name).stem, PurePath(folder, name).relative_to(root).as_posix()
             if stem in paths:
-                raise CcrError(f"{root}: {paths[stem]} and {folder}/{name} are one item's files. Keep one.")
-            paths[stem] = f"{folder}/{name}"
+                raise CcrError(f"{root}: {paths[stem]} and {path} are one item's files. Keep one.")
+            paths[stem] = path
     path = pa.array([paths.get(item) for item in items["item_id"].to_pylist()], pa.string())
     return items.append_column("path", path).append_column("kind", pa.repeat(pa.scalar(kind), len(items)))
 
@@ -105,7 +104,7 @@ def _ordered(table: pa.Table, rest: list[str]) -> pa.Table:
     return table.take(order)
 
 
-def _summary(settings: dict, items: pa.Table, captions: pa.Table, notes: list[str]) -> str:
+def summary(settings: dict, items: pa.Table, captions: pa.Table, notes: list[str]) -> str:
     """Counts per split, language and origin, and what was left out, for people."""
     per_split = Counter(items["split"].to_pylist())
     sizes = ", ".join(f"{split} {per_split[split]:,}" for split in SPLITS)

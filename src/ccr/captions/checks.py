@@ -1,5 +1,7 @@
 """The one set of checks that every raw data set passes, whoever imported it."""
 
+from pathlib import PurePath
+
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -9,6 +11,7 @@ from ccr.errors import CcrError
 
 # Zero-width space, word joiner and byte-order mark: invisible, no part of a text (joiners of scripts stay).
 INVISIBLE = "[\u200b\u2060\ufeff]"
+PLACE = {".json": "record", ".parquet": "row"}  # what a file's rows are called; else lines
 SPACE = r"[\p{Z}\p{Cc}]+"
 
 
@@ -19,7 +22,7 @@ def checked(raw: Raw) -> tuple[pa.Table, pa.Table, list[str]]:
     empty caption, or translation without its original.
     """
     notes = list(raw.notes)
-    _check_items(raw.items)
+    check_items(raw.items)
     captions = _with_split(raw.captions, raw.items)
     captions = _with_clean_text(captions, notes)
     _check_ids(captions)
@@ -33,7 +36,7 @@ def checked(raw: Raw) -> tuple[pa.Table, pa.Table, list[str]]:
 
 def _where(table: pa.Table, index: int) -> str:
     row = table.slice(index, 1).to_pylist()[0]
-    return f"{row['file']}, {'record' if row['file'].endswith('.json') else 'line'} {row['row']}"
+    return f"{row['file']}, {PLACE.get(PurePath(row['file']).suffix, 'line')} {row['row']}"
 
 
 def _name(table: pa.Table, index: int) -> str:
@@ -64,7 +67,8 @@ def _repeated(values: pa.ChunkedArray) -> tuple[int, int] | None:
     return int(order[at]), int(order[at + 1])
 
 
-def _check_items(items: pa.Table) -> None:
+def check_items(items: pa.Table) -> None:
+    """`CcrError` at the first item that is in two splits, or listed twice in one."""
     if (pair := _repeated(items["item_id"])) is None:
         return
     one, two = pair

@@ -2,20 +2,23 @@
 
 Task 1: `task1/raw/{split}.{lang}.gz`, one sentence per line, aligned with the image names in
 `task1/image_splits/{split}.txt`; the German, French and Czech sentences are human translations of the
-English. Task 2: `task2/raw/{split}.{1..5}.{lang}.gz`, five independent descriptions per image and language,
-aligned with `task2/image_splits/{split}_images.txt`. An item's id is its file name without the extension.
+English. Task 2: `task2/raw/{split}.{1..5}.{lang}.gz`, five independent descriptions per image in English and
+German, aligned with `task2/image_splits/{split}_images.txt`; its French and Czech are those of task 1, of the same
+images. An item's id is its file name without the extension.
 """
 
 from pathlib import Path, PurePath
 
 import pyarrow as pa
 
+from ccr.artifacts import LANGUAGES
 from ccr.captions.raw import Raw, found, listed, read_ids, read_lines
 from ccr.errors import CcrError
 
 TEST = {1: "test_2016_flickr", 2: "test_2016"}
 LIST = {1: "{}.txt", 2: "{}_images.txt"}
 DESCRIPTIONS = 5
+DESCRIBED = ("en", "de")  # the languages of task 2
 
 
 def _parts(settings: dict) -> dict[str, str]:
@@ -24,36 +27,68 @@ def _parts(settings: dict) -> dict[str, str]:
     return {"train": "train", "val": "val", "test": options["test"] or TEST[options["task"]]}
 
 
+def _source(settings: dict, lang: str, part: str) -> tuple[int, str]:
+    """Task and part in which the captions of a language lie."""
+    task = settings["options"]["task"]
+    if task == 1 or lang in DESCRIBED or settings["source"] == "synthetic":
+        return task, part
+    return 1, f"{part}_flickr" if part.startswith("test") else part
+
+
+def _list(task: int, part: str) -> str:
+    """The file that names the image of each line of a part's captions."""
+    return f"task{task}/image_splits/{LIST[task].format(part)}"
+
+
 def expected(settings: dict) -> list[str]:
     """The files that the pipeline needs, relative to the root."""
-    task, paths = settings["options"]["task"], []
-    numbers = [f".{n}" for n in range(1, DESCRIPTIONS + 1)] if task == 2 else [""]
-    if settings["source"] == "synthetic":
-        numbers = numbers[:1]  # the mini-world chooses how many descriptions it publishes
+    paths = []
     for part in _parts(settings).values():
-        paths.append(f"image_splits/{LIST[task].format(part)}")
-        paths += [f"raw/{part}{number}.{lang}.gz" for lang in settings["langs"] for number in numbers]
-    return [f"task{task}/{path}" for path in paths]
+        paths.append(_list(settings["options"]["task"], part))
+        for lang in settings["langs"]:
+            task, there = _source(settings, lang, part)
+            numbers = [f".{n}" for n in range(1, DESCRIPTIONS + 1)] if task == 2 else [""]
+            if settings["source"] == "synthetic":
+                numbers = numbers[:1]  # the mini-world chooses how many descriptions it publishes
+            paths += [_list(task, there), *(f"task{task}/raw/{there}{number}.{lang}.gz" for number in numbers)]
+    return list(dict.fromkeys(paths))
+
+
+def layouts(root: Path) -> list[dict]:
+    """Options and languages of every task in `root`."""
+    folders = {task: root / f"task{task}" / "raw" for task in LIST}
+    held = {task: {path.name.split(".")[-2] for path in folder.glob("*.*.gz")} for task, folder in folders.items()}
+    held[2] |= held[1] - set(DESCRIBED) if held[2] else set()  # see `_source`
+    langs = {task: [lang for lang in LANGUAGES if lang in there] for task, there in held.items()}
+    return [{"options": {"task": task, "test": ""}, "langs": there} for task, there in langs.items() if there]
 
 
 def read(root: Path, settings: dict) -> Raw:
     """The captions in `langs` of train, val and the chosen test part."""
-    task, items, captions = settings["options"]["task"], [], []
+    items, captions = [], []
     for split, part in _parts(settings).items():
-        files = {lang: _files(root / f"task{task}" / "raw", part, lang, task) for lang in settings["langs"]}
-        if not any(files.values()):
+        files = {}
+        for lang in settings["langs"]:
+            task, there = _source(settings, lang, part)
+            files |= {lang: paths} if (paths := _files(root / f"task{task}" / "raw", there, lang, task)) else {}
+        if not files:
             continue
-        names = root / f"task{task}" / "image_splits" / LIST[task].format(part)
-        if not names.exists():
-            raise CcrError(f"{names}: missing. It names the image of each line of {part}'s captions.")
-        # COCO images carry the caption's id behind the name: COCO_train2014_000000117071.jpg#367178
-        item_ids = [PurePath(name.partition("#")[0]).stem for name in read_ids(names)]
-        items.append(listed(names, item_ids, split))
+        names = root / _list(settings["options"]["task"], part)
+        items.append(listed(names, _item_ids(names), split))
         for lang, paths in files.items():
-            original = "en" if task == 1 and lang != "en" and files.get("en") else None
+            names = root / _list(*_source(settings, lang, part))
+            item_ids = _item_ids(names)
+            original = "en" if settings["options"]["task"] == 1 and lang != "en" and "en" in files else None
             for n, path in enumerate(paths):
                 captions.append(_captions(path, names, item_ids, n, lang, split, original))
     return Raw.collect(items, captions, [])
+
+
+def _item_ids(names: Path) -> list[str]:
+    if not names.exists():
+        raise CcrError(f"{names}: missing. It names the image of each line of the captions.")
+    # COCO images carry the caption's id behind the name: COCO_train2014_000000117071.jpg#367178
+    return [PurePath(name.partition("#")[0]).stem for name in read_ids(names)]
 
 
 def _files(folder: Path, part: str, lang: str, task: int) -> list[Path]:

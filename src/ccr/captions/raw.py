@@ -3,10 +3,12 @@
 import gzip
 import json
 import zlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -53,10 +55,11 @@ class Raw:
         )
 
 
-def listed(file: Path, item_ids: list[str], split: str) -> pa.Table:
-    """The items of a split, in the order in which `file` lists them."""
+def listed(file: Path, item_ids: Sequence[str], split: str | Sequence[str]) -> pa.Table:
+    """Items in the order in which `file` lists them, with the split of all, or of each."""
     size = len(item_ids)
-    columns = [item_ids, _same(split, size), _same(str(file), size), range(1, size + 1)]
+    splits = _same(split, size) if isinstance(split, str) else split
+    columns = [item_ids, splits, _same(str(file), size), range(1, size + 1)]
     return pa.table([pa.array(column) for column in columns], names=LISTED.names).cast(LISTED)
 
 
@@ -104,6 +107,17 @@ def found(
     return pa.table(columns, schema=FOUND)
 
 
+def numbered(values: pa.Array) -> np.ndarray:
+    """0, 1, 2, ... within the rows of each value, in their order: int64."""
+    codes = values.dictionary_encode(null_encoding="encode").indices.to_numpy()
+    order = np.argsort(codes, kind="stable")
+    first = np.r_[True, codes[order][1:] != codes[order][:-1]][: len(codes)]
+    starts = np.maximum.accumulate(np.where(first, np.arange(len(codes)), 0))
+    numbers = np.empty(len(codes), np.int64)
+    numbers[order] = np.arange(len(codes)) - starts
+    return numbers
+
+
 def _same(value: str | None, size: int) -> pa.Array:
     return pa.repeat(pa.scalar(value, pa.string()), size)
 
@@ -149,15 +163,32 @@ def read_ids(path: Path) -> list[str]:
     return ids
 
 
-def read_records(path: Path) -> list[dict]:
-    """A JSON file that holds a list of objects."""
+def read_json(path: Path) -> Any:
+    """What a JSON file holds; `CcrError` when it is cut off."""
     try:
-        records = json.loads(read_text(path))
+        return json.loads(read_text(path))
     except json.JSONDecodeError as error:
         raise CcrError(
             f"{path}, line {error.lineno}, column {error.colno}: not valid JSON ({error.msg}), probably cut "
             "off when it was copied. Fetch the file again."
         ) from error
+
+
+def read_records(path: Path, key: str | None = None) -> list[dict]:
+    """A JSON file that holds a list of objects, or an object that has such a list under `key`."""
+    held = read_json(path)
+    records = held.get(key) if key and isinstance(held, dict) else held
     if not isinstance(records, list) or not all(isinstance(record, dict) for record in records):
-        raise CcrError(f"{path}: a JSON list of objects was expected. Fetch the file again.")
+        what = f"an object with a list of objects under {key!r}" if key else "a JSON list of objects"
+        raise CcrError(f"{path}: {what} was expected. Fetch the file again.")
     return records
+
+
+def check_characters(where: str, texts: list[str]) -> None:
+    """`CcrError` for half a UTF-16 pair: JSON can escape one, no text can hold it."""
+    try:
+        "".join(texts).encode()
+    except UnicodeEncodeError as error:
+        raise CcrError(
+            f"{where}: half of a UTF-16 pair ({error.object[error.start]!a}) is no character. Mend the caption."
+        ) from error

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from ccr.captions.raw import Raw, found, listed, read_ids, read_records
+from ccr.captions.raw import Raw, check_characters, found, listed, read_ids, read_records
 from ccr.errors import CcrError
 
 TRAINING, VALIDATION = "vatex_training_v1.0.json", "vatex_validation_v1.0.json"
@@ -22,6 +22,12 @@ TRANSLATED = range(5, 10)
 def expected(settings: dict) -> list[str]:
     """The files that the pipeline needs, relative to the root."""
     return [TRAINING, VALIDATION, *HALVES.values()]
+
+
+def layouts(root: Path) -> list[dict]:
+    """Options and languages of what lies in `root`."""
+    there = any((root / name).exists() for name in (TRAINING, VALIDATION))
+    return [{"options": {}, "langs": list(KEYS)}] if there else []
 
 
 def read(root: Path, settings: dict) -> Raw:
@@ -61,13 +67,7 @@ def _records(path: Path) -> list[dict]:
                     f"{path}, record {number} ({record['videoID']}): key {key!r} must hold a list of "
                     "captions. Mend the record."
                 )
-            try:
-                "".join(texts).encode()
-            except UnicodeEncodeError as error:
-                raise CcrError(
-                    f"{path}, record {number} ({record['videoID']}), key {key!r}: half of a UTF-16 pair "
-                    f"({error.object[error.start]!a}) is no character. Mend the caption."
-                ) from error
+            check_characters(f"{path}, record {number} ({record['videoID']}), key {key!r}", texts)
     return records
 
 

@@ -28,6 +28,7 @@ TAG_OF = {lang: tag for tag, lang in reversed(TAGS.items())}
 NUMBER = re.compile(r"#([0-9]{1,9})(?:@.*)?$")
 LINE = r"^(?P<item>[^\s]+)#(?P<tag>[^#\s]+)#(?P<n>[0-9]{1,9})(?:\s(?P<text>.*))?$"
 ORIGIN = {1: "human", 2: "mt", 3: "back"}
+NAME = re.compile(rf"(.+?)(?:{'|'.join(SPLITS)})(?:_.+)?\.caption\.txt")
 NUMBERS = re.compile(r"([0-9]{1,9})-([0-9]{1,9})")
 
 
@@ -59,6 +60,17 @@ def expected(settings: dict) -> list[str]:
         names += [f"train_*_{TAG_OF[source]}2{TAG_OF[target]}"]
         names += [f"{split}" if target == "en" else f"{split}_{target}" for split in SPLITS[1:]]
     return [f"TextData/{collection}{name}.caption.txt" for name in names]
+
+
+def layouts(root: Path) -> list[dict]:
+    """Options and languages of every collection in `root`."""
+    folder, collections = root / "TextData", []
+    names = [match for path in sorted(folder.glob("*")) if (match := NAME.fullmatch(path.name))]
+    for collection in dict.fromkeys(match[1] for match in names):
+        human = {file.langs[0] for file in _files(folder, collection) if len(file.langs) == 1}
+        langs = [lang for lang in LANGUAGES if lang in human]
+        collections.append({"options": {"collection": collection, "translated": ""}, "langs": langs})
+    return collections
 
 
 def read(root: Path, settings: dict) -> Raw:

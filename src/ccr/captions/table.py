@@ -1,0 +1,207 @@
+"""Your own captions: one table in the root, CSV, TSV or Parquet by its ending; option `file` names it.
+
+A row is a caption: `item_id`, `split` (train, val, test), `lang` and `text`; where there is more to say, `caption_id`,
+`origin` (human, mt, back; human where nothing is said), `engine` (that translated it), `parent_id` (the `caption_id`
+that it translates). The id of a caption without one is `{item_id}#{lang}#{n}`, with `@{engine}` behind it where it has
+an engine; n counts the captions of an item, language and engine from 0, in the order of the rows. An item's picture is
+the file in `images/` or `videos/` that is called `item_id`, whatever its ending.
+"""
+
+import csv
+import io
+from collections.abc import Iterator
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from ccr.artifacts import LANGUAGES, SPLITS
+from ccr.captions.checks import PLACE
+from ccr.captions.raw import FOUND, LISTED, Raw, numbered, read_text
+from ccr.errors import CcrError
+
+NEEDED = ("item_id", "split", "lang", "text")
+COLUMNS = (*NEEDED, "caption_id", "origin", "engine", "parent_id")
+DELIMITERS = {".csv": ",", ".tsv": "\t"}
+DELIMITER_NAMES = {",": "commas", "\t": "tabs", ";": "semicolons", "|": "vertical bars"}
+CHOICES = {"split": SPLITS, "lang": tuple(LANGUAGES), "origin": ("human", "mt", "back")}
+
+
+def expected(settings: dict) -> list[str]:
+    """The files that the pipeline needs, relative to the root."""
+    return [settings["options"]["file"]]
+
+
+def layouts(root: Path) -> list[dict]:
+    """Options and languages of every table in `root` that looks like one of captions."""
+    tables = []
+    for path in sorted(path for ending in (*DELIMITERS, ".parquet") for path in root.glob(f"*{ending}")):
+        try:
+            if any(needed in name for name in _header(path) for needed in NEEDED):
+                tables.append({"options": {"file": path.name}, "langs": _langs(path)})
+        except CcrError:
+            continue  # no table
+    return tables
+
+
+def read(root: Path, settings: dict) -> Raw:
+    """The captions in `langs`, and every item with the split of its captions."""
+    path = root / settings["options"]["file"]
+    if not path.exists():
+        return Raw.collect([], [], [])
+    rows, ignored = _read(path)
+    _check(path, rows)
+    items = rows.group_by(["item_id", "split"], use_threads=False).aggregate([("row", "min")])
+    items = items.rename_columns(["item_id", "split", "row"]).sort_by("row")
+    items = items.append_column("file", pa.repeat(pa.scalar(str(path)), len(items))).select(LISTED.names).cast(LISTED)
+    chosen = pc.is_in(rows["lang"], pa.array(settings["langs"]))
+    left_out = rows.filter(pc.invert(chosen))["lang"].value_counts().to_pylist()
+    notes = [f"column {name!r} left out: it is none of {', '.join(COLUMNS)}" for name in ignored]
+    notes += [f"{c['counts']:,} captions in {c['values']} left out: not among the chosen languages" for c in left_out]
+    return Raw.collect([items], [_captions(path, rows.filter(chosen))], notes)
+
+
+def _langs(path: Path) -> list[str]:
+    """The languages of a table; none where it cannot be read: then `read` says why."""
+    try:
+        held = set(_read(path)[0]["lang"].to_pylist())
+    except CcrError:
+        return []
+    return [lang for lang in LANGUAGES if lang in held]
+
+
+def _header(path: Path) -> list[str]:
+    if path.suffix == ".parquet":
+        return _parquet(path).schema_arrow.names
+    return next(_records(path), (1, []))[1]
+
+
+def _delimiter(path: Path) -> str:
+    if path.suffix not in DELIMITERS:
+        raise CcrError(f"{path}: a table of captions is a .csv, .tsv or .parquet file. Rename or convert it.")
+    return DELIMITERS[path.suffix]
+
+
+def _parquet(path: Path) -> pq.ParquetFile:
+    try:
+        return pq.ParquetFile(path)
+    except (OSError, pa.ArrowException) as error:
+        raise CcrError(f"{path}: not a whole Parquet file ({error}). Fetch it again.") from error
+
+
+def _read(path: Path) -> tuple[pa.Table, list[str]]:
+    """COLUMNS and `row` (its place in the file) of every caption, empty values null; and names of other columns."""
+    header = [name.strip() for name in _header(path)]
+    _check_header(path, header)
+    values, places = (_read_parquet if path.suffix == ".parquet" else _read_text)(path, header)
+    columns = {}
+    for name in COLUMNS:
+        column = values.get(name, pa.nulls(len(places), pa.string()))
+        trimmed = column if name == "text" else pc.utf8_trim_whitespace(column)
+        columns[name] = pc.if_else(pc.equal(trimmed, ""), None, trimmed)
+    return pa.table({**columns, "row": pa.array(places, pa.int32())}), [n for n in header if n not in COLUMNS]
+
+
+def _check_header(path: Path, header: list[str]) -> None:
+    missing = [name for name in NEEDED if name not in header]
+    twice = [name for name in header if header.count(name) > 1]
+    if twice:
+        raise CcrError(f"{path}: two columns are called {twice[0]!r}. Remove one.")
+    if not missing:
+        return
+    lines = [f"{path}: no column {missing[0]!r}; a table of captions has {', '.join(NEEDED)}."]
+    other = next((mark for mark in DELIMITER_NAMES if len(header) == 1 and mark in header[0]), None)
+    if other:
+        own = DELIMITER_NAMES[_delimiter(path)]
+        lines.append(f"Its columns are separated by {DELIMITER_NAMES[other]}, those of a {path.suffix} file by {own}.")
+        lines.append("Call it .tsv." if other == "\t" else f"Write it with {own}.")
+    else:
+        lines.append(f"Its columns are {', '.join(header) or 'none'}. Add the column, or rename one.")
+    raise CcrError(" ".join(lines))
+
+
+def _records(path: Path) -> Iterator[tuple[int, list[str]]]:
+    """The records of a CSV or TSV file that are not empty, each with the line in which it begins."""
+    reader, start = csv.reader(io.StringIO(read_text(path), newline=""), delimiter=_delimiter(path), strict=True), 1
+    try:
+        for record in reader:
+            if record:
+                yield start, record
+            start = reader.line_num + 1
+    except csv.Error as error:
+        raise CcrError(
+            f"{path}, line {start}: {error}. A text with quotation marks in it stands between quotation marks, and "
+            'its own are doubled: "a ""stop"" sign".'
+        ) from error
+
+
+def _read_text(path: Path, header: list[str]) -> tuple[dict[str, pa.Array], list[int]]:
+    """Columns of a CSV or TSV file, and the line in which each row begins."""
+    rows, lines = [], []
+    for line, row in _records(path):
+        if len(row) != len(header):
+            raise CcrError(
+                f"{path}, line {line}: {len(row)} values, but there are {len(header)} columns. A text with "
+                f"{DELIMITER_NAMES[_delimiter(path)]} in it stands between quotation marks."
+            )
+        rows.append(row)
+        lines.append(line)
+    columns = zip(*rows[1:], strict=True) if rows[1:] else [()] * len(header)
+    return {name: pa.array(column, pa.string()) for name, column in zip(header, columns, strict=True)}, lines[1:]
+
+
+def _read_parquet(path: Path, header: list[str]) -> tuple[dict[str, pa.Array], list[int]]:
+    """Columns of a Parquet file, and the number of each row."""
+    try:
+        table = _parquet(path).read()
+        table = table.rename_columns(header).select([name for name in header if name in COLUMNS])
+        table = table.cast(pa.schema([(name, pa.string()) for name in table.column_names]))
+        table.validate(full=True)
+    except (OSError, pa.ArrowException) as error:
+        raise CcrError(f"{path}: its columns must hold text, as UTF-8 ({error}). Write the file again.") from error
+    columns = {name: table[name].combine_chunks() for name in table.column_names}
+    return columns, list(range(1, len(table) + 1))
+
+
+def _check(path: Path, rows: pa.Table) -> None:
+    """`CcrError` at the first row that lacks or misnames its item, split or language, and at half a translation."""
+    if not len(rows):
+        raise CcrError(f"{path}: no captions, only the names of the columns. Write a row for each caption.")
+    said = {"item_id": "Name the picture that it describes.", "split": f"Write {', '.join(SPLITS)}."}
+    said["lang"] = f"Write its language: {', '.join(LANGUAGES)}."
+    for name, what in said.items():
+        if row := _first(rows, pc.is_null(rows[name])):
+            raise CcrError(f"{_where(path, row)}: the caption of item {row['item_id']!r} has no {name}. {what}")
+    for name, known in CHOICES.items():
+        if row := _first(rows, pc.invert(pc.is_in(rows[name], pa.array([*known, None])))):
+            raise CcrError(f"{_where(path, row)}: unknown {name} {row[name]!r}; known are {', '.join(known)}. Mend it.")
+    made = pc.is_in(rows["origin"], pa.array(["mt", "back"]))
+    for name in ("engine", "parent_id"):
+        if row := _first(rows, pc.and_(made, pc.is_null(rows[name]))):
+            raise CcrError(
+                f"{_where(path, row)}: a machine translation (origin {row['origin']}) without {name}. Write which "
+                "engine made it and the caption_id of the caption that it translates, or let its origin be human."
+            )
+
+
+def _first(rows: pa.Table, mask: pa.ChunkedArray) -> dict | None:
+    at = pc.index(mask, pa.scalar(True)).as_py()
+    return rows.slice(at, 1).to_pylist()[0] if at >= 0 else None
+
+
+def _where(path: Path, row: dict) -> str:
+    return f"{path}, {PLACE.get(path.suffix, 'line')} {row['row']}"
+
+
+def _captions(path: Path, rows: pa.Table) -> pa.Table:
+    """Rows of schema FOUND."""
+    keys = pc.binary_join_element_wise(rows["item_id"], rows["lang"], pc.fill_null(rows["engine"], ""), "\n")
+    n = pa.array(numbered(keys.combine_chunks()), pa.int32())
+    ids = pc.binary_join_element_wise(rows["item_id"], rows["lang"], n.cast(pa.string()), "#")
+    ids = pc.coalesce(pc.binary_join_element_wise(ids, rows["engine"], "@"), ids)
+    columns = {name: rows[name] for name in ("item_id", "split", "lang", "engine", "parent_id", "row")}
+    columns |= {"tag": rows["lang"], "n": n, "caption_id": pc.coalesce(rows["caption_id"], ids)}
+    columns |= {"origin": pc.fill_null(rows["origin"], "human"), "text": pc.fill_null(rows["text"], "")}
+    columns["file"] = pa.repeat(pa.scalar(str(path)), len(rows))
+    return pa.table({name: columns[name] for name in FOUND.names}, schema=FOUND)
