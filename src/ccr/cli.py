@@ -13,6 +13,8 @@ from types import ModuleType
 from typing import Annotated
 
 import typer
+from click import Context
+from typer.core import TyperGroup
 
 from ccr import artifacts, params
 from ccr.artifacts import Job
@@ -98,8 +100,31 @@ def _evaluate(
     _make("evaluate", target, file, run)
 
 
+class _CaptionsGroup(TyperGroup):
+    """`ccr captions TARGET` is `ccr captions import TARGET`: as with every stage, the target is enough."""
+
+    def parse_args(self, ctx: Context, args: list[str]) -> list[str]:
+        return super().parse_args(ctx, args if args and args[0] in (*self.commands, "--help") else ["import", *args])
+
+
+captions = typer.Typer(cls=_CaptionsGroup, help=STAGES["captions"])
+captions.command("import", help=STAGES["captions"])(_stage_command("captions"))
+
+
+@captions.command("check")
+def check_captions(
+    root: Annotated[Path, typer.Argument(metavar="ROOT", help="A folder of raw data.")], file: ParamsFile = PARAMS
+) -> None:
+    """Say what a folder of raw data holds, what is missing, and which tables could run on it. Writes nothing."""
+    for line in import_module("ccr.captions.inventory").inventory(root, params.load(file)):
+        print(line)
+
+
 for _stage, _text in STAGES.items():
-    app.command(_stage, help=_text)(_evaluate if _stage == "evaluate" else _stage_command(_stage))
+    if _stage == "captions":
+        app.add_typer(captions, name=_stage)
+    else:
+        app.command(_stage, help=_text)(_evaluate if _stage == "evaluate" else _stage_command(_stage))
 
 
 @app.command("import-nrccr")

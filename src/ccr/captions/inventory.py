@@ -1,0 +1,160 @@
+"""What a folder of raw data holds, in which layouts, and which entries of params.yaml could run on it."""
+
+from dataclasses import dataclass
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ccr.artifacts import read_json
+from ccr.captions import summary, with_media
+from ccr.captions.checks import checked
+from ccr.errors import CcrError
+from ccr.params.entries import clean_variant, extractor_of, options_of, variant_of
+from ccr.params.schema import Dataset, Params
+from ccr.params.validation import mismatch
+from ccr.registry import IMPORTERS
+
+
+@dataclass(frozen=True)
+class Layout:
+    """What one importer reads in a folder: the settings of its job, and the entry of params.yaml that means it."""
+
+    settings: dict[str, Any]
+    entry: Dataset | None = None
+
+
+def inventory(root: Path, params: Params) -> list[str]:
+    """Lines for people. `CcrError` when there is no such folder, or nothing in it that an importer reads."""
+    if not root.is_dir():
+        raise CcrError(f"{root}: no such folder.")
+    layouts = _layouts(root, params)
+    if not layouts:
+        known = [f"  {name}: {', '.join(entry.expects)}" for name, entry in IMPORTERS.items()]
+        raise CcrError("\n".join([f"{root}: nothing in it that an importer reads. They look for", *known]))
+    features = _features(root)
+    lines = [str(root), *(f"  features in {path}: {what}" for path, what in features.items())]
+    for layout in layouts:
+        lines += ["", *_described(root, layout, set(features), params)]
+    return lines
+
+
+def _layouts(root: Path, params: Params) -> list[Layout]:
+    """What the importers find: once for each entry that means it, as that entry reads it; else as it is."""
+    layouts, source = [], _source(root)
+    kind = "video" if (root / "videos").is_dir() else "image"
+    for name, importer in IMPORTERS.items():
+        for found in importer.load().layouts(root):
+            langs = found["langs"] or ["en"]
+            settings = {"importer": name, "source": source, "data": root.name, "kind": kind, **found, "langs": langs}
+            entries = _entries(settings, params) if source == "official" else []
+            layouts += entries or [Layout(settings)]
+    return layouts
+
+
+def _entries(settings: dict[str, Any], params: Params) -> list[Layout]:
+    """The entries of params.yaml that mean this layout: the first file that they expect is the same."""
+    importer, entries = IMPORTERS[settings["importer"]], []
+    for name, dataset in params.datasets.items():
+        if dataset.importer == settings["importer"]:
+            options = options_of(importer, dataset.options, f"datasets.{name}.options")
+            meant = settings | {"data": name, "kind": dataset.kind, "options": options}
+            if importer.load().expected(meant)[0] == importer.load().expected(settings)[0]:
+                entries.append(Layout(meant, dataset.model_copy(update={"source": "official"})))
+    return entries
+
+
+def _source(root: Path) -> str:
+    manifest = root / "manifest.json"  # of the mini-world
+    return "synthetic" if manifest.exists() and read_json(manifest).get("synthetic") else "official"
+
+
+def _described(root: Path, layout: Layout, features: set[str], params: Params) -> list[str]:
+    settings, importer = layout.settings, IMPORTERS[layout.settings["importer"]].load()
+    expected = importer.expected(settings)
+    missing = [file for file in expected if not any(root.glob(file))]
+    there = f"{len(expected) - len(missing)} of {len(expected)} files"
+    given = f"{{{', '.join(f'{name}: {value}' for name, value in settings['options'].items() if value)}}}"
+    lines = [f"importer {settings['importer']}, options {given}: {there}"]
+    lines += [f"  missing: {file}" for file in missing]
+    try:
+        items, captions, notes = checked(importer.read(root, settings))
+        items = with_media(items, root, settings["kind"])
+    except CcrError as error:
+        return [*lines, f"  cannot be imported: {error}"]
+    lines += [f"  {line}" for line in summary(settings, items, captions, notes).splitlines()]
+    if settings["source"] == "synthetic":
+        return [*lines, "  made by `ccr world`: nothing to check"]
+    if not layout.entry:
+        entry = f"{{importer: {settings['importer']}, options: {given}, root: {root}, ...}}"
+        return [*lines, f"  no data set in params.yaml reads this; that would be NAME: {entry}"]
+    counts = captions.group_by(["lang", "origin", "engine", "split"]).aggregate([]).to_pylist()
+    held = {(row["lang"], row["origin"], row["engine"], row["split"]) for row in counts}
+    visuals = _visuals(params, features, items["path"].null_count == 0)
+    return lines + _verdict(root, settings["data"], layout.entry, held, visuals, params)
+
+
+def _visuals(params: Params, features: set[str], media: bool) -> list[str]:
+    """Extractors that can run: published ones whose folder is there, others where every item has a file."""
+    extractors = {name: extractor_of(params, name) for name in params.features.extractors}
+    return [
+        name
+        for name, extractor in extractors.items()
+        if (extractor["options"]["path"] in features if extractor["extractor"] == "published" else media)
+    ]
+
+
+def _translations(params: Params, dataset: Dataset, held: set[tuple]) -> list[str]:
+    """Variants without noise or filter that can translate: published ones that are there, other engines always."""
+    names = []
+    for name in params.translate.variants:
+        variant = variant_of(params, name)
+        engine = variant["options"].get("published")
+        there = not engine or all((lang, "mt", engine, "train") in held for lang in dataset.target_langs)
+        if clean_variant(params, name) == name and variant["engine"] != "none" and there:
+            names.append(name)
+    return names
+
+
+def _verdict(
+    root: Path, name: str, dataset: Dataset, held: set[tuple], visuals: list[str], params: Params
+) -> list[str]:
+    """Which tables an entry could run on these captions and features, with which settings; or what it lacks."""
+    params = params.model_copy(update={"datasets": {**params.datasets, name: dataset}})
+    tables = [table for table, entry in (params.tables | params.alignments).items() if name in entry.data]
+    needed = [(dataset.source_lang, "train"), *product(dataset.target_langs, ("val", "test"))]
+    lacks = [f"{lang} captions in {split}" for lang, split in needed if (lang, "human", None, split) not in held]
+    translations = _translations(params, dataset, held)
+    pairs = [pair for pair in product(translations, visuals) if not mismatch(params, name, *pair)]
+    lacks += [] if visuals else ["features or a picture of every item"]
+    lacks += [] if pairs or not visuals else ["translations"]
+    if lacks:
+        return [f"  datasets.{name} cannot run on this; missing: {', '.join(lacks)}"]
+    mt, visual = (" or ".join(dict.fromkeys(names)) for names in zip(*pairs, strict=True))
+    given = f"{{source: official, root: {root}, mt: {mt}, visual: {visual}}}"
+    return [f"  datasets.{name} can run on this, with {given}", f"    its tables: {', '.join(tables) or 'none'}"]
+
+
+def _features(root: Path) -> dict[str, str]:
+    """Folder -> what it holds, of every folder of published features in `root` or its FeatureData."""
+    features = {}
+    for folder in sorted(path for path in [*root.glob("*/"), *root.glob("FeatureData/*/")] if path.is_dir()):
+        what = _features_in(folder)
+        if what:
+            features[folder.relative_to(root).as_posix()] = what
+    return features
+
+
+def _features_in(folder: Path) -> str:
+    if (folder / "feature.bin").exists():
+        shape = folder / "shape.txt"
+        return f"feature.bin, {' x '.join(shape.read_text().split()) if shape.exists() else 'without shape.txt'}"
+    file = next(iter(sorted(folder.glob("*.npy"))), None)
+    if file is None:
+        return ""
+    try:
+        shape = " x ".join(map(str, np.load(file, mmap_mode="r", allow_pickle=False).shape))
+    except (OSError, ValueError) as error:
+        return f"{file.name} cannot be read ({error})"
+    return f"{file.name}, {shape}" if file.name == "features.npy" else f"{len(list(folder.glob('*.npy'))):,} .npy files"
