@@ -43,10 +43,10 @@ def sentences(number: int, longest: int = 12) -> list[str]:
     return list(found)
 
 
-def job(model, source="en", target="zh", direction="forward", **options) -> Job:
+def job(model, source="en", target="zh", direction="forward", threads=1, **options) -> Job:
     settings = {"direction": direction, "variant": "opus", "engine": "transformers"}
     settings |= {"source_lang": source, "target_lang": target, "options": OPTIONS | {"model": str(model)} | options}
-    return Job("translate", "zh.parquet", {}, {}, settings)
+    return Job("translate", "zh.parquet", {}, {}, settings, threads)
 
 
 def translated(engine: Engine, texts: list[str]) -> dict:
@@ -155,9 +155,8 @@ def test_a_translation_does_not_depend_on_its_neighbours(folder, kind, beams, pr
     every = translated(engine, texts)
     shuffled = random.Random(1).sample(texts, len(texts))
     assert translated(engine, shuffled) == every
-    assert translated(Engine(job(folder(kind), beams=beams, precision=precision)), shuffled[:17]) == {
-        text: every[text] for text in shuffled[:17]
-    }
+    two_threads = Engine(job(folder(kind), beams=beams, precision=precision, threads=2))
+    assert translated(two_threads, shuffled[:17]) == {text: every[text] for text in shuffled[:17]}
     for text in texts[:4]:
         assert translated(engine, [text]) == {text: every[text]}
 
@@ -204,6 +203,24 @@ def test_sentences_are_finished_batch_by_batch_and_a_full_gpu_says_what_to_do(fo
         engine.translate_texts(sentences(40), found.__setitem__)
     assert len(found) == calls[0][0] + calls[1][0]
     assert all(rows * columns <= 64 for rows, columns in calls)
+
+
+def test_no_batch_is_begun_after_an_error(folder, monkeypatch):
+    engine = Engine(job(folder("marian"), batch_tokens=8, threads=2))
+    generate = transformers.MarianMTModel.generate
+    calls = []
+    monkeypatch.setattr(
+        transformers.MarianMTModel,
+        "generate",
+        lambda *model, **options: (calls.append(0), generate(*model, **options))[1],
+    )
+
+    def full_disk(*_):
+        raise CcrError("no room")
+
+    with pytest.raises(CcrError, match="no room"):
+        engine.translate_texts(sentences(60), full_disk)
+    assert len(calls) < 30
 
 
 # --- what it refuses ---------------------------------------------------------------------------------------

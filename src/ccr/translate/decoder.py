@@ -19,17 +19,18 @@ STEP = 8  # tokens between the lengths of batches
 class Decoder:
     """A model and its tokenizer.
 
-    A batch has one of few shapes: texts are padded to the next of the lengths 8, 16, 24, ... (`columns`), and each
-    length has one number of rows. Matrix kernels round differently for different shapes; so a translation is the same
-    to the letter whatever stands beside it. Every text has a token of padding behind it, for `transformers` leaves
-    the mask out, and takes other kernels, where a batch happens to have no padding.
+    A translation is the same to the letter whatever stands beside it, although matrix kernels round differently for
+    different shapes: texts are padded to the next of the lengths 8, 16, 24, ... (`columns`), each length has one number
+    of rows, and what is missing to it is filled with copies. Every text has a token of padding behind it, for
+    `transformers` leaves the mask out, and takes other kernels, where a batch happens to have no padding. A batch is
+    computed by one thread: where several share a product, a row's rounding depends on which of them it falls to.
     """
 
-    def __init__(self, folder: Path, kind: str, languages: Languages, options: dict[str, Any], threads: int):
+    def __init__(self, folder: Path, kind: str, languages: Languages, options: dict[str, Any]):
         """Load a checkpoint's `folder`; `CcrError` where the weights are not whole or are not weights."""
         os.environ["CUBLAS_WORKSPACE_CONFIG"] = ":4096:8"  # same result in every run on a GPU too
         os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")  # a job keeps to its threads
-        torch.set_num_threads(threads)
+        torch.set_num_threads(1)
         transformers.logging.set_verbosity_error()
         transformers.logging.disable_progress_bar()
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -70,7 +71,10 @@ class Decoder:
         return max(1, self._batch_tokens // (columns * self._beams))
 
     def translate(self, batch: list[list[int]]) -> list[str]:
-        """Translations of texts of like length, at most `rows` of them; `CcrError` when the GPU's memory is full."""
+        """Translations of texts of like length, at most `rows` of them; threads may share the decoder.
+
+        `CcrError` when the GPU's memory is full.
+        """
         columns = self.columns(max(map(len, batch)))
         rows = self.rows(columns)
         copies = [batch[row % len(batch)] for row in range(rows)]

@@ -3,6 +3,7 @@
 import logging
 import sys
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 from tqdm import tqdm
@@ -18,7 +19,7 @@ log = logging.getLogger(__name__)
 
 
 class Engine:
-    """Beam search over batches of sentences of like length.
+    """Beam search over batches of sentences of like length, on the GPU or as many at once as there are threads.
 
     Deterministic, and a translation depends on its sentence alone: see `decoder.Decoder`. `batch_tokens` is not part of
     the identity: it changes the shape of batches and so the rounding, which only a tie between words could show.
@@ -42,30 +43,46 @@ class Engine:
         Raises `CcrError` when the weights cannot be had or read, and when the GPU's memory is full.
         """
         decoder = self._loaded()
-        buckets: dict[int, list[tuple[str, list[int]]]] = {}
         interval = 0.1 if sys.stderr.isatty() else 10.0
+        pool = ThreadPoolExecutor(1 if decoder.device.type == "cuda" else self._threads)
         with tqdm(total=len(texts), unit="sentence", mininterval=interval, dynamic_ncols=True) as bar:
-            for text in texts:
-                tokens = decoder.tokens(text)
-                if isinstance(tokens, Refused):
-                    finish(text, tokens)
-                    bar.update()
-                else:
-                    buckets.setdefault(decoder.columns(len(tokens)), []).append((text, tokens))
-            for columns in sorted(buckets, reverse=True):
-                bucket, rows = buckets[columns], decoder.rows(columns)
-                for start in range(0, len(bucket), rows):
-                    batch = bucket[start : start + rows]
-                    translations = decoder.translate([tokens for _, tokens in batch])
+
+            def done(text: str, outcome: Outcome) -> None:
+                finish(text, outcome)
+                bar.update()
+
+            try:
+                batches = _batches(decoder, texts, done)
+                translated = pool.map(decoder.translate, ([tokens for _, tokens in batch] for batch in batches))
+                for batch, translations in zip(batches, translated, strict=True):
                     for (text, _), translation in zip(batch, translations, strict=True):
-                        finish(text, translation if translation.strip() else Refused("the model's output is empty"))
-                    bar.update(len(batch))
+                        done(text, translation if translation.strip() else Refused("the model's output is empty"))
+            finally:
+                pool.shutdown(cancel_futures=True)
 
     def _loaded(self) -> "Decoder":
         if self._decoder is None:
             folder = self._checkpoint.weights()
             from ccr.translate.decoder import Decoder  # torch, for those who have something to translate
 
-            self._decoder = Decoder(folder, self._checkpoint.kind, self._languages, self._options, self._threads)
+            self._decoder = Decoder(folder, self._checkpoint.kind, self._languages, self._options)
             log.info("%s on %s, %s", self.name, self._decoder.device, self._options["precision"])
         return self._decoder
+
+
+def _batches(
+    decoder: "Decoder", texts: list[str], done: Callable[[str, Outcome], None]
+) -> list[list[tuple[str, list[int]]]]:
+    """Texts with their tokens, in batches of like length, the longest first; those that are refused are done."""
+    buckets: dict[int, list[tuple[str, list[int]]]] = {}
+    for text in texts:
+        tokens = decoder.tokens(text)
+        if isinstance(tokens, Refused):
+            done(text, tokens)
+        else:
+            buckets.setdefault(decoder.columns(len(tokens)), []).append((text, tokens))
+    return [
+        bucket[start : start + decoder.rows(columns)]
+        for columns, bucket in sorted(buckets.items(), reverse=True)
+        for start in range(0, len(bucket), decoder.rows(columns))
+    ]
