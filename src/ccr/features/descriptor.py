@@ -11,61 +11,72 @@ A frame's feature has grid^2 x 84 values: colours cell by cell, then edges cell 
 which lets go of Python's lock: with scikit-image's `hog` a second thread made it hardly faster.
 """
 
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Iterable, Iterator
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
+from av import VideoFrame
+from av.video.reformatter import VideoReformatter
+from PIL import Image
 
 from ccr.errors import CcrError
-from ccr.features import Item
-from ccr.features.media import Unreadable, read_image, read_video
+from ccr.features.media import File, Unreadable, read_image, read_video, upright
+from ccr.features.pool import in_order
+from ccr.features.sampling import Sampling
 
 BINS = (12, 2, 2)
 ORIENTATIONS = 9
 MAX_GRID = 15  # cells are numbered in a uint8 channel
 
 
-def extract(
-    items: list[Item], root: Path, options: dict[str, Any], *, name: str, threads: int
-) -> tuple[dict[str, str], Iterator[np.ndarray | str]]:
-    """Decode and describe every item's file with `threads` workers; the results do not depend on their number.
+class Extractor:
+    """Decodes and describes files with `threads` workers; the features do not depend on their number.
 
-    Options: `frames` per video, `size`, `grid`, `on_unreadable` (`error`: `CcrError` naming the file and the
-    reason; `drop`: the reason in the item's place).
+    Options: `frames` per video, `size`, `grid`.
     """
-    frames, size, grid = options["frames"], options["size"], options["grid"]
-    where = f"features.extractors.{name}"
-    if frames < 1:
-        raise CcrError(f"{where}.frames: {frames}; a video needs at least 1 frame.")
-    if not 1 <= grid <= MAX_GRID or size < 1 or size % (2 * grid):
-        raise CcrError(
-            f"{where}: size {size}, grid {grid}; expected a grid of 1 to {MAX_GRID} and a size that 2 x grid divides."
-        )
-    cv2.setNumThreads(1)  # the workers are the parallelism
 
-    def describe_item(item: Item) -> np.ndarray | str:
-        try:
-            return describe(_pixels(item, root, size, frames), grid)
-        except Unreadable as error:
-            if options["on_unreadable"] == "drop":
-                return str(error)
+    def __init__(self, options: dict[str, Any], name: str, threads: int):
+        frames, size, grid = options["frames"], options["size"], options["grid"]
+        where = f"features.extractors.{name}"
+        if frames < 1:
+            raise CcrError(f"{where}.frames: {frames}; a video needs at least 1 frame.")
+        if not 1 <= grid <= MAX_GRID or size < 1 or size % (2 * grid):
             raise CcrError(
-                f"{root / (item.path or '')}: item {item.item_id!r} cannot be read: {error}. Mend the file, or set "
-                f"{where}.on_unreadable: drop to leave such items out."
-            ) from error
+                f"{where}: size {size}, grid {grid}; expected a grid of 1 to {MAX_GRID} and a size that 2 x grid "
+                "divides."
+            )
+        self._size, self._grid, self._sampling, self._threads = size, grid, Sampling(frames), threads
+        self.metadata = {
+            "extractor": "descriptor",
+            "weights": "none (fixed descriptors)",
+            "preprocess": f"RGB {size}x{size}, area; HSV {BINS} and HOG {ORIENTATIONS}, grid {grid}",
+            "frame_sampling": f"{self._sampling}; 1 of an image",
+        }
 
-    metadata = {
-        "extractor": "descriptor",
-        "weights": "none (fixed descriptors)",
-        "preprocess": f"RGB {size}x{size}, area; HSV {BINS} and HOG {ORIENTATIONS}, grid {grid}",
-        "frame_sampling": f"{frames} evenly spread (middles of equal parts), all of a shorter video; 1 of an image",
-    }
-    return metadata, _in_order(describe_item, items, threads)
+    def extract(self, files: Iterable[File]) -> Iterator[np.ndarray | Unreadable]:
+        """Float16 (frames, grid^2 x 84) of every file, in order."""
+        cv2.setNumThreads(1)  # the workers are the parallelism
+        return in_order(self._describe, files, self._threads, ahead=8 * self._threads)
+
+    def _describe(self, file: File) -> np.ndarray | Unreadable:
+        try:
+            return describe(self._pixels(file), self._grid)
+        except Unreadable as error:
+            return error
+
+    def _pixels(self, file: File) -> np.ndarray:
+        """Uint8 RGB (frames, size, size, 3), squeezed to squares."""
+        square = (self._size, self._size)
+        if file.kind == "image":
+            return read_image(file.path, lambda image: np.asarray(image.resize(square, Image.Resampling.BOX)), square)
+        reformatter = VideoReformatter()
+
+        def squeeze(frame: VideoFrame) -> np.ndarray:
+            return upright(reformatter.reformat(frame, *square, "rgb24", interpolation="AREA").to_ndarray(), frame)
+
+        return read_video(file.path, self._sampling, squeeze)
 
 
 def describe(pictures: np.ndarray, grid: int) -> np.ndarray:
@@ -107,26 +118,3 @@ def _cells(size: int, grid: int) -> np.ndarray:
     """Number of the cell that each pixel is in, (size, size): one more axis for the histograms."""
     line = np.arange(size) // (size // grid)
     return line[:, None] * grid + line
-
-
-def _pixels(item: Item, root: Path, size: int, frames: int) -> np.ndarray:
-    if item.path is None:
-        raise Unreadable("no media file is published for it")
-    path = root / item.path
-    return read_image(path, size) if item.kind == "image" else read_video(path, size, frames)
-
-
-def _in_order(function: Callable, arguments: Iterable, workers: int) -> Iterator:
-    """Map in a pool, results in order, with only a few items ahead of the reader: memory stays bounded."""
-    with ThreadPoolExecutor(workers) as pool:
-        pending: deque[Future] = deque()
-        try:
-            for argument in arguments:
-                pending.append(pool.submit(function, argument))
-                if len(pending) > 8 * workers:
-                    yield pending.popleft().result()
-            while pending:
-                yield pending.popleft().result()
-        finally:
-            for future in pending:
-                future.cancel()

@@ -1,80 +1,123 @@
-"""Pixels of image and video files."""
+"""Pixels of image and video files: upright, RGB, 8 bits."""
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 import av
 import numpy as np
-from av.video.reformatter import VideoReformatter
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from ccr.store import uniform_positions
+from ccr.features.sampling import Sampling
 
 # A stream may hold somewhat fewer frames than its header says (edit lists); far fewer means that it was cut off.
 WHOLE = 0.8
+
+
+class File(NamedTuple):
+    """A media file. `kind`: image or video."""
+
+    path: Path
+    kind: str
 
 
 class Unreadable(Exception):
     """A media file that cannot be decoded; the message is the reason."""
 
 
-def read_image(path: Path, size: int) -> np.ndarray:
-    """The picture as uint8 RGB (1, size, size, 3), upright, squeezed to a square; `Unreadable` with the reason."""
+def read_image(
+    path: Path, convert: Callable[[Image.Image], np.ndarray], draft: tuple[int, int] | None = None
+) -> np.ndarray:
+    """What `convert` makes of the picture, with an axis before it; `Unreadable` with the reason.
+
+    Args:
+        draft: (width, height) that suffices: a JPEG may be decoded at half, a quarter or an eighth of its size.
+    """
     try:
         with Image.open(path) as image:
-            image.draft("RGB", (size, size))  # JPEG: decode at the smallest scale that suffices
-            square = ImageOps.exif_transpose(image).convert("RGB").resize((size, size), Image.Resampling.BOX)
+            if draft:
+                image.draft("RGB", draft)
+            return convert(_rgb(ImageOps.exif_transpose(image)))[None]
     except UnidentifiedImageError as error:
         raise Unreadable("not an image file of a known format") from error
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise Unreadable(getattr(error, "strerror", None) or str(error)) from error
-    return np.asarray(square)[None]
+    except (MemoryError, Unreadable):
+        raise
+    except Exception as error:  # a broken file: each format's decoder has errors of its own
+        raise Unreadable(getattr(error, "strerror", None) or str(error) or repr(error)) from error
 
 
-def read_video(path: Path, size: int, frames: int) -> np.ndarray:
-    """`frames` frames, evenly spread over the video, as uint8 RGB (frames, size, size, 3), squeezed to squares.
+def _rgb(image: Image.Image) -> Image.Image:
+    if image.mode.startswith("I;16"):  # grey, 16 bits: PIL would cut off all above 255
+        image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
+    if image.mode in ("I", "F"):
+        raise Unreadable(f"pixels of mode {image.mode!r} have no range; expected 8 or 16 bits")
+    return image.convert("RGB")
 
-    A video of fewer frames gives all it has, none twice. Decodes in order and once, never seeks: exact for any
-    codec. `Unreadable` with the reason.
+
+def read_video(path: Path, sampling: Sampling, convert: Callable[[av.VideoFrame], np.ndarray]) -> np.ndarray:
+    """What `convert` makes of the frames that `sampling` takes, stacked.
+
+    Decodes in order and once, never seeks: exact for any codec. `Unreadable` with the reason.
     """
     try:
-        pictures, seen, expected = _decode(path, size, frames)
-        if len(pictures) < min(frames, expected):
-            if seen < WHOLE * expected:
-                raise Unreadable(f"ends after {seen} of {expected} frames")
-            pictures, *_ = _decode(path, size, frames, seen)
+        timeline = _timeline(path, by_time=sampling.fps is not None)
+        positions = sampling.positions(timeline)
+        pictures, seen = _decode(path, positions, convert)
+        if seen <= positions[-1]:
+            if seen < WHOLE * (len(timeline) - 1):
+                raise Unreadable(f"ends after {seen} of {len(timeline) - 1} frames")
+            positions = sampling.positions(timeline[: seen + 1])
+            pictures, _ = _decode(path, positions, convert)
     except (av.FFmpegError, OSError, ValueError) as error:
         raise Unreadable(getattr(error, "strerror", None) or str(error)) from error
-    return np.stack(pictures)
+    return np.stack([pictures[position] for position in positions])
 
 
-def _decode(path: Path, size: int, frames: int, length: int = 0) -> tuple[list[np.ndarray], int, int]:
-    """Evenly spread frames of a video of `length` (0: what its header says).
+def upright(pixels: np.ndarray, frame: av.VideoFrame) -> np.ndarray:
+    """A frame's pixels (height, width, 3), turned by the quarters that the file says, as phones need it."""
+    return np.rot90(pixels, round(frame.rotation / 90))
 
-    Returns the pictures, as many as there are; how many frames were decoded; the length.
+
+def _decode(
+    path: Path, positions: np.ndarray, convert: Callable[[av.VideoFrame], np.ndarray]
+) -> tuple[dict[int, np.ndarray], int]:
+    """The frames at these ascending positions, as far as there are any; how many frames were decoded."""
+    pictures: dict[int, np.ndarray] = {}
+    wanted, seen = set(positions.tolist()), 0
+    with av.open(str(path)) as container:
+        stream = container.streams.video[0]
+        stream.codec_context.thread_count = 1  # parallel over files, not within one
+        for frame in container.decode(stream):
+            if seen in wanted:
+                pictures[seen] = convert(frame)
+            seen += 1
+            if seen > positions[-1]:
+                break
+    return pictures, seen
+
+
+def _timeline(path: Path, by_time: bool) -> np.ndarray:
+    """When each frame begins, in seconds, and when the last one ends: float (frames + 1,).
+
+    Without `by_time` frames are merely counted, and each takes a second.
     """
-    pictures: list[np.ndarray] = []
-    reformatter, seen = VideoReformatter(), 0
     with av.open(str(path)) as container:
         if not container.streams.video:
             raise Unreadable("no video stream")
         stream = container.streams.video[0]
-        stream.codec_context.thread_count = 1  # parallel over files, not within one
-        length = length or stream.frames or _packets(path)
-        wanted = uniform_positions(np.array([length]), np.array([min(length, frames)]))
-        for frame in container.decode(stream):
-            if seen == wanted[len(pictures)]:
-                square = reformatter.reformat(frame, size, size, "rgb24", interpolation="AREA")
-                pictures.append(square.to_ndarray())
-            seen += 1
-            if len(pictures) == len(wanted):
-                break
-    return pictures, seen, length
-
-
-def _packets(path: Path) -> int:
-    """Length of a video whose header does not say it: its packets counted, undecoded."""
-    with av.open(str(path)) as container:
-        count = sum(packet.size > 0 for packet in container.demux(video=0))
-    if not count:
-        raise Unreadable("no frames")
-    return count
+        announced = stream.frames
+        if announced and not by_time:
+            return np.arange(announced + 1.0)
+        stamps = [(packet.pts, packet.duration or 0) for packet in container.demux(stream) if packet.size]
+        if not stamps:
+            raise Unreadable("no frames")
+        if len(stamps) < WHOLE * announced:
+            raise Unreadable(f"ends after {len(stamps)} of {announced} frames")
+        if not by_time:
+            return np.arange(len(stamps) + 1.0)
+        if all(start is not None for start, _ in stamps):
+            starts = sorted(start for start, _ in stamps)
+            return np.array([*starts, sum(max(stamps))]) * float(stream.time_base)
+        if not stream.average_rate:  # else as in AVI: only the rate is known
+            raise Unreadable("its frames have no time stamps")
+        return np.arange(len(stamps) + 1) / float(stream.average_rate)

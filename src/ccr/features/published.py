@@ -1,12 +1,13 @@
-"""Features that somebody else extracted and published.
+"""Features that somebody else extracted and published, looked up by item id.
 
-A folder under the root (option `path`; the plan fills in `FeatureData/{name}`) that holds either
+A folder under the root (option `path`; the plan fills in `FeatureData/{name}`) that holds one of
 
-- `features.npy`, (items, dim) or (items, frames, dim), and `ids.txt`, one id per line; or
+- `feature.bin`, `id.txt`, `shape.txt` and, for videos, `video2frames.txt`: VisualSearch, see `visualsearch`;
+- `features.npy`, (items, dim) or (items, frames, dim), and `ids.txt`, one id per line;
 - one `{item_id}.npy` per item, (frames, dim) or (1, frames, dim): the official I3D dump of VATEX.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Container, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,23 +15,27 @@ import numpy as np
 
 from ccr.artifacts import content_hash
 from ccr.errors import CcrError
-from ccr.features import Item
+from ccr.features import visualsearch
+from ccr.features.items import Item
 
 
-def extract(
-    items: list[Item], root: Path, options: dict[str, Any], *, name: str, threads: int
-) -> tuple[dict[str, str], Iterator[np.ndarray]]:
-    """Read the dump's features of these items; `CcrError` when the dump is absent, torn or lacks items."""
+def read(
+    items: list[Item], root: Path, options: dict[str, Any]
+) -> tuple[dict[str, str], Iterator[tuple[str, np.ndarray]]]:
+    """Metadata, and (item id, features) of these items; `CcrError` when the dump is absent, torn or lacks items."""
     relative = options["path"]
     folder = root / relative
-    if (folder / "features.npy").exists() or (folder / "ids.txt").exists():
-        have, read, source = _matrix(folder)
+    ids = [item.item_id for item in items]
+    if (folder / "feature.bin").exists() or (folder / "shape.txt").exists():
+        have, features, source = visualsearch.open_dump(folder, ids)
+    elif (folder / "features.npy").exists() or (folder / "ids.txt").exists():
+        have, features, source = _matrix(folder)
     else:
-        have, read, source = _files(folder)
-    missing = [item.item_id for item in items if item.item_id not in have]
+        have, features, source = _files(folder)
+    missing = [item for item in ids if item not in have]
     if missing:
         raise CcrError(
-            f"{folder}: {len(missing)} of {len(items)} items have no features: {', '.join(map(repr, missing[:5]))}"
+            f"{folder}: {len(missing)} of {len(ids)} items have no features: {', '.join(map(repr, missing[:5]))}"
             f"{', ...' if len(missing) > 5 else ''}. Add them to the dump, or take the items out of the data set."
         )
     metadata = {
@@ -39,7 +44,7 @@ def extract(
         "preprocess": "as published",
         "frame_sampling": "as published",
     }
-    return metadata, (read(item.item_id) for item in items)
+    return metadata, ((item, features(item)) for item in ids)
 
 
 def _load(path: Path, mmap: bool) -> np.ndarray:
@@ -54,7 +59,7 @@ def _load(path: Path, mmap: bool) -> np.ndarray:
     return array
 
 
-def _matrix(folder: Path) -> tuple[dict[str, int], Callable[[str], np.ndarray], str]:
+def _matrix(folder: Path) -> tuple[Container[str], Callable[[str], np.ndarray], str]:
     array = _load(folder / "features.npy", mmap=True)
     try:
         ids = (folder / "ids.txt").read_text(encoding="utf-8").split()
@@ -76,15 +81,16 @@ def _matrix(folder: Path) -> tuple[dict[str, int], Callable[[str], np.ndarray], 
     return row, lambda item: array[row[item]], f"features.npy {content_hash(folder / 'features.npy')}"
 
 
-def _files(folder: Path) -> tuple[set[str], Callable[[str], np.ndarray], str]:
+def _files(folder: Path) -> tuple[Container[str], Callable[[str], np.ndarray], str]:
     have = {file.stem for file in folder.glob("*.npy")}
     if not have:
         raise CcrError(
-            f"{folder}: no published features there. Expected `features.npy` (items x dim) and `ids.txt` (one id per "
-            "line), or one `{item_id}.npy` per item; or choose another extractor, which computes them from the media."
+            f"{folder}: no published features there. Expected `feature.bin`, `id.txt` and `shape.txt` (VisualSearch), "
+            "`features.npy` (items x dim) and `ids.txt` (one id per line), or one `{item_id}.npy` per item; or choose "
+            "another extractor, which computes them from the media."
         )
 
-    def read(item: str) -> np.ndarray:
+    def read_file(item: str) -> np.ndarray:
         array = _load(folder / f"{item}.npy", mmap=False)
         if array.ndim == 3 and len(array) == 1:
             array = array[0]
@@ -92,4 +98,4 @@ def _files(folder: Path) -> tuple[set[str], Callable[[str], np.ndarray], str]:
             raise CcrError(f"{folder / item}.npy: shape {array.shape}, expected (frames, dim) or (1, frames, dim).")
         return array
 
-    return have, read, "{item_id}.npy"
+    return have, read_file, "{item_id}.npy"

@@ -14,7 +14,7 @@ from ccr.params.schema import Params
 class Plan:
     """Every job of every table, by target. Inputs name the targets' files, so the order follows from the plan.
 
-    Translations and parallel text may be asked for that no table needs: they are planned when they are.
+    Translations, parallel text and features may be asked for that no table needs: they are planned when they are.
     """
 
     def __init__(self, params: Params):
@@ -46,6 +46,8 @@ class Plan:
         target = target.rstrip("/")
         if target not in self.jobs and ("/translations/" in target or target.startswith("work/tm/shards/")):
             Planner(self.params, self.jobs).translations()
+        if target not in self.jobs and "/features/" in target:
+            Planner(self.params, self.jobs).every_features()
         if target not in self.jobs and "/parallel/" in target:
             Planner(self.params, self.jobs).parallels()
         if target not in self.jobs:

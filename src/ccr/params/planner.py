@@ -241,21 +241,35 @@ class Planner:
 
     def features(self, dataset: str, visual: str) -> str:
         """Path of a data set's features."""
-        folder = f"data/{self._data(dataset)}/features"
+        folder, threads = f"data/{self._data(dataset)}/features", self.params.features.threads
         inputs = {"items": self.captions(dataset)["items"], "root": self._root(dataset)}
-        return self._add(
-            Job(
-                stage="features",
-                target=f"{folder}/{visual}.parquet",
-                inputs=inputs,
-                outputs={
-                    "features": f"{folder}/{visual}.parquet",
-                    "rejected": f"{folder}/{visual}.rejected.parquet",
-                },
-                settings={"kind": self.params.datasets[dataset].kind, **extractor_of(self.params, visual)},
-                threads=self.params.train.threads,
-            )
-        ).outputs["features"]
+        settings = {"kind": self.params.datasets[dataset].kind, **extractor_of(self.params, visual)}
+        shards = self._feature_shards(dataset, visual, inputs, settings)
+        target = f"{folder}/{visual}.parquet"
+        outputs = {"features": target, "rejected": f"{folder}/{visual}.rejected.parquet"}
+        self._add(Job("features", target, inputs, outputs, settings, threads, after=shards))
+        return target
+
+    def _feature_shards(
+        self, dataset: str, visual: str, inputs: dict[str, str], settings: dict[str, Any]
+    ) -> tuple[str, ...]:
+        """Paths of the shards of an extractor's work; none where it is one job's."""
+        shards, threads = self.params.features.shards, self.params.features.threads
+        if shards == 1 or not registry.EXTRACTORS[settings["extractor"]].remembered:
+            return ()
+        folder = f"work/features/shards/{self._data(dataset)}/{visual}"
+        paths = tuple(f"{folder}/{number}of{shards}.parquet" for number in range(shards))
+        for number, path in enumerate(paths):
+            shard = {"shard": {"number": number, "of": shards}}
+            self._add(Job("features", path, inputs, {"shard": path}, settings | shard, threads))
+        return paths
+
+    def every_features(self) -> None:
+        """All the features that there can be of any data set."""
+        for dataset, settings in self.params.datasets.items():
+            for visual in self.params.features.extractors:
+                if not mismatch(self.params, dataset, settings.mt, visual):
+                    self.features(dataset, visual)
 
     # training
 

@@ -297,6 +297,12 @@ class Translate(Section):
 
 
 class Features(Section):
+    """`threads` decode media files; `shards`: jobs that share the items of an extractor that computes. Both change the
+    time, not the result.
+    """
+
+    threads: Count = 1
+    shards: Count = 1
     extractors: dict[Name, dict[str, Any]]
 
 
