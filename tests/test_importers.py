@@ -3,6 +3,7 @@
 import gzip
 import json
 import logging
+import re
 import shutil
 from collections import Counter
 from pathlib import Path
@@ -543,9 +544,16 @@ def test_a_folder_that_no_data_set_reads(tmp_path):
     assert "datasets.own cannot run on this; missing: features or a picture of every item" in lines
 
 
-def test_a_table_that_cannot_be_read_is_named_all_the_same(tmp_path):
-    write(tmp_path / "captions.csv", "item_id;split;lang;text\n")
-    assert any("cannot be imported:" in line and "separated by semicolons" in line for line in says(tmp_path))
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("item_id;split;lang;text\n", "separated by semicolons"),
+        (b"item_id,split,lang,text\n\xff", "line 2 .*: not UTF-8"),
+    ],
+)
+def test_a_table_that_cannot_be_read_is_named_all_the_same(tmp_path, text, message):
+    write(tmp_path / "captions.csv", text)
+    assert re.search(f"cannot be imported: .*{message}", "\n".join(says(tmp_path)))
 
 
 def test_every_layout_of_a_folder(tmp_path, multi30k):

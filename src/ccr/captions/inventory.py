@@ -91,18 +91,19 @@ def _described(root: Path, layout: Layout, features: set[str], params: Params) -
         return [*lines, f"  no data set in params.yaml reads this; that would be NAME: {entry}"]
     counts = captions.group_by(["lang", "origin", "engine", "split"]).aggregate([]).to_pylist()
     held = {(row["lang"], row["origin"], row["engine"], row["split"]) for row in counts}
-    visuals = _visuals(params, features, items["path"].null_count == 0)
+    visuals = _visuals(params, layout.entry.kind, features, items["path"].null_count == 0)
     return lines + _verdict(root, settings["data"], layout.entry, held, visuals, params)
 
 
-def _visuals(params: Params, features: set[str], media: bool) -> list[str]:
+def _visuals(params: Params, kind: str, features: set[str], media: bool) -> list[str]:
     """Extractors that can run: published ones whose folder is there, others where every item has a file."""
-    extractors = {name: extractor_of(params, name) for name in params.features.extractors}
-    return [
-        name
-        for name, extractor in extractors.items()
-        if (extractor["options"]["path"] in features if extractor["extractor"] == "published" else media)
-    ]
+    names = []
+    for name in params.features.extractors:
+        extractor = extractor_of(params, name)
+        published, of_videos = (extractor["extractor"] == what for what in ("published", "video_model"))
+        if extractor["options"]["path"] in features if published else media and (kind == "video" or not of_videos):
+            names.append(name)
+    return names
 
 
 def _translations(params: Params, dataset: Dataset, held: set[tuple]) -> list[str]:

@@ -34,15 +34,9 @@ def expected(settings: dict) -> list[str]:
 
 
 def layouts(root: Path) -> list[dict]:
-    """Options and languages of every table in `root` that looks like one of captions."""
-    tables = []
-    for path in sorted(path for ending in (*DELIMITERS, ".parquet") for path in root.glob(f"*{ending}")):
-        try:
-            if any(needed in name for name in _header(path) for needed in NEEDED):
-                tables.append({"options": {"file": path.name}, "langs": _langs(path)})
-        except CcrError:
-            continue  # no table
-    return tables
+    """Options and languages of every table in `root` whose first line, or schema, names a column of captions."""
+    paths = sorted(path for ending in (*DELIMITERS, ".parquet") for path in root.glob(f"*{ending}"))
+    return [{"options": {"file": path.name}, "langs": _langs(path)} for path in paths if _is_meant(path)]
 
 
 def read(root: Path, settings: dict) -> Raw:
@@ -60,6 +54,17 @@ def read(root: Path, settings: dict) -> Raw:
     notes = [f"column {name!r} left out: it is none of {', '.join(COLUMNS)}" for name in ignored]
     notes += [f"{c['counts']:,} captions in {c['values']} left out: not among the chosen languages" for c in left_out]
     return Raw.collect([items], [_captions(path, rows.filter(chosen))], notes)
+
+
+def _is_meant(path: Path) -> bool:
+    if path.suffix != ".parquet":
+        with path.open("rb") as file:
+            line = file.readline()
+        return any(name.encode() in line for name in NEEDED)
+    try:
+        return any(name in NEEDED for name in _header(path))
+    except CcrError:
+        return False
 
 
 def _langs(path: Path) -> list[str]:
