@@ -13,7 +13,6 @@ from types import ModuleType
 from typing import Annotated
 
 import typer
-from click import Context
 from typer.core import TyperGroup
 
 from ccr import artifacts, params
@@ -103,7 +102,7 @@ def _evaluate(
 class _CaptionsGroup(TyperGroup):
     """`ccr captions TARGET` is `ccr captions import TARGET`: as with every stage, the target is enough."""
 
-    def parse_args(self, ctx: Context, args: list[str]) -> list[str]:
+    def parse_args(self, ctx: typer.Context, args: list[str]) -> list[str]:
         return super().parse_args(ctx, args if args and args[0] in (*self.commands, "--help") else ["import", *args])
 
 
