@@ -1,87 +1,120 @@
 """features: real media files and published dumps, good and bad."""
 
+import tracemalloc
 from pathlib import Path
 
 import av
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+from av.video.reformatter import VideoReformatter
+from media_files import bad_media, rows_of, run, write_video
 from PIL import Image
 
-from ccr import artifacts, features
 from ccr.errors import CcrError
-from ccr.features import descriptor
-from ccr.features.media import Unreadable, read_image, read_video
-from ccr.store import open_features
+from ccr.features import descriptor, visualsearch
+from ccr.features.media import Unreadable, read_image, read_video, upright
+from ccr.features.sampling import Sampling
+from ccr.features.video_model import clips
 
-OPTIONS = {"frames": 8, "size": 64, "grid": 4, "on_unreadable": "error"}
-FLICKR = Path("../shared/real/flickr8k")
-needs_flickr = pytest.mark.skipif(not FLICKR.exists(), reason=f"{FLICKR} is not here")
-
-
-def write_video(path, frames=12, size=64, colour=(220, 30, 30), **options):
-    """A square that moves from left to right over a grey ground, as H.264."""
-    with av.open(str(path), "w", options=options) as container:
-        stream = container.add_stream("libx264", rate=8)
-        stream.width = stream.height = size
-        stream.pix_fmt = "yuv420p"
-        for step in range(frames):
-            picture = np.full((size, size, 3), 120, np.uint8)
-            left = step * (size - 16) // max(frames - 1, 1)
-            picture[:16, left : left + 16] = colour
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
-        container.mux(stream.encode())
+pytestmark = pytest.mark.usefixtures("in_a_folder_of_its_own")  # the item cache is in work/features
 
 
-def run(folder, items, extractor="descriptor", threads=1, name="visual", root=None, **options):
-    """Run the stage on (item_id, path, kind) rows; returns the opened store and the rejected rows."""
-    columns = {
-        "item_id": [item for item, _, _ in items],
-        "split": ["train"] * len(items),
-        "path": [path for _, path, _ in items],
-        "kind": [kind for _, _, kind in items],
-    }
-    artifacts.write_parquet(columns, folder / "items.parquet", artifacts.ITEMS)
-    outputs = {
-        "features": str(folder / f"features/{name}.parquet"),
-        "rejected": str(folder / f"features/{name}.rejected.parquet"),
-    }
-    job = artifacts.Job(
-        stage="features",
-        target=outputs["features"],
-        inputs={"items": str(folder / "items.parquet"), "root": str(root or folder)},
-        outputs=outputs,
-        settings={"extractor": extractor, "options": (OPTIONS if extractor == "descriptor" else {}) | options},
-        threads=threads,
-        key="the-key",
-    )
-    features.run(job)
-    return open_features(outputs["features"], folder / "cache"), artifacts.read_parquet(outputs["rejected"]).to_pylist()
+def pixels(frame):
+    return upright(frame.to_ndarray(format="rgb24"), frame)
 
 
-# --- media and descriptor ----------------------------------------------------------------------------------
+def squares(size):
+    reformatter = VideoReformatter()
+    return lambda frame: reformatter.reformat(frame, size, size, "rgb24", interpolation="AREA").to_ndarray()
+
+
+def every_frame(path):
+    """(seconds, pixels) of all frames, as PyAV decodes them."""
+    with av.open(str(path)) as container:
+        return [(frame.time, frame.to_ndarray(format="rgb24")) for frame in container.decode(video=0)]
+
+
+# --- frames of videos --------------------------------------------------------------------------------------
 
 
 def test_video_frames_are_evenly_spread_and_never_repeated(tmp_path):
     write_video(tmp_path / "v.mp4", frames=12)
-    pictures = read_video(tmp_path / "v.mp4", 64, 4)
+    pictures = read_video(tmp_path / "v.mp4", Sampling(4), squares(64))
     lefts = [int((picture[4, :, 0].astype(int) - picture[4, :, 1] > 90).argmax()) for picture in pictures]
     expected = [step * 48 // 11 for step in (1, 4, 7, 10)]
     assert np.abs(np.subtract(lefts, expected)).max() <= 2
-    assert len(read_video(tmp_path / "v.mp4", 32, 100)) == 12
+    assert len(read_video(tmp_path / "v.mp4", Sampling(100), squares(32))) == 12
 
 
-def test_video_without_a_length_in_its_header(tmp_path):
-    write_video(tmp_path / "v.mkv", frames=10)
-    assert read_video(tmp_path / "v.mkv", 16, 5).shape == (5, 16, 16, 3)
+@pytest.mark.parametrize("suffix", ["mp4", "mkv", "avi", "ts"])
+@pytest.mark.parametrize(
+    ("sampling", "expected"), [(Sampling(5), [1, 3, 5, 7, 9]), (Sampling(fps=2, limit=9), [0, 4, 8])]
+)
+def test_frames_whatever_the_container_says_about_them(tmp_path, suffix, sampling, expected):
+    write_video(tmp_path / f"v.{suffix}", frames=10)
+    whole = every_frame(tmp_path / f"v.{suffix}")
+    found = read_video(tmp_path / f"v.{suffix}", sampling, pixels)
+    np.testing.assert_array_equal(found, [whole[position][1] for position in expected])
 
 
-def test_video_cut_off_is_unreadable(tmp_path):
+@pytest.mark.parametrize("fps", [0.5, 1, 2.5, 8, 30])
+def test_fps_goes_by_time_where_the_frame_rate_varies(tmp_path, fps):
+    times = [0, 1, 2, 3, 4, 20, 21, 40, 41, 42, 43, 44]  # eighths of a second
+    write_video(tmp_path / "v.mp4", frames=12, times=times)
+    found = read_video(tmp_path / "v.mp4", Sampling(fps=fps, limit=1000), pixels)
+    whole = every_frame(tmp_path / "v.mp4")
+    assert [time for time, _ in whole] == [time / 8 for time in times]
+    moments = np.arange(0, 45 / 8, 1 / fps)
+    on_screen = [max(k for k, (time, _) in enumerate(whole) if time <= moment + 1e-9) for moment in moments]
+    np.testing.assert_array_equal(found, [whole[k][1] for k in on_screen])
+
+
+def test_fps_takes_at_most_so_many_frames():
+    timeline = np.arange(101) / 10
+    assert Sampling(fps=2, limit=4).positions(timeline).tolist() == [10, 35, 60, 85]
+    assert Sampling(fps=2, limit=20).positions(timeline).tolist() == [*range(0, 100, 5)]
+    assert Sampling(fps=10, limit=1000).positions(timeline + 1 / 3).tolist() == [*range(100)]
+
+
+@pytest.mark.parametrize("sampling", [Sampling(8), Sampling(fps=3, limit=8), Sampling(fps=0.01, limit=8)])
+def test_a_video_of_one_frame(tmp_path, sampling):
+    write_video(tmp_path / "v.mp4", frames=1)
+    assert read_video(tmp_path / "v.mp4", sampling, pixels).shape == (1, 64, 64, 3)
+
+
+@pytest.mark.parametrize("sampling", [Sampling(8), Sampling(fps=2, limit=64)])
+def test_a_video_that_is_cut_off(tmp_path, sampling):
     write_video(tmp_path / "v.mp4", frames=200, movflags="faststart")
     whole = (tmp_path / "v.mp4").read_bytes()
     (tmp_path / "v.mp4").write_bytes(whole[: int(len(whole) * 0.7)])
     with pytest.raises(Unreadable):
-        read_video(tmp_path / "v.mp4", 64, 8)
+        read_video(tmp_path / "v.mp4", sampling, pixels)
+
+
+@pytest.mark.parametrize("quarters", [1, 2, 3])
+def test_a_video_taken_with_the_phone_held_upright(tmp_path, quarters):
+    write_video(tmp_path / "v.mp4", frames=2)
+    write_video(tmp_path / "turned.mp4", frames=2, rotation=90 * quarters)
+    straight, turned = (read_video(tmp_path / name, Sampling(2), pixels) for name in ("v.mp4", "turned.mp4"))
+    np.testing.assert_array_equal(turned, np.rot90(straight, quarters, axes=(1, 2)))
+
+
+@pytest.mark.parametrize(
+    ("frames", "expected"),
+    [
+        (4, [[0, 1, 2, 3]]),
+        (8, [[0, 1, 2, 3], [4, 5, 6, 7]]),
+        (9, [[0, 1, 2, 3], [2, 3, 4, 5], [5, 6, 7, 8]]),
+        (2, [[0, 0, 1, 1]]),
+        (1, [[0, 0, 0, 0]]),
+    ],
+)
+def test_clips(frames, expected):
+    assert clips(frames, 4).tolist() == expected
+
+
+# --- pictures ----------------------------------------------------------------------------------------------
 
 
 def test_image_is_upright_and_rgb(tmp_path):
@@ -90,10 +123,26 @@ def test_image_is_upright_and_rgb(tmp_path):
     exif = Image.Exif()
     exif[0x0112] = 3  # shown upside down
     Image.fromarray(picture).save(tmp_path / "i.jpg", exif=exif)
-    found = read_image(tmp_path / "i.jpg", 16)
-    assert found.shape == (1, 16, 16, 3) and found[0, :, 12:].min() > 200 and found[0, :, :4].max() < 50
+    found = read_image(tmp_path / "i.jpg", np.asarray)
+    assert found.shape == (1, 40, 80, 3) and found[0, :, 60:].min() > 200 and found[0, :, :20].max() < 50
     Image.fromarray(picture[..., 0]).save(tmp_path / "grey.png")
-    assert read_image(tmp_path / "grey.png", 16).shape == (1, 16, 16, 3)
+    assert read_image(tmp_path / "grey.png", np.asarray).shape == (1, 40, 80, 3)
+
+
+def test_cmyk_jpeg(tmp_path):
+    Image.new("CMYK", (32, 32), (0, 255, 255, 0)).save(tmp_path / "i.jpg")
+    found = read_image(tmp_path / "i.jpg", np.asarray)
+    np.testing.assert_allclose(found[0, 16, 16], [255, 0, 0], atol=5)
+
+
+def test_16_bit_png_keeps_its_shades(tmp_path):
+    shades = np.tile(np.arange(0, 65536, 1024, np.uint16), (8, 1))
+    Image.fromarray(shades).save(tmp_path / "i.png")
+    found = read_image(tmp_path / "i.png", np.asarray)
+    np.testing.assert_array_equal(found[0, :, :, 1], shades >> 8)
+
+
+# --- the descriptor ----------------------------------------------------------------------------------------
 
 
 def test_descriptor_says_where_which_colour_and_edge_is():
@@ -114,9 +163,10 @@ def test_videos_and_images_whatever_the_number_of_workers(tmp_path):
     for i in range(6):
         write_video(tmp_path / f"v{i}.mp4", frames=3 * (i + 1), colour=(40 * i, 200 - 30 * i, 90))
     Image.new("RGB", (100, 50), (10, 200, 30)).save(tmp_path / "i.jpg")
-    items = [(f"v{i}", f"v{i}.mp4", "video") for i in (3, 1, 5, 0, 2, 4)] + [("i", "i.jpg", "image")]
+    items = rows_of([f"v{i}.mp4" for i in (3, 1, 5, 0, 2, 4)] + ["i.jpg"])
     one, rejected = run(tmp_path, items, threads=1)
     bytes_of_one = one.path.read_bytes()
+    Path("work").rename("elsewhere")  # nothing comes out of the cache
     run(tmp_path, items, threads=4)
     assert one.path.read_bytes() == bytes_of_one
     assert not rejected
@@ -125,29 +175,6 @@ def test_videos_and_images_whatever_the_number_of_workers(tmp_path):
     metadata = pq.read_schema(one.path).metadata
     assert metadata[b"ccr.key"] == b"the-key" and metadata[b"extractor"] == b"descriptor"
     assert {b"weights", b"preprocess", b"frame_sampling"} <= metadata.keys()
-
-
-def bad_media(tmp_path):
-    """Readable `good`, and every kind of unreadable file with a part of the reason expected."""
-    write_video(tmp_path / "good.mp4")
-    (tmp_path / "empty.mp4").touch()
-    (tmp_path / "text.jpg").write_text("this is no picture")
-    (tmp_path / "text.mp4").write_text("this is no video" * 100)
-    Image.effect_noise((200, 200), 50).save(tmp_path / "whole.jpg")
-    (tmp_path / "cut.jpg").write_bytes((tmp_path / "whole.jpg").read_bytes()[:2000])
-    return {
-        "cut.jpg": "truncated",
-        "empty.mp4": "Invalid data",
-        "missing.jpg": "No such file",
-        "missing.mp4": "No such file",
-        "text.jpg": "not an image file",
-        "text.mp4": "Invalid data",
-        None: "no media file is published",
-    }
-
-
-def rows_of(names):
-    return [(str(name), name, "image" if name and name.endswith("jpg") else "video") for name in names]
 
 
 def test_unreadable_files_are_errors(tmp_path):
@@ -171,9 +198,7 @@ def test_nothing_readable_is_an_error(tmp_path):
         run(tmp_path, rows_of(["empty.mp4"]), on_unreadable="drop")
 
 
-@pytest.mark.parametrize(
-    "options", [{"frames": 0}, {"size": 0}, {"size": 64, "grid": 5}, {"grid": 0}, {"size": 64, "grid": 32}]
-)
+@pytest.mark.parametrize("options", [{"size": 64, "grid": 5}, {"size": 64, "grid": 32}])
 def test_bad_options(tmp_path, options):
     write_video(tmp_path / "good.mp4", frames=2)
     with pytest.raises(CcrError, match=r"features\.extractors\.visual"):
@@ -221,51 +246,144 @@ def test_published_files_as_of_i3d(tmp_path):
         run(tmp_path, THREE, "published", path="i3d")
 
 
-def test_bad_dumps(tmp_path):
-    def fails(name, message):
-        with pytest.raises(CcrError, match=message):
-            run(tmp_path, THREE, "published", path=name)
-        assert not list(tmp_path.glob("features/*"))
+def fails(folder, name, message, items=THREE):
+    with pytest.raises(CcrError, match=message):
+        run(folder, items, "published", path=name)
+    assert not list(folder.glob("features/*"))
 
-    fails("absent", "no published features there")
+
+def test_bad_dumps(tmp_path):
+    fails(tmp_path, "absent", "no published features there")
     dump(tmp_path / "count", np.ones((3, 2)), ["a", "b"])
-    fails("count", "names 2 items, but features.npy has 3 rows")
+    fails(tmp_path, "count", "names 2 items, but features.npy has 3 rows")
     dump(tmp_path / "twice", np.ones((4, 2)), ["a", "b", "c", "a"])
-    fails("twice", "'a' comes twice")
+    fails(tmp_path, "twice", "'a' comes twice")
     dump(tmp_path / "few", np.ones((1, 2)), ["a"])
-    fails("few", "2 of 3 items have no features: 'b', 'c'")
+    fails(tmp_path, "few", "2 of 3 items have no features: 'b', 'c'")
     dump(tmp_path / "nan", np.array([[1, 2], [np.nan, 1], [1, 1]]), ["a", "b", "c"])
-    fails("nan", "'b' hold NaN")
+    fails(tmp_path, "nan", "'b' hold NaN")
     dump(tmp_path / "flat", np.ones(3), ["a", "b", "c"])
-    fails("flat", "expected \\(items, dim\\)")
+    fails(tmp_path, "flat", "expected \\(items, dim\\)")
     dump(tmp_path / "objects", np.ones((3, 1)), ["a", "b", "c"])
     np.save(tmp_path / "objects/features.npy", np.array([[None]] * 3), allow_pickle=True)
-    fails("objects", "not a whole .npy array")
+    fails(tmp_path, "objects", "not a whole .npy array")
     dump(tmp_path / "no_ids", np.ones((3, 2)), [])
     (tmp_path / "no_ids/ids.txt").unlink()
-    fails("no_ids", r"ids\.txt: no such file")
+    fails(tmp_path, "no_ids", r"ids\.txt: no such file")
     dump(tmp_path / "no_npy", np.ones((3, 2)), ["a", "b", "c"])
     (tmp_path / "no_npy/features.npy").unlink()
-    fails("no_npy", r"features\.npy: no such file")
+    fails(tmp_path, "no_npy", r"features\.npy: no such file")
+
+
+# --- dumps in the layout of VisualSearch -------------------------------------------------------------------
+
+VIDEOS = {"b": ["b_0", "b_1"], "it's": ["x 1"], 'a"\\': ["a_2", "a_0", "a_1"], "視頻": ["視頻_0"], "unused": ["u_0"]}
+IDS = ["u_0", "a_0", "a_1", "a_2", "b_0", "b_1", "視頻_0"]
+
+
+def visual_search(folder, ids=tuple(IDS), videos=None, dim=3, rows=None):
+    """A dump in which row n is (n, n, ...); `videos`: the text of video2frames.txt."""
+    folder.mkdir(parents=True)
+    np.repeat(np.arange(len(ids), dtype="<f4"), dim).tofile(folder / "feature.bin")
+    (folder / "id.txt").write_text(" ".join(ids))
+    (folder / "shape.txt").write_text(f"{rows or len(ids)} {dim}")
+    if videos is not None:
+        (folder / "video2frames.txt").write_text(videos)
+
+
+def test_visualsearch_videos(tmp_path, monkeypatch):
+    monkeypatch.setattr(visualsearch, "BLOCK", 5)
+    monkeypatch.setattr(visualsearch, "MANY", 2)
+    videos = {name: frames for name, frames in VIDEOS.items() if name != "it's"}
+    visual_search(tmp_path / "FeatureData/i3d", videos=repr(videos))
+    items = [(name, None, "video") for name in videos if name != "unused"]
+    found, rejected = run(tmp_path, items, "published", path="FeatureData/i3d")
+    assert found.item_ids.to_pylist() == ['a"\\', "b", "視頻"] and not rejected
+    assert found.frames.tolist() == [3, 2, 1]
+    assert found.array[:, 0].tolist() == [3, 1, 2, 4, 5, 6]
+    assert found.metadata["weights"].startswith("FeatureData/i3d/feature.bin ")
+
+
+def test_visualsearch_images(tmp_path):
+    visual_search(tmp_path / "cnn", ids=["c", "x", "b", "a"])
+    found, _ = run(tmp_path, THREE, "published", path="cnn")
+    assert found.array[:, 0].tolist() == [3, 2, 0] and found.frames.tolist() == [1, 1, 1]
+
+
+@pytest.mark.parametrize(
+    "text", ["{}", " {\n 'a' : [ 'x' , \"y\" ,],\n'b':[],}\n", r"{'\x41\'': ['\u4e00', 'a\\']}", repr(VIDEOS)]
+)
+def test_a_python_dict_is_read_without_evaluating_it(tmp_path, text):
+    (tmp_path / "d.txt").write_text(text)
+    found = {name: [frame.decode() for frame in frames] for name, frames in visualsearch._entries(tmp_path / "d.txt")}
+    assert found == eval(text)
+
+
+@pytest.mark.parametrize(
+    "text", ["", "{", "[]", "{'a': ['b'}", "{'a': 'b'}", "{'a': ['b'] + ['c']}", "{'a': [f()]}", "{} x"]
+)
+def test_what_is_no_dict_of_lists_of_names(tmp_path, text):
+    visual_search(tmp_path / "v", videos=text)
+    fails(tmp_path, "v", "video2frames.txt: from byte .* no Python dict")
+
+
+def test_bad_visualsearch_dumps(tmp_path):
+    visual_search(tmp_path / "cut", ids=["a", "b", "c"])
+    (tmp_path / "cut/feature.bin").write_bytes(b"1234" * 8)
+    fails(tmp_path, "cut", "feature.bin: 32 bytes, but 3 rows of 3 float32 values .* have 36")
+    visual_search(tmp_path / "ids", ids=["a", "b", "c"])
+    (tmp_path / "ids/id.txt").write_text("a b")
+    fails(tmp_path, "ids", "id.txt names 2 rows, shape.txt 3")
+    visual_search(tmp_path / "twice", ids=["a", "b", "c", "a"])
+    fails(tmp_path, "twice", "'a' comes twice")
+    visual_search(tmp_path / "shape", ids=["a", "b", "c"])
+    (tmp_path / "shape/shape.txt").write_text("3")
+    fails(tmp_path, "shape", "shape.txt: expected rows and dim, found '3'")
+    visual_search(
+        tmp_path / "frame", ids=["a_0", "b_0", "c_0"], videos="{'a': ['a_0'], 'b': ['b_0', 'b_1'], 'c': ['c_0']}"
+    )
+    fails(tmp_path, "frame", "id.txt: it lacks frame 'b_1', which video2frames.txt gives to 'b'")
+    visual_search(tmp_path / "empty", ids=["a_0"], videos="{'a': []}")
+    fails(tmp_path, "empty", "video 'a' has no frames")
+    visual_search(tmp_path / "few", ids=["a_0"], videos="{'a': ['a_0']}")
+    fails(tmp_path, "few", "2 of 3 items have no features: 'b', 'c'")
+    visual_search(tmp_path / "no_dict", ids=["a_0", "b_0", "c_0"])
+    fails(tmp_path, "no_dict", "video2frames.txt is missing", [(name, None, "video") for name in "abc"])
+    for name in ("feature.bin", "id.txt", "shape.txt"):
+        visual_search(tmp_path / f"no_{name}", ids=["a", "b", "c"])
+        (tmp_path / f"no_{name}" / name).unlink()
+        fails(tmp_path, f"no_{name}", f"{name}: no such file")
+
+
+def test_a_dump_larger_than_what_is_read_of_it(tmp_path):
+    folder = tmp_path / "big"
+    visual_search(folder, ids=["a", "b", "c"])
+    (folder / "shape.txt").write_text("3 10000000")
+    with (folder / "feature.bin").open("wb") as file:
+        file.truncate(3 * 4 * 10000000)  # a sparse file
+    tracemalloc.start()
+    _, features, _ = visualsearch.open_dump(folder, ["a", "b", "c"])
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 20_000_000 and features("c").shape == (1, 10_000_000)
 
 
 # --- real data ---------------------------------------------------------------------------------------------
 
 
-@needs_flickr
-def test_real_photos(tmp_path):
-    photos = sorted((FLICKR / "images").glob("*.jpg"))
+def test_real_photos(tmp_path, real):
+    photos = sorted((real / "flickr8k/images").glob("*.jpg"))
     items = [(photo.stem, f"images/{photo.name}", "image") for photo in photos]
-    found, rejected = run(tmp_path, items, threads=2, root=FLICKR)
+    found, rejected = run(tmp_path, items, threads=2, root=real / "flickr8k")
     assert len(found) == len(photos) and not rejected
     assert found.array.astype(np.float32).std(axis=0).mean() > 0.01
 
 
-@needs_flickr
-def test_real_dump(tmp_path):
-    ids = (FLICKR / "FeatureData/mobilenet_v2/ids.txt").read_text().split()
+def test_real_dump(tmp_path, real):
+    root = real / "flickr8k"
+    ids = (root / "FeatureData/mobilenet_v2/ids.txt").read_text().split()
     items = [(item, None, "image") for item in ids]
-    found, _ = run(tmp_path, items, "published", root=FLICKR, path="FeatureData/mobilenet_v2")
+    found, _ = run(tmp_path, items, "published", root=root, path="FeatureData/mobilenet_v2")
     array, lengths = found.rows(found.index(ids))
     assert set(lengths) == {1}
-    np.testing.assert_array_equal(array, np.load(FLICKR / "FeatureData/mobilenet_v2/features.npy", mmap_mode="r"))
+    np.testing.assert_array_equal(array, np.load(root / "FeatureData/mobilenet_v2/features.npy", mmap_mode="r"))

@@ -1,4 +1,5 @@
 FEATURES = Planned("data/{data}/features/{visual}.parquet")
+FEATURES_SHARD = Planned("work/features/shards/{data}/{visual}/{shard}.parquet")
 
 
 rule features:
@@ -15,11 +16,35 @@ rule features:
         "../../environment.yml"
     threads: FEATURES.threads
     resources:
-        mem_mb=2000,
-        runtime=240,
+        mem_mb=4000,
+        runtime=1440,
         gpu=0,
     params:
         job=FEATURES.arguments,
         digest=FEATURES.digest,
+    shell:
+        "ccr features {params.job} 2>&1 | tee {log:q}"
+
+
+# scatter: part of the items of an extractor that computes (features.shards); rule features gathers
+rule features_shard:
+    input:
+        FEATURES_SHARD.inputs,
+    output:
+        "work/features/shards/{data}/{visual}/{shard}.parquet",
+    log:
+        "logs/features/{data}/{visual}/{shard}.log",
+    benchmark:
+        "logs/features/{data}/{visual}/{shard}.tsv"
+    conda:
+        "../../environment.yml"
+    threads: FEATURES_SHARD.threads
+    resources:
+        mem_mb=4000,
+        runtime=1440,
+        gpu=1,
+    params:
+        job=FEATURES_SHARD.arguments,
+        digest=FEATURES_SHARD.digest,
     shell:
         "ccr features {params.job} 2>&1 | tee {log:q}"
