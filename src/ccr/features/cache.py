@@ -1,0 +1,66 @@
+"""The item cache: what an extractor has made of a media file, so that no file is extracted twice.
+
+`work/features/{hash of the extractor's metadata}/{first two}/{hash of the file's content}.npy`: float16 (frames, dim)
+and a checksum behind it. Files get their name when they are whole, but nothing waits for the disk: what a power failure
+tears is found when it is read. Deleting any of it costs time, no result.
+"""
+
+import hashlib
+import io
+import os
+import uuid
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+
+from ccr.artifacts import digest, write_json
+from ccr.errors import CcrError
+
+FEATURES = Path("work/features")
+REVISION = 1  # to be raised when code makes other features of a file while the metadata stay
+CHECKSUM = 16  # bytes
+
+
+class ItemCache:
+    """The features that an extractor with these `metadata` makes of files of one kind."""
+
+    def __init__(self, metadata: Mapping[str, str], kind: str):
+        self._described = {**metadata, "kind": kind, "revision": str(REVISION)}
+        self.folder = FEATURES / digest(self._described)
+
+    def _path(self, content: str) -> Path:
+        return self.folder / content[:2] / f"{content}.npy"
+
+    def get(self, content: str) -> np.ndarray | None:
+        """Features float16 (frames, dim) of the file with this content hash; None when there are none, or torn ones."""
+        try:
+            data = self._path(content).read_bytes()
+        except FileNotFoundError:
+            return None
+        array, checksum = data[:-CHECKSUM], data[-CHECKSUM:]
+        return np.load(io.BytesIO(array), allow_pickle=False) if _checksum(array) == checksum else None
+
+    def put(self, content: str, features: np.ndarray) -> None:
+        """Keep features float16 (frames, dim); `CcrError` when they cannot be written."""
+        buffer = io.BytesIO()
+        np.save(buffer, features)
+        data = buffer.getvalue()
+        path = self._path(content)
+        temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.tmp")
+        try:
+            if not self.folder.exists():
+                write_json(self._described, self.folder / "metadata.json")
+            path.parent.mkdir(exist_ok=True)
+            temporary.write_bytes(data + _checksum(data))
+            os.replace(temporary, path)
+        except OSError as error:
+            temporary.unlink(missing_ok=True)
+            raise CcrError(
+                f"{path}: cannot be written ({error.strerror}). Make room, or make work/features a link to another "
+                "disk; what was extracted before is kept."
+            ) from error
+
+
+def _checksum(data: bytes) -> bytes:
+    return hashlib.blake2b(data, digest_size=CHECKSUM).digest()

@@ -1,0 +1,25 @@
+"""Any image model of `transformers`, by hub name or folder: one feature of a picture or of each frame of a video."""
+
+import numpy as np
+
+from ccr.features.families import IMAGE
+from ccr.features.media import File
+from ccr.features.model import ModelExtractor
+
+FRAMES = 8
+
+
+class Extractor(ModelExtractor):
+    """See `ModelExtractor`. Of a video 8 frames where the options say nothing."""
+
+    kind = "image_model"
+    families = IMAGE
+
+    def _usual_frames(self) -> int:
+        return FRAMES
+
+    def _sampled(self) -> str:
+        return f"{self._sampling}; 1 of an image"
+
+    def _inputs(self, file: File) -> np.ndarray:
+        return self._picture(file) if file.kind == "image" else self._frames(file)

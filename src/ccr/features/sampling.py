@@ -1,0 +1,43 @@
+"""Which frames of a video are taken."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from ccr.store import uniform_positions
+
+TIME_ERROR = 1e-6  # seconds; time stamps are fractions, sums of floats are not
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """`frames` frames, evenly spread by their number (all of a shorter video, none twice); or, with `fps`, the frame on
+    screen at the start and every 1/`fps` seconds, and of more than `limit` of these so many, evenly spread.
+    """
+
+    frames: int | None = None
+    fps: float | None = None
+    limit: int = 0
+
+    @property
+    def most(self) -> int:
+        """The most frames that are taken of a video."""
+        return self.frames or self.limit
+
+    def positions(self, timeline: np.ndarray) -> np.ndarray:
+        """Positions of the frames taken, ascending. `timeline`: when each frame begins, and when the last one ends."""
+        if self.frames:
+            return _spread(len(timeline) - 1, self.frames)
+        seconds = timeline[-1] - timeline[0]
+        moments = np.arange(max(1, np.ceil((seconds - TIME_ERROR) * self.fps))) / self.fps
+        moments = moments[_spread(len(moments), self.limit)] + timeline[0] + TIME_ERROR
+        return np.searchsorted(timeline[:-1], moments, side="right") - 1
+
+    def __str__(self) -> str:
+        if self.frames:
+            return f"{self.frames} evenly spread (middles of equal parts), all of a shorter video"
+        return f"on screen every 1/{self.fps:g} s, evenly spread {self.limit} of more"
+
+
+def _spread(available: int, taken: int) -> np.ndarray:
+    return uniform_positions(np.array([available]), np.array([min(available, taken)]))

@@ -1,0 +1,40 @@
+"""Scatter: a part of the items, extracted by a job of its own.
+
+A shard's features go into the item cache. The job that gathers finds there all that it would extract itself, and so
+writes what it writes without shards, byte for byte.
+"""
+
+import hashlib
+from collections.abc import Iterable
+
+import pyarrow as pa
+
+from ccr.artifacts import Job, read_parquet, write_parquet
+from ccr.features.extraction import Extraction
+from ccr.features.items import items_of
+
+SHARD = pa.schema([(name, pa.string()) for name in ("item_id", "kind", "content", "reason")])
+
+
+def write_shard(job: Job, extraction: Extraction) -> None:
+    """Extract one shard: settings `shard` {number, of}; which shard an item is in depends on its id alone."""
+    shard = job.settings["shard"]
+    items = [item for item in items_of(job) if _number(item.item_id, shard["of"]) == shard["number"]]
+    outcomes = extraction.extract(items, known={})
+    columns = {
+        "item_id": [item.item_id for item in items],
+        "kind": [item.kind for item in items],
+        "content": [outcome.content for outcome in outcomes],
+        "reason": [outcome.reason for outcome in outcomes],
+    }
+    write_parquet(columns, job.outputs["shard"], SHARD, key=job.key)
+
+
+def _number(item_id: str, shards: int) -> int:
+    return int.from_bytes(hashlib.blake2b(item_id.encode(), digest_size=8).digest()) % shards
+
+
+def unreadable(paths: Iterable[str]) -> dict[tuple[str, str], str]:
+    """(kind, content hash) -> reason of the files that shards could not read."""
+    rows = [row for path in paths for row in read_parquet(path, SHARD).to_pylist()]
+    return {(row["kind"], row["content"]): row["reason"] for row in rows if row["content"] and row["reason"]}

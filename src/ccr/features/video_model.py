@@ -1,0 +1,39 @@
+"""Any video model of `transformers`, by hub name or folder: a feature of each clip of consecutive sampled frames."""
+
+import numpy as np
+
+from ccr.errors import CcrError
+from ccr.features.families import VIDEO
+from ccr.features.media import File
+from ccr.features.model import ModelExtractor
+
+
+class Extractor(ModelExtractor):
+    """See `ModelExtractor`. One clip, over the whole video, where the options say nothing."""
+
+    kind = "video_model"
+    families = VIDEO
+
+    def _usual_frames(self) -> int:
+        return self._config["num_frames"]
+
+    def _sampled(self) -> str:
+        return f"{self._sampling}; clips of {self._config['num_frames']} consecutive ones"
+
+    def _inputs(self, file: File) -> np.ndarray:
+        if file.kind == "image":
+            raise CcrError(f"{self._setting}: {file.path} is a picture, and this is for videos. Use an image_model.")
+        frames = self._frames(file)
+        return frames[clips(len(frames), self._config["num_frames"])]
+
+
+def clips(frames: int, length: int) -> np.ndarray:
+    """Positions of the frames of as few clips as hold them all, (clips, length).
+
+    Where clips do not fit end to end they overlap; a video shorter than a clip shows its frames for longer.
+    """
+    if frames < length:
+        return (2 * np.arange(length)[None] + 1) * frames // (2 * length)
+    number = -(-frames // length)
+    first = np.arange(number) * (frames - length) // max(number - 1, 1)
+    return first[:, None] + np.arange(length)
