@@ -31,7 +31,8 @@ class Entry:
 
     `expects` lists the files that an importer reads, `needs` what an objective uses beside the embeddings of its
     pair (`teacher`: embeddings of a CL teacher, `words`: states of the captions' words, `cross`: the cross-attention
-    teacher, `discriminator`: logits). `remembered`: an engine whose work is dear, kept in the translation memory.
+    teacher, `discriminator`: logits). `remembered`: an engine or extractor whose work is dear: the translation memory
+    or the item cache keeps it, and shards may share it.
     """
 
     def __init__(
@@ -153,15 +154,28 @@ ENGINES = {
     "none": Entry("ccr.translate.human"),
 }
 
+_MODEL = {
+    "model": text(""),
+    "revision": text("main"),
+    "frames": Option(int | None, None, ge=1),
+    "fps": Option(float | None, None, gt=0),
+    "max_frames": count(64),
+    "precision": choice("fp32", "bf16"),
+    "on_unreadable": choice("error", "drop"),
+}
+
 EXTRACTORS = {
     "published": Entry("ccr.features.published", path=text("")),
     "descriptor": Entry(
         "ccr.features.descriptor",
+        remembered=True,
         frames=count(8),
         size=count(64, ge=16),
         grid=count(4),
         on_unreadable=choice("error", "drop"),
     ),
+    "image_model": Entry("ccr.features.image_model", remembered=True, batch=count(32), **_MODEL),
+    "video_model": Entry("ccr.features.video_model", remembered=True, batch=count(4), **_MODEL),
 }
 
 _TRIPLET = {
