@@ -4,6 +4,11 @@ import os
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+# No deadline for an example: a loaded machine is no fault.
+settings.register_profile("ccr", deadline=None)
+settings.load_profile("ccr")
 
 # One thread for each test process, before anything imports torch: two that both take all cores slow each other tenfold.
 for variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
