@@ -161,18 +161,28 @@ def test_a_translation_does_not_depend_on_its_neighbours(folder, kind, beams, pr
         assert translated(engine, [text]) == {text: every[text]}
 
 
-def test_neighbours_without_padding_do_not_matter(folder):
-    """A text of 8 tokens fills a batch of 8: were it not padded, such texts would be computed without a mask."""
-    engine = Engine(job(folder("twins"), beams=4))
-    engine.translate_texts([], None)
-    by_length = {}
-    for text in sentences(200):
-        by_length.setdefault(len(engine._decoder.tokens(text)), []).append(text)
-    full, shorter = by_length[16], by_length[15]
-    alone = translated(engine, full)
-    mixed = translated(engine, full + shorter)
-    assert all(mixed[text] == alone[text] for text in full)
-    assert all(mixed[text] == translation for text, translation in translated(engine, shorter).items())
+@pytest.fixture
+def generate(monkeypatch):
+    """Records what Marian's `generate` is called with; the function appended to `before` is called first."""
+    original, calls, before = transformers.MarianMTModel.generate, [], []
+
+    def recorded(model, **options):
+        calls.append(options)
+        for function in before:
+            function()
+        return original(model, **options)
+
+    monkeypatch.setattr(transformers.MarianMTModel, "generate", recorded)
+    return calls, before
+
+
+def test_a_batch_has_the_shape_of_its_length_and_padding_in_every_row(folder, generate):
+    """On GPUs `transformers` takes another kernel for a batch without padding, on a CPU it makes no difference."""
+    translated(Engine(job(folder("marian"), batch_tokens=96)), sentences(60))
+    shapes = {tuple(options["attention_mask"].shape) for options in generate[0]}
+    assert {rows * columns for rows, columns in shapes} == {96}
+    assert len({columns for _, columns in shapes}) == len(shapes) > 2
+    assert not any(options["attention_mask"][:, -1].any() for options in generate[0])
 
 
 @pytest.mark.slow
@@ -186,41 +196,28 @@ def test_neighbours_do_not_matter_to_a_wide_model(tmp_path, beams):
         assert translated(engine, part) == {text: every[text] for text in part}
 
 
-def test_sentences_are_finished_batch_by_batch_and_a_full_gpu_says_what_to_do(folder, monkeypatch):
+def test_sentences_are_finished_batch_by_batch_and_a_full_gpu_says_what_to_do(folder, generate):
     engine = Engine(job(folder("marian"), batch_tokens=64))
-    generate = transformers.MarianMTModel.generate
-    calls = []
+    calls, before = generate
 
-    def full_at_the_third(model, **options):
-        calls.append(options["input_ids"].shape)
+    def full_at_the_third():
         if len(calls) == 3:
             raise torch.OutOfMemoryError("CUDA out of memory")
-        return generate(model, **options)
 
-    monkeypatch.setattr(transformers.MarianMTModel, "generate", full_at_the_third)
+    before.append(full_at_the_third)
     found = {}
     with pytest.raises(CcrError, match=r"GPU's memory is full with \d+ sentences.*Lower batch_tokens \(now 64\)"):
         engine.translate_texts(sentences(40), found.__setitem__)
-    assert len(found) == calls[0][0] + calls[1][0]
-    assert all(rows * columns <= 64 for rows, columns in calls)
+    assert len(found) == len(calls[0]["input_ids"]) + len(calls[1]["input_ids"])
 
 
-def test_no_batch_is_begun_after_an_error(folder, monkeypatch):
-    engine = Engine(job(folder("marian"), batch_tokens=8, threads=2))
-    generate = transformers.MarianMTModel.generate
-    calls = []
-    monkeypatch.setattr(
-        transformers.MarianMTModel,
-        "generate",
-        lambda *model, **options: (calls.append(0), generate(*model, **options))[1],
-    )
-
+def test_no_batch_is_begun_after_an_error(folder, generate):
     def full_disk(*_):
         raise CcrError("no room")
 
     with pytest.raises(CcrError, match="no room"):
-        engine.translate_texts(sentences(60), full_disk)
-    assert len(calls) < 30
+        Engine(job(folder("marian"), batch_tokens=8, threads=2)).translate_texts(sentences(60), full_disk)
+    assert len(generate[0]) < 30
 
 
 # --- what it refuses ---------------------------------------------------------------------------------------
