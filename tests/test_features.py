@@ -92,6 +92,17 @@ def test_a_video_that_is_cut_off(tmp_path, sampling):
         read_video(tmp_path / "v.mp4", sampling, pixels)
 
 
+@pytest.mark.parametrize(
+    ("sampling", "expected"), [(Sampling(4), [1, 3, 5, 7]), (Sampling(fps=4, limit=9), [0, 2, 4, 6])]
+)
+def test_a_video_cut_out_of_a_longer_one_by_an_edit_list(tmp_path, sampling, expected):
+    write_video(tmp_path / "v.mp4", frames=12, times=[*range(-4, 8)], avoid_negative_ts="disabled")
+    whole = every_frame(tmp_path / "v.mp4")
+    assert len(whole) == 8  # a player shows no frame before 0
+    found = read_video(tmp_path / "v.mp4", sampling, pixels)
+    np.testing.assert_array_equal(found, [whole[position][1] for position in expected])
+
+
 @pytest.mark.parametrize("quarters", [1, 2, 3])
 def test_a_video_taken_with_the_phone_held_upright(tmp_path, quarters):
     write_video(tmp_path / "v.mp4", frames=2)

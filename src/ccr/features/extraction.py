@@ -56,7 +56,9 @@ class Extraction:
         and when the disk is full. What was extracted before is kept.
         """
         outcomes, missing = [], {}
-        for item, (found, cached) in zip(items, in_order(self._look, items, self._job.threads, AHEAD), strict=True):
+        looked = in_order(self._look, items, self._job.threads, AHEAD)
+        progress = tqdm(looked, f"{self._job.target}: files", len(items), unit="file", mininterval=1, delay=5)
+        for item, (found, cached) in zip(items, progress, strict=True):
             outcome = found._replace(reason=found.reason or known.get((item.kind, found.content)))
             self._allow(item, outcome)
             outcomes.append(outcome)
@@ -87,7 +89,7 @@ class Extraction:
         try:
             content = content_hash(self._file(item).path)
         except OSError as error:
-            return Outcome(None, error.strerror), False
+            return Outcome(None, error.strerror or str(error)), False
         return Outcome(content), self._caches[item.kind].get(content) is not None
 
     def _fill(self, missing: Mapping[tuple[str, str], Item]) -> Iterator[tuple[tuple[str, str], str]]:

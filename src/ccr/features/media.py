@@ -10,7 +10,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from ccr.features.sampling import Sampling
 
-# A stream may hold somewhat fewer frames than its header says (edit lists); far fewer means that it was cut off.
+# A stream may hold somewhat fewer frames than its header says; far fewer means that it was cut off.
 WHOLE = 0.8
 
 
@@ -60,10 +60,11 @@ def read_video(path: Path, sampling: Sampling, convert: Callable[[av.VideoFrame]
     Decodes in order and once, never seeks: exact for any codec. `Unreadable` with the reason.
     """
     try:
-        timeline = _timeline(path, by_time=sampling.fps is not None)
-        positions = sampling.positions(timeline)
+        by_time = sampling.fps is not None
+        positions = sampling.positions(_timeline(path, by_time, scan=by_time))
         pictures, seen = _decode(path, positions, convert)
         if seen <= positions[-1]:
+            timeline = _timeline(path, by_time, scan=True)
             if seen < WHOLE * (len(timeline) - 1):
                 raise Unreadable(f"ends after {seen} of {len(timeline) - 1} frames")
             positions = sampling.positions(timeline[: seen + 1])
@@ -96,23 +97,26 @@ def _decode(
     return pictures, seen
 
 
-def _timeline(path: Path, by_time: bool) -> np.ndarray:
+def _timeline(path: Path, by_time: bool, scan: bool) -> np.ndarray:
     """When each frame begins, in seconds, and when the last one ends: float (frames + 1,).
 
-    Without `by_time` frames are merely counted, and each takes a second.
+    Args:
+        by_time: by the frames' time stamps; else frames are merely numbered.
+        scan: go through the packets of the file, undecoded; else its header is believed, if it says how many there are.
     """
     with av.open(str(path)) as container:
         if not container.streams.video:
             raise Unreadable("no video stream")
         stream = container.streams.video[0]
         announced = stream.frames
-        if announced and not by_time:
+        if announced and not scan:
             return np.arange(announced + 1.0)
-        stamps = [(packet.pts, packet.duration or 0) for packet in container.demux(stream) if packet.size]
+        packets = [(p.is_discard, (p.pts, p.duration or 0)) for p in container.demux(stream) if p.size]
+        if len(packets) < WHOLE * announced:
+            raise Unreadable(f"ends after {len(packets)} of {announced} frames")
+        stamps = [stamp for discarded, stamp in packets if not discarded]  # what an edit list leaves
         if not stamps:
             raise Unreadable("no frames")
-        if len(stamps) < WHOLE * announced:
-            raise Unreadable(f"ends after {len(stamps)} of {announced} frames")
         if not by_time:
             return np.arange(len(stamps) + 1.0)
         if all(start is not None for start, _ in stamps):
