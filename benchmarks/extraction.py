@@ -1,9 +1,9 @@
 """Features of photos by a CLIP ViT-B/32: extraction against the naive loop, one photo at a time and nothing overlapped.
 
 The model has random weights; its speed is that of a trained one. The naive loop takes the model's own image processor
-and computes with one thread and with all; the faster one counts (on a busy machine that is the first). The clock starts
-when the weights are there; the item cache is left out. On a GPU, also the share of the time in which it computes. Writes
-benchmarks/results/extraction.json, on a GPU extraction_gpu.json.
+and computes with one thread and with all; the faster one counts (on a busy machine that is the first). The clock
+starts when the weights are there; the item cache is left out. On a GPU, also the share of the time in which it
+computes. Writes benchmarks/results/extraction.json, on a GPU extraction_gpu.json.
 
     .venv/bin/python benchmarks/extraction.py [THREADS [PHOTOS [REPEAT]]]
 

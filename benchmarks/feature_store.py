@@ -11,7 +11,6 @@ benchmarks/results/feature_store.json.
 
 import json
 import os
-import resource
 import shutil
 import subprocess
 import sys
@@ -85,24 +84,21 @@ def measure(layout: str, folder: Path, number: int) -> dict[str, float]:
     start = time.perf_counter()
     load = LAYOUTS[layout](folder, number)
     load(generator.integers(0, number, BATCH))
-    result = {"seconds_to_first_batch": round(time.perf_counter() - start, 2), "peak_mb_until_then": peak()}
+    result = {"seconds_to_first_batch": round(time.perf_counter() - start, 2), "peak_mb_until_then": memory("VmHWM")}
     batches, start = 0, time.perf_counter()
     while time.perf_counter() - start < SECONDS:
         load(generator.integers(0, number, BATCH))
         batches += 1
     result["batches_per_s"] = round(batches / (time.perf_counter() - start), 1)
-    return result | {"mb_without_mapped_files": own_memory(), "peak_mb": peak()}
+    return result | {"mb_without_mapped_files": memory("RssAnon"), "peak_mb": memory("VmHWM")}
 
 
-def peak() -> int:
-    """Most memory so far, pages of mapped files among it, which the system takes back when it needs them."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
-
-
-def own_memory() -> int:
-    """Memory now, without mapped files."""
+def memory(kind: str) -> int:
+    """MB. VmHWM: the most so far, pages of mapped files among it, which the system takes back when it needs them;
+    RssAnon: now, without these.
+    """
     status = Path("/proc/self/status").read_text().split()
-    return int(status[status.index("RssAnon:") + 1]) // 1024
+    return int(status[status.index(f"{kind}:") + 1]) // 1024
 
 
 def main(number: int) -> None:

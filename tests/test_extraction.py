@@ -19,7 +19,7 @@ import yaml
 from media_files import bad_media, job, rows_of, run, write_video
 from PIL import Image
 
-from ccr import features, params, registry
+from ccr import artifacts, features, params, registry
 from ccr.errors import CcrError
 from ccr.features.checkpoint import find
 from ccr.features.preprocess import PROCESSORS, preprocess_of
@@ -520,6 +520,19 @@ def test_shards_share_the_items_and_change_nothing_else(raw):
     assert (gathering.digest, gathering.inputs) == (alone.digest, alone.inputs)
     assert plan.job("data/flickr8k/features/mobilenet_v2.parquet").after == ()  # looking up is no work to share
     assert plan.job("work/features/shards/vatex-synthetic/descriptor/1of2.parquet").outputs["shard"]
+
+
+def test_another_model_in_the_same_folder_is_another_job(raw, models, tmp_path):
+    raw["features"]["extractors"] = {**raw["features"]["extractors"], "clip": {"extractor": "image_model"}}
+    raw["features"]["extractors"]["clip"]["model"] = str(shutil.copytree(models("clip"), tmp_path / "model"))
+    target = "data/flickr8k/features/clip.parquet"
+    assert "model" not in params.plan(params.validate(raw)).job("data/flickr8k/features/clip_vit_b32.parquet").inputs
+    keys = []
+    for _ in range(2):
+        planned = params.plan(params.validate(raw)).job(target)
+        keys.append(artifacts.job_key(replace(planned, inputs={"model": planned.inputs["model"]})))
+        (tmp_path / "model/model.safetensors").write_bytes(b"other weights")
+    assert keys[0] != keys[1]
 
 
 def test_features_that_no_table_asks_for_can_be_made(raw):

@@ -25,6 +25,7 @@ from ccr.params.schema import Dataset, Method, Params, Raw, Table, Teacher
 from ccr.params.validation import mismatch
 
 SUFFIX = {"forward": "", "back": ".back", "queries": ".queries"}  # of the files of translations, by direction
+TEST_SET = {"split": "by_language", "test": ""}  # importer options that say what is tested on, as the papers do
 
 
 class Planner:
@@ -244,6 +245,9 @@ class Planner:
         folder, threads = f"data/{self._data(dataset)}/features", self.params.features.threads
         inputs = {"items": self.captions(dataset)["items"], "root": self._root(dataset)}
         settings = {"kind": self.params.datasets[dataset].kind, **extractor_of(self.params, visual)}
+        model = settings["options"].get("model")
+        if model and Path(model).expanduser().is_dir():  # else its name and revision at the hub say which it is
+            inputs["model"] = str(Path(model).expanduser())
         shards = self._feature_shards(dataset, visual, inputs, settings)
         target = f"{folder}/{visual}.parquet"
         outputs = {"features": target, "rejected": f"{folder}/{visual}.rejected.parquet"}
@@ -626,11 +630,13 @@ def _published_rows() -> list[dict[str, str]]:
 
 
 def _published(settings: Dataset, dataset: str, lang: str, method: str, visual: str) -> dict[str, Any] | None:
-    """Published SumR of this row: only on official data, with the same features."""
-    if settings.source != "official":
+    """Published SumR of this row: only on official data, with the same test set and features."""
+    other_test_set = any(settings.options.get(option, value) != value for option, value in TEST_SET.items())
+    if settings.source != "official" or other_test_set:
         return None
-    row = (dataset, settings.source_lang, lang, method, visual)
+    row = (dataset, settings.source_lang, lang, method)
     for line in _published_rows():
-        if (line["dataset"], line["source_lang"], line["target_lang"], line["method"], line["visual"]) == row:
+        same = (line["dataset"], line["source_lang"], line["target_lang"], line["method"]) == row
+        if same and visual in line["visual"].split():  # the extractors that give these features
             return {"sumr": float(line["sumr"]), "source": line["source"]}
     return None
