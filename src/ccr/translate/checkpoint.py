@@ -116,7 +116,7 @@ class Checkpoint:
         spoken = config.get("source_lang")
         if spoken and not _named(spoken) & ({code.lower() for code in MARIAN[source]} | GROUPS[source]):
             raise self._cannot(source, target, f"it translates from {spoken!r}")
-        codes = [token[2:-2] for token in self._json("vocab.json") if re.fullmatch(r">>\S+<<", token)]
+        codes = [token[2:-2] for token in self._json("vocab.json") if token[:2] + token[-2:] == ">><<"]
         for code in MARIAN[target]:
             if code in codes:
                 return Languages(prefix=f">>{code}<< ")
