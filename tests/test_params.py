@@ -154,7 +154,9 @@ def test_synthetic_and_official_data_do_not_share_paths(plan):
 
 def test_runs_that_use_no_translation_are_shared_by_all_languages(plan):
     runs = [t for t in targets(plan, "multi30k_table") if "/runs/" in t and "source_only" in t]
-    assert runs == ["results/runs/multi30k_task1-synthetic/none/descriptor/en/source_only/seed0"]
+    assert runs == [
+        f"results/runs/multi30k_task{task}-synthetic/none/descriptor/en/source_only/seed0" for task in (1, 2)
+    ]
 
 
 def test_a_student_that_starts_from_its_teacher_waits_for_it(raw):
@@ -283,6 +285,7 @@ def test_multi_target_students_and_rows_that_cannot_exist(raw):
     raw["methods"]["multi"] = {"like": "baseline", "langs": ["de", "fr"]}
     raw["methods"]["multi_fusion"] = {"uses": "multi", "queries": {"target": 1, "translated": 1}}
     raw["methods"]["human_queries"] = {"uses": "source_only", "mt": "human", "queries": {"translated": 1}}
+    raw["tables"]["multi30k_table"]["data"] = ["multi30k_task1"]
     raw["tables"]["multi30k_table"]["methods"] += ["multi", "multi_fusion", "human_queries"]
     raw["tables"]["vatex_table"]["methods"] += ["multi"]
     plan = params.plan(params.validate(raw))
@@ -300,7 +303,8 @@ def test_multi_target_students_and_rows_that_cannot_exist(raw):
 
 def test_a_student_of_all_languages_stands_beside_those_of_one(raw):
     raw["methods"]["baseline_multi"] = {"like": "baseline", "langs": ["de", "fr", "cs"]}
-    raw["tables"]["multi30k_table"] |= {"methods": ["baseline", "baseline_multi"], "seeds": [0, 1]}
+    table = {"data": ["multi30k_task1"], "methods": ["baseline", "baseline_multi"], "seeds": [0, 1]}
+    raw["tables"]["multi30k_table"] |= table
     plan = params.plan(params.validate(raw))
     rows = plan.job("results/multi30k_table.csv").settings["rows"]
     found = [(row["target_lang"], row["method"], row["mt"], row["reference"]) for row in rows]
@@ -419,6 +423,51 @@ def test_published_figures_stand_only_beside_official_data_with_the_same_feature
     assert figures["nrccr_fusion"]["sumr"] == 366.5
     raw["datasets"]["vatex"]["visual"] = "clip_b32"
     assert published(raw)["nrccr_fusion"] is None
+
+
+@pytest.fixture
+def paper(tmp_path):
+    """params.yaml with preset `paper`."""
+    file = tmp_path / "params.yaml"
+    file.write_text(FILE.read_text())
+    params.use("paper", file)
+    return yaml.safe_load(file.read_text())
+
+
+def test_preset_paper_has_the_settings_of_the_papers_and_published_figures_in_all_their_tables(paper):
+    plan = params.plan(params.validate(paper))
+    shown = {}
+    for table in ("vatex_table", "msrvtt_cn_table", "multi30k_table", "mscoco_table"):
+        rows = plan.job(f"results/{table}.csv").settings["rows"]
+        assert {row["text_encoder"] for row in rows} == {"bert-base-multilingual-cased"}
+        assert {row["data"] for row in rows} == {"official"}
+        assert {row["method"] for row in rows} == set(plan.params.tables[table].methods)  # none is left out
+        students = [job.settings for job in plan.needs(f"results/{table}.csv") if job.settings.get("role") == "student"]
+        assert {(student["batch"], student["epochs"]) for student in students} == {(128, 50)}
+        frames = {student["network"]["visual"]["max_frames"] for student in students}
+        assert frames == ({64} if table in ("vatex_table", "msrvtt_cn_table") else {1})
+        shown |= {(row["dataset"], row["target_lang"]): row["published"]["sumr"] for row in rows if row["published"]}
+    assert shown["vatex", "zh"] == 366.5 and shown["msrvtt_cn", "zh"] == 308.0
+    assert {task: {lang for name, lang in shown if name == task} for task, _ in shown} == {
+        "vatex": {"zh"},
+        "msrvtt_cn": {"zh"},
+        "multi30k_task1": {"de", "fr", "cs"},
+        "multi30k_task2": {"de", "fr", "cs"},
+        "mscoco": {"zh", "ja"},
+    }
+
+
+@pytest.mark.parametrize(
+    ("table", "dataset", "options"),
+    [
+        ("mscoco_table", "mscoco", {"split": "karpathy"}),
+        ("multi30k_table", "multi30k_task1", {"task": 1, "test": "test_2017_flickr"}),
+    ],
+)
+def test_published_figures_do_not_stand_beside_another_test_set(paper, table, dataset, options):
+    paper["datasets"][dataset]["options"] = options
+    rows = params.plan(params.validate(paper)).job(f"results/{table}.csv").settings["rows"]
+    assert not any(row["published"] for row in rows if row["dataset"] == dataset)
 
 
 def test_a_missing_data_root_says_what_is_expected_and_how_to_do_without(raw, tmp_path):

@@ -17,10 +17,13 @@ SHOWN = 200  # characters of a sentence
 
 
 def write(name: str, rows: Sequence[Row], left_out: Sequence[str], path: str, key: str) -> None:
-    """Write the table: a part per group, the rows that cannot exist, notes, and where each row comes from."""
+    """Write the table: a part per group, the rows that cannot exist, notes, and where each row comes from.
+
+    Before groups that differ in their target language alone stands one with all of their languages side by side.
+    """
     parts = [
         _heading(name, rows),
-        *(_group(group) for group in columns.groups(rows)),
+        *(part for panel in columns.panels(rows) for part in _panel(panel)),
         _left_out(left_out),
         _notes(rows),
         _sources(rows, key),
@@ -149,6 +152,24 @@ def _heading(name: str, rows: Sequence[Base]) -> str:
     )
 
 
+def _panel(panel: list[list[Row]]) -> list[str]:
+    groups = [_group(group) for group in panel]
+    return groups if len(panel) == 1 else [_overview(panel), *groups]
+
+
+def _overview(panel: list[list[Row]]) -> str:
+    rows = [row for group in panel for row in group]
+    published = any(row.published for row in rows)
+    names = [f"{metric[:3]} {columns.HEADINGS[metric]}" for metric in columns.OVERVIEW[:-1]]
+    names += ["SumR", "published SumR"] if published else ["SumR"]
+    head = ["method", *(f"{group[0].settings['target_lang']} {name}" for group in panel for name in names)]
+    lines = [_line(head), _line(["---", *["---:"] * (len(head) - 1)])]
+    for label, found in columns.abreast(panel).items():
+        lines.append(_line([label, *(cell for row in found for cell in columns.overview(row, published))]))
+    note = "Means over seeds, all target languages. Below, each with deviations, mAP, tests and chance level."
+    return "\n".join([f"## {columns.title(rows)}", "", note, "", *lines])
+
+
 def _group(group: list[Row]) -> str:
     metrics = {**columns.TEXT_TO_VISUAL, **columns.VISUAL_TO_TEXT}
     directions = [f"{'t2v' if metric in columns.TEXT_TO_VISUAL else 'v2t'} {name}" for metric, name in metrics.items()]
@@ -169,7 +190,7 @@ def _group(group: list[Row]) -> str:
         cells += [columns.number(row, metric) for metric in columns.MAIN]
         cells += [row.compared_with or ""] if len(references) > 1 else []
         cells += ["" if row.difference is None else f"{row.difference:+.1f}", columns.p_value(row)]
-        cells += [f"{row.published['sumr']:.1f}" if row.published else ""] if published else []
+        cells += [columns.published_sumr(row)] if published else []
         lines.append(_line(cells))
     encoders = ", ".join(dict.fromkeys(row.settings["text_encoder"] for row in group))
     first = group[0]

@@ -26,6 +26,10 @@ CSV = (*IDENTITY, *(name for metric in METRICS for name in (metric, f"{metric}_s
 TEXT_TO_VISUAL = {"t2v_r1": "R@1", "t2v_r5": "R@5", "t2v_r10": "R@10", "t2v_map": "mAP"}
 VISUAL_TO_TEXT = {"v2t_r1": "R@1", "v2t_r5": "R@5", "v2t_r10": "R@10", "v2t_map": "mAP"}
 MAIN = (*TEXT_TO_VISUAL, *VISUAL_TO_TEXT, "sumr")
+# and side by side for several target languages
+RECALLS = [[name for name in side if "_r" in name] for side in (TEXT_TO_VISUAL, VISUAL_TO_TEXT)]
+OVERVIEW = (*RECALLS[0], *RECALLS[1], "sumr")
+HEADINGS = {**TEXT_TO_VISUAL, **VISUAL_TO_TEXT, "sumr": "SumR"}
 
 DECIMALS = 4  # of metrics in .csv and .json
 P_DECIMALS = 6
@@ -67,11 +71,38 @@ def groups(rows: Iterable[Base]) -> list[list[Base]]:
     return list(found.values())
 
 
+def panels(rows: Iterable[Row]) -> list[list[list[Row]]]:
+    """Groups that differ in their target language alone, together."""
+    found: dict[tuple, list[list[Row]]] = {}
+    for group in groups(rows):
+        found.setdefault(group[0].group[:-1], []).append(group)
+    return list(found.values())
+
+
+def abreast(panel: list[list[Row]]) -> dict[str, list[Row | None]]:
+    """Label -> its row in each group of a panel, None where the group has no such row."""
+    labelled = [dict(zip(labels(group), group, strict=True)) for group in panel]
+    names = dict.fromkeys(name for rows in labelled for name in rows)
+    return {name: [rows.get(name) for rows in labelled] for name in names}
+
+
+def overview(row: Row | None, published: bool) -> list[str]:
+    """Means of the metrics in `OVERVIEW`, then the published SumR where that is shown; empty for what there is not."""
+    cells = [f"{row.mean[metric]:.1f}" if row else "" for metric in OVERVIEW]
+    return [*cells, published_sumr(row)] if published else cells
+
+
+def published_sumr(row: Row | None) -> str:
+    """The published figure; empty where there is none."""
+    return f"{row.published['sumr']:.1f}" if row and row.published else ""
+
+
 def title(group: list[Base]) -> str:
-    """Heading of a group: `vatex (SYNTHETIC), en to zh, descriptor`; without features where a table has none."""
+    """Heading of rows: `vatex (SYNTHETIC), en to zh, descriptor`; without features where a table has none."""
     settings = group[0].settings
     data = "SYNTHETIC" if group[0].synthetic else settings["data"]
-    languages = f"{settings['source_lang']} to {settings['target_lang']}"
+    targets = dict.fromkeys(row.settings["target_lang"] for row in group)
+    languages = f"{settings['source_lang']} to {', '.join(targets)}"
     return ", ".join([f"{settings['dataset']} ({data})", languages, *filter(None, [settings.get("visual")])])
 
 
