@@ -41,7 +41,7 @@ def world() -> tuple[throughput.RandomTokens, throughput.RandomStore, SimpleName
     items = np.arange(ROWS) // 5
     store = throughput.RandomStore(np.full(items[-1] + 1, 8), 1344, rng)
     rows = {stream: n * ROWS + np.arange(ROWS) for n, stream in enumerate(LENGTHS)}
-    return tokens, store, SimpleNamespace(rows=rows, items=items, features=np.unique(items))
+    return tokens, store, SimpleNamespace(rows=rows, items=items, features=np.unique(items), weights=None)
 
 
 def trainer(settings: dict[str, Any], tokens: throughput.RandomTokens, store: throughput.RandomStore) -> Trainer:
