@@ -346,6 +346,65 @@ def test_a_term_that_was_dropped_is_not_in_the_table(tmp_path):
     assert "vs+tv" in Path(made.outputs["md"]).read_text()
 
 
+def golden_row(dataset, lang, method, shift, seeds=(0, 1), **settings):
+    """A row's settings, its files written: ranks by a formula, so that no version of a library changes them."""
+    folders = [f"evaluations/{dataset}/{lang}/{method}/seed{seed}" for seed in seeds]
+    none, items = np.zeros(1), [f"item{n:02d}" for n in range(20)]
+    captions = [item for item in items for _ in range(2)]
+    for seed, folder in zip(seeds, folders, strict=True):
+        text, visual = (np.maximum(1, np.arange(n) % 14 + 2 + seed - shift) for n in (40, 20))
+        numbers = metrics(Ranks(text, 1 / text, none), Ranks(visual, 1 / visual, none))
+        counts = {"n_queries": 40, "n_items": 20, "chance_sumr": chance_sumr([2] * 20)}
+        write_json(numbers | counts | {"key": f"key-{folder}", "terms": ["vs", "vt"]}, f"{folder}/metrics.json")
+        ranks = {
+            "direction": ["t2v"] * 40 + ["v2t"] * 20,
+            "query_id": [f"caption{n}" for n in range(40)] + items,
+            "item_id": captions + items,
+            "rank": [*text, *visual],
+        }
+        write_parquet(ranks, f"{folder}/ranks.parquet", RANKS)
+    return {
+        "data": "official",
+        "dataset": dataset,
+        "mt": "opus",
+        "noise_rate": 0.0,
+        "visual": "clip_b32",
+        "text_encoder": "scratch",
+        "source_lang": "en",
+        "target_lang": lang,
+        "method": method,
+        "select_on": "target",
+        "seeds": list(seeds),
+        "reference": None if method == "baseline" else "baseline",
+        "published": None,
+        "metrics": [f"{folder}/metrics.json" for folder in folders],
+        "ranks": [f"{folder}/ranks.parquet" for folder in folders],
+        "history": [],
+        **settings,
+    }
+
+
+def test_markdown_and_latex_are_the_golden_files(repository):
+    """After a change of layout that is wanted: look at the files in the folder of the test, copy them there."""
+    published = {"sumr": 450.7, "source": "a paper & its page"}
+    rows = [
+        golden_row("multi30k_task1", "de", "baseline", 0),
+        golden_row("multi30k_task1", "de", "nrccr_fusion", 9, published=published),
+        golden_row("multi30k_task1", "fr", "baseline", 0),
+        golden_row("multi30k_task1", "fr", "nrccr_fusion", 0),
+        golden_row("multi30k_task1", "fr", "source_only", -9, seeds=(0,), mt="none", select_on="source"),
+        golden_row("multi30k_task2", "de", "baseline", 0, data="synthetic", visual="descriptor"),
+        golden_row("multi30k_task2", "de", "nrccr_fusion", 9, data="synthetic", visual="descriptor"),
+        golden_row("multi30k_task2", "cs", "baseline", 0, data="synthetic", visual="descriptor"),
+        golden_row("vatex", "zh", "baseline", 0, visual="i3d"),
+    ]
+    made = job(rows, ["multi30k_task1, de, source_only: 100 % made up"])
+    tables.run(made)
+    for role in ("md", "tex"):
+        golden = (repository / f"tests/golden/table.{role}").read_text(encoding="utf-8")
+        assert Path(made.outputs[role]).read_text(encoding="utf-8") == golden
+
+
 def test_seeds_that_trained_on_different_terms_are_refused(tmp_path):
     mixed = row(tmp_path, "nrccr", 5)
     evaluation("evaluations/lexicon/nrccr/seed1", 5, 1, terms=("vs",))
