@@ -103,7 +103,8 @@ def data() -> tuple[RandomTokens, RandomStore, SimpleNamespace]:
     store = RandomStore(lengths(FRAMES), DIM, rng)
     rows = {stream: n * number + np.arange(number) for n, stream in enumerate(LONGEST)}
     items = np.arange(number)
-    triplets = SimpleNamespace(streams=["visual", *LONGEST], rows=rows, items=items, features=items, teacher={}, weights=None)
+    streams = ["visual", *LONGEST]
+    triplets = SimpleNamespace(streams=streams, rows=rows, items=items, features=items, teacher={}, weights=None)
     return tokens, store, triplets
 
 
