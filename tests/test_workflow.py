@@ -1,5 +1,6 @@
 """Real Snakemake on a tiny synthetic table: what runs again after which change, and what a kill leaves behind."""
 
+import csv
 import fcntl
 import os
 import random
@@ -13,6 +14,8 @@ from pathlib import Path
 
 import pytest
 import yaml
+
+from ccr import params
 
 TABLE = "results/tiny.csv"
 DATA = "vatex-synthetic"
@@ -59,9 +62,9 @@ class Checkout:
             start_new_session=True,
         )
 
-    def run(self, *options: str) -> str:
+    def run(self, *options: str, timeout: float = 300) -> str:
         process = self.start(*options)
-        output = process.communicate(timeout=300)[0]
+        output = process.communicate(timeout=timeout)[0]
         assert process.returncode == 0, output
         return output
 
@@ -85,15 +88,19 @@ class Checkout:
         return (self.folder / path).read_bytes()
 
 
-@pytest.fixture(scope="module")
-def fresh(repository, tmp_path_factory) -> Checkout:
-    """Nothing made yet."""
-    folder = tmp_path_factory.mktemp("workflow") / "fresh"
+def check_out(repository: Path, folder: Path) -> Checkout:
+    """The project without what it has made."""
     skip = shutil.ignore_patterns("__pycache__")
     for name in ("src", "workflow"):
         shutil.copytree(repository / name, folder / name, ignore=skip)
     for name in ("Snakefile", "params.yaml", "environment.yml"):
         shutil.copy(repository / name, folder / name)
+    return Checkout(folder)
+
+
+@pytest.fixture(scope="module")
+def fresh(repository, tmp_path_factory) -> Checkout:
+    """Nothing made yet."""
 
     def make_tiny(params):
         params.update(TINY)
@@ -104,7 +111,7 @@ def fresh(repository, tmp_path_factory) -> Checkout:
         params["datasets"]["vatex"].pop("train", None)
         params["features"]["extractors"]["descriptor"] = {"frames": 2, "size": 32, "grid": 2}
 
-    checkout = Checkout(folder)
+    checkout = check_out(repository, tmp_path_factory.mktemp("workflow") / "fresh")
     checkout.edit(make_tiny)
     return checkout
 
@@ -222,6 +229,42 @@ def test_a_missing_data_root_is_one_message_before_any_job(fresh):
     assert "source: synthetic" in output
     assert "MissingInput" not in output
     assert "Traceback" not in output
+
+
+@pytest.fixture
+def smoke(repository, tmp_path) -> Checkout:
+    """The project with preset `smoke`."""
+    checkout = check_out(repository, tmp_path / "smoke")
+    params.use("smoke", checkout.folder / "params.yaml")
+    return checkout
+
+
+def languages(checkout: Checkout, table: str) -> set[tuple[str, str, str]]:
+    """Data set, target language and source of a table's rows."""
+    with open(checkout.folder / f"results/{table}.csv", newline="") as file:
+        return {(row["dataset"], row["target_lang"], row["data"]) for row in csv.DictReader(file)}
+
+
+MSCOCO = {("mscoco", "zh", "synthetic"), ("mscoco", "ja", "synthetic")}
+
+
+def test_a_table_of_the_papers_in_small(smoke):
+    smoke.edit(lambda raw: raw["tables"]["mscoco_table"].update(methods=["source_only", "baseline"]))
+    smoke.run("--", "results/mscoco_table.csv")
+    assert languages(smoke, "mscoco_table") == MSCOCO
+    assert b"mscoco (SYNTHETIC), en to zh, ja, descriptor" in smoke.read("results/mscoco_table.tex")
+
+
+@pytest.mark.slow
+def test_every_table_of_the_papers_in_small(smoke):
+    smoke.edit(lambda raw: raw["tables"]["vatex_table"].update(seeds=[0]))
+    smoke.run("--", "paper", timeout=1800)
+    assert languages(smoke, "vatex_table") == {("vatex", "zh", "synthetic")}
+    assert languages(smoke, "msrvtt_cn_table") == {("msrvtt_cn", "zh", "synthetic")}
+    tasks = ("multi30k_task1", "multi30k_task2")
+    all_of_multi30k = {(task, lang, "synthetic") for task in tasks for lang in ("de", "fr", "cs")}
+    assert languages(smoke, "multi30k_table") == all_of_multi30k
+    assert languages(smoke, "mscoco_table") == MSCOCO
 
 
 @pytest.mark.slow
