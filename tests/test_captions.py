@@ -1,6 +1,5 @@
 """Importers and checks: the official layouts written small, every bad input, and the real data where they lie."""
 
-import gzip
 import json
 import logging
 import time
@@ -11,6 +10,7 @@ import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from raw_files import counts, write
 
 from ccr.artifacts import CAPTIONS, ITEMS, SPLITS, Job, read_parquet, write_parquet
 from ccr.captions import run
@@ -37,17 +37,6 @@ def import_(root, importer, out=None, **rest):
     """Run the stage; returns (captions, items) as lists of rows."""
     captions, items = job_outputs(root, importer, out or root / "out", **rest)
     return read_parquet(captions, CAPTIONS).to_pylist(), read_parquet(items, ITEMS).to_pylist()
-
-
-def write(path, text):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    data = text if isinstance(text, bytes) else text.encode()
-    path.write_bytes(gzip.compress(data) if path.suffix == ".gz" else data)
-    return path
-
-
-def counts(rows, *names):
-    return Counter(tuple(row[name] for name in names) for row in rows)
 
 
 # --- VisualSearch ------------------------------------------------------------------------------------------

@@ -1,11 +1,9 @@
 """MSCOCO, MSR-VTT-CN, Multi30K's task 2 and your own tables, written small; and what `ccr captions check` says."""
 
-import gzip
 import json
 import logging
 import re
 import shutil
-from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +13,7 @@ import pytest
 import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from raw_files import counts, write
 from typer.testing import CliRunner
 
 from ccr import params
@@ -39,17 +38,6 @@ def import_(root, importer, langs=("en", "zh"), data="toy", source="official", k
     job = {"importer": importer, "data": data, "kind": kind, "source": source, "langs": list(langs), "options": options}
     run(Job("captions", "t", {"root": str(root)}, outputs, job, key="k"))
     return [read_parquet(outputs[n], s).to_pylist() for n, s in (("captions", CAPTIONS), ("items", ITEMS))]
-
-
-def write(path, text):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    data = text if isinstance(text, bytes) else text.encode()
-    path.write_bytes(gzip.compress(data) if path.suffix == ".gz" else data)
-    return path
-
-
-def counts(rows, *names):
-    return Counter(tuple(row[name] for name in names) for row in rows)
 
 
 def splits_of(items):

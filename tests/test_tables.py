@@ -67,10 +67,15 @@ def row(
         evaluation(folder, skill, seed, terms=terms)
         if trained:
             history(tmp_path / folder / "history.csv", 5 + seed, shares or {})
+    trained_in = folders if trained else []
+    return planned(
+        method, seeds, folders, trained_in, **{"data": "synthetic", "dataset": "vatex", "mt": mt, **settings}
+    )
+
+
+def planned(method, seeds, folders, trained_in, **settings):
+    """A row's settings as they are planned."""
     return {
-        "data": "synthetic",
-        "dataset": "vatex",
-        "mt": mt,
         "noise_rate": 0.0,
         "visual": "descriptor",
         "text_encoder": "scratch",
@@ -83,7 +88,7 @@ def row(
         "published": None,
         "metrics": [f"{folder}/metrics.json" for folder in folders],
         "ranks": [f"{folder}/ranks.parquet" for folder in folders],
-        "history": [f"{folder}/history.csv" for folder in folders] if trained else [],
+        "history": [f"{folder}/history.csv" for folder in trained_in],
         **settings,
     }
 
@@ -363,25 +368,8 @@ def golden_row(dataset, lang, method, shift, seeds=(0, 1), **settings):
             "rank": [*text, *visual],
         }
         write_parquet(ranks, f"{folder}/ranks.parquet", RANKS)
-    return {
-        "data": "official",
-        "dataset": dataset,
-        "mt": "opus",
-        "noise_rate": 0.0,
-        "visual": "clip_b32",
-        "text_encoder": "scratch",
-        "source_lang": "en",
-        "target_lang": lang,
-        "method": method,
-        "select_on": "target",
-        "seeds": list(seeds),
-        "reference": None if method == "baseline" else "baseline",
-        "published": None,
-        "metrics": [f"{folder}/metrics.json" for folder in folders],
-        "ranks": [f"{folder}/ranks.parquet" for folder in folders],
-        "history": [],
-        **settings,
-    }
+    about = {"data": "official", "dataset": dataset, "mt": "opus", "visual": "clip_b32", "target_lang": lang}
+    return planned(method, seeds, folders, [], **about | settings)
 
 
 def test_markdown_and_latex_are_the_golden_files(repository):

@@ -255,6 +255,11 @@ def digest(obj: Any) -> str:
     return hashlib.blake2b(json.dumps(obj, sort_keys=True, default=str).encode(), digest_size=16).hexdigest()
 
 
+def shard_of(name: str, shards: int) -> int:
+    """Which of `shards` shards a sentence or an item is in; it depends on its text or id alone."""
+    return int.from_bytes(hashlib.blake2b(name.encode(), digest_size=8).digest()) % shards
+
+
 # --- jobs, keys and provenance -----------------------------------------------------------------------------
 
 # What a stage's result depends on: its own package and the libraries it uses (never cli, params, artifacts).

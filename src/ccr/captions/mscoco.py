@@ -27,7 +27,18 @@ import pyarrow as pa
 
 from ccr.artifacts import SPLITS
 from ccr.captions.checks import check_items
-from ccr.captions.raw import FOUND, Raw, check_characters, found, listed, numbered, read_ids, read_lines, read_records
+from ccr.captions.raw import (
+    FOUND,
+    Raw,
+    check_characters,
+    check_langs,
+    found,
+    listed,
+    numbered,
+    read_ids,
+    read_lines,
+    read_records,
+)
 from ccr.errors import CcrError
 
 ENGLISH = "dataset_coco.json"
@@ -61,12 +72,7 @@ def layouts(root: Path) -> list[dict]:
 
 def read(root: Path, settings: dict) -> Raw:
     """The captions in `langs` of the images in the chosen split."""
-    unknown = [lang for lang in settings["langs"] if lang not in LANGS]
-    if unknown:
-        raise CcrError(
-            f"MSCOCO has captions in {', '.join(LANGS)}, none in {unknown[0]!r}. "
-            f"Take it out of datasets.{settings['data']}."
-        )
+    check_langs(settings, "MSCOCO", LANGS)
     if not (root / ENGLISH).exists():
         return Raw.collect([], [], [])
     records = _records(root / ENGLISH)

@@ -3,7 +3,7 @@
 import gzip
 import json
 import zlib
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -52,6 +52,16 @@ class Raw:
             pa.concat_tables([LISTED.empty_table(), *items]),
             pa.concat_tables([FOUND.empty_table(), *captions]),
             notes,
+        )
+
+
+def check_langs(settings: dict, name: str, known: Collection[str]) -> None:
+    """`CcrError` when a language is asked for in which the data set `name` has no captions."""
+    unknown = [lang for lang in settings["langs"] if lang not in known]
+    if unknown:
+        raise CcrError(
+            f"{name} has captions in {', '.join(known)}, none in {unknown[0]!r}. "
+            f"Take it out of datasets.{settings['data']}."
         )
 
 

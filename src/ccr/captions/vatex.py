@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from ccr.captions.raw import Raw, check_characters, found, listed, read_ids, read_records
+from ccr.captions.raw import Raw, check_characters, check_langs, found, listed, read_ids, read_records
 from ccr.errors import CcrError
 
 TRAINING, VALIDATION = "vatex_training_v1.0.json", "vatex_validation_v1.0.json"
@@ -32,12 +32,7 @@ def layouts(root: Path) -> list[dict]:
 
 def read(root: Path, settings: dict) -> Raw:
     """The captions in `langs` of the training videos and of both halves of the validation videos."""
-    unknown = [lang for lang in settings["langs"] if lang not in KEYS]
-    if unknown:
-        raise CcrError(
-            f"VATEX has captions in {', '.join(KEYS)}, none in {unknown[0]!r}. "
-            f"Take it out of datasets.{settings['data']}."
-        )
+    check_langs(settings, "VATEX", KEYS)
     items, captions = [], []
     if (root / TRAINING).exists():
         records = _records(root / TRAINING)

@@ -4,12 +4,11 @@ A shard's features go into the item cache. The job that gathers finds there all 
 writes what it writes without shards, byte for byte.
 """
 
-import hashlib
 from collections.abc import Iterable
 
 import pyarrow as pa
 
-from ccr.artifacts import Job, read_parquet, write_parquet
+from ccr.artifacts import Job, read_parquet, shard_of, write_parquet
 from ccr.features.extraction import Extraction
 from ccr.features.items import items_of
 
@@ -19,7 +18,7 @@ SHARD = pa.schema([(name, pa.string()) for name in ("item_id", "kind", "content"
 def write_shard(job: Job, extraction: Extraction) -> None:
     """Extract one shard: settings `shard` {number, of}; which shard an item is in depends on its id alone."""
     shard = job.settings["shard"]
-    items = [item for item in items_of(job) if _number(item.item_id, shard["of"]) == shard["number"]]
+    items = [item for item in items_of(job) if shard_of(item.item_id, shard["of"]) == shard["number"]]
     outcomes = extraction.extract(items, known={})
     columns = {
         "item_id": [item.item_id for item in items],
@@ -28,10 +27,6 @@ def write_shard(job: Job, extraction: Extraction) -> None:
         "reason": [outcome.reason for outcome in outcomes],
     }
     write_parquet(columns, job.outputs["shard"], SHARD, key=job.key)
-
-
-def _number(item_id: str, shards: int) -> int:
-    return int.from_bytes(hashlib.blake2b(item_id.encode(), digest_size=8).digest()) % shards
 
 
 def unreadable(paths: Iterable[str]) -> dict[tuple[str, str], str]:

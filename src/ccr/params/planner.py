@@ -2,6 +2,7 @@
 
 import csv
 from collections.abc import Iterable
+from dataclasses import replace
 from functools import cache
 from importlib.resources import files
 from itertools import product
@@ -38,6 +39,16 @@ class Planner:
     def _add(self, job: Job) -> Job:
         self.jobs[job.target] = job
         return job
+
+    def _scattered(self, job: Job, folder: str, shards: int) -> Job:
+        """The job behind its `shards`, jobs that share its work; as it is where there would be one."""
+        if shards == 1:
+            return job
+        paths = tuple(f"{folder}/{number}of{shards}.parquet" for number in range(shards))
+        for number, path in enumerate(paths):
+            settings = job.settings | {"shard": {"number": number, "of": shards}}
+            self._add(replace(job, target=path, outputs={"shard": path}, settings=settings))
+        return replace(job, after=paths)
 
     # data: names and paths
 
@@ -154,10 +165,9 @@ class Planner:
         stem = f"data/{self._data(dataset)}/translations/{mt}/{lang}"
         target = f"{stem}{SUFFIX[direction]}.parquet"
         variant = variant_of(self.params, mt)
-        inputs, outputs, after = {}, {"translations": target}, ()
+        inputs, outputs = {}, {"translations": target}
         if base == mt:
             inputs = self._translated(dataset, mt, lang, direction)
-            after = self._shards(dataset, mt, lang, direction, inputs)
             if variant["engine"] == "lexicon" and direction == "forward":
                 outputs["alignment"] = f"{stem}.alignment.parquet"
         elif "filter" in variant:
@@ -173,18 +183,13 @@ class Planner:
             if direction == "back":
                 inputs["clean_back"] = self.translation(dataset, base, lang, "back")
                 inputs |= self._translated(dataset, mt, lang, "back")
-        settings = self._translation_settings(dataset, mt, lang, direction)
-        self._add(Job("translate", target, inputs, outputs, settings, after=after))
+        langs = {"source_lang": self.params.datasets[dataset].source_lang, "target_lang": lang}
+        job = Job("translate", target, inputs, outputs, {"direction": direction, "variant": mt, **langs, **variant})
+        if base == mt and registry.ENGINES[variant["engine"]].remembered:
+            folder = f"work/tm/shards/{self._data(dataset)}/{mt}/{lang}{SUFFIX[direction]}"
+            job = self._scattered(job, folder, self.params.translate.shards)
+        self._add(job)
         return target
-
-    def _translation_settings(self, dataset: str, mt: str, lang: str, direction: str) -> dict[str, Any]:
-        return {
-            "direction": direction,
-            "variant": mt,
-            "source_lang": self.params.datasets[dataset].source_lang,
-            "target_lang": lang,
-            **variant_of(self.params, mt),
-        }
 
     def _translated(self, dataset: str, mt: str, lang: str, direction: str) -> dict[str, str]:
         """What an engine reads."""
@@ -194,19 +199,6 @@ class Planner:
         if direction == "back":
             inputs["forward"] = self.translation(dataset, mt, lang, "forward")
         return inputs
-
-    def _shards(self, dataset: str, mt: str, lang: str, direction: str, inputs: dict[str, str]) -> tuple[str, ...]:
-        """Paths of the shards of an engine's work; none where it is one job's."""
-        shards = self.params.translate.shards
-        settings = self._translation_settings(dataset, mt, lang, direction)
-        if shards == 1 or not registry.ENGINES[settings["engine"]].remembered:
-            return ()
-        folder = f"work/tm/shards/{self._data(dataset)}/{mt}/{lang}{SUFFIX[direction]}"
-        paths = tuple(f"{folder}/{number}of{shards}.parquet" for number in range(shards))
-        for number, path in enumerate(paths):
-            shard = {"shard": {"number": number, "of": shards}}
-            self._add(Job("translate", path, inputs, {"shard": path}, settings | shard))
-        return paths
 
     def translations(self) -> None:
         """Every translation that there can be of any data set, with any variant, and how good each is."""
@@ -248,25 +240,15 @@ class Planner:
         model = settings["options"].get("model")
         if model and Path(model).expanduser().is_dir():  # else its name and revision at the hub say which it is
             inputs["model"] = str(Path(model).expanduser())
-        shards = self._feature_shards(dataset, visual, inputs, settings)
         target = f"{folder}/{visual}.parquet"
         outputs = {"features": target, "rejected": f"{folder}/{visual}.rejected.parquet"}
-        self._add(Job("features", target, inputs, outputs, settings, threads, after=shards))
+        job = Job("features", target, inputs, outputs, settings, threads)
+        if registry.EXTRACTORS[settings["extractor"]].remembered:
+            job = self._scattered(
+                job, f"work/features/shards/{self._data(dataset)}/{visual}", self.params.features.shards
+            )
+        self._add(job)
         return target
-
-    def _feature_shards(
-        self, dataset: str, visual: str, inputs: dict[str, str], settings: dict[str, Any]
-    ) -> tuple[str, ...]:
-        """Paths of the shards of an extractor's work; none where it is one job's."""
-        shards, threads = self.params.features.shards, self.params.features.threads
-        if shards == 1 or not registry.EXTRACTORS[settings["extractor"]].remembered:
-            return ()
-        folder = f"work/features/shards/{self._data(dataset)}/{visual}"
-        paths = tuple(f"{folder}/{number}of{shards}.parquet" for number in range(shards))
-        for number, path in enumerate(paths):
-            shard = {"shard": {"number": number, "of": shards}}
-            self._add(Job("features", path, inputs, {"shard": path}, settings | shard, threads))
-        return paths
 
     def every_features(self) -> None:
         """All the features that there can be of any data set."""
@@ -439,12 +421,7 @@ class Planner:
                     jobs = [self.alignment(dataset, mt, lang, teacher, seed, solver) for seed in table.seeds]
                     rows.append(
                         {
-                            "data": settings.source,
-                            "dataset": dataset,
-                            "mt": mt,
-                            "noise_rate": self._noise_rate(mt),
-                            "source_lang": settings.source_lang,
-                            "target_lang": lang,
+                            **self._identity(dataset, mt, lang),
                             "teacher": teacher,
                             "seeds": list(table.seeds),
                             "metrics": [job.outputs["metrics"] for job in jobs],
@@ -475,15 +452,7 @@ class Planner:
                     left_out[f"{dataset}, {mt}: {reason}"] = None
                     continue
                 rows += [
-                    {
-                        "data": settings.source,
-                        "dataset": dataset,
-                        "mt": mt,
-                        "noise_rate": self._noise_rate(mt),
-                        "source_lang": settings.source_lang,
-                        "target_lang": lang,
-                        "metrics": [self.quality(dataset, mt, lang)],
-                    }
+                    {**self._identity(dataset, mt, lang), "metrics": [self.quality(dataset, mt, lang)]}
                     for lang in settings.target_langs
                 ]
         figures = f"results/figures/{name}"
@@ -601,14 +570,9 @@ class Planner:
         runs = [self.student(dataset, mt, visual, lang, method.uses or name, seed) for seed in table.seeds]
         mt_label = evaluations[0].target.split("/")[3]
         return {
-            "data": settings.source,
-            "dataset": dataset,
-            "mt": mt_label,
-            "noise_rate": self._noise_rate(mt_label),
+            **self._identity(dataset, mt_label, lang),
             "visual": visual,
             "text_encoder": training["network"]["text"]["encoder"],
-            "source_lang": settings.source_lang,
-            "target_lang": lang,
             "method": name,
             "select_on": training["select_on"],
             "seeds": list(table.seeds),
@@ -616,6 +580,18 @@ class Planner:
             "metrics": [e.outputs["metrics"] for e in evaluations],
             "ranks": [e.outputs["ranks"] for e in evaluations],
             "history": [] if method.uses else [r.outputs["history"] for r in runs],
+        }
+
+    def _identity(self, dataset: str, mt: str, lang: str) -> dict[str, Any]:
+        """What the rows of every kind of table say of their data."""
+        settings = self.params.datasets[dataset]
+        return {
+            "data": settings.source,
+            "dataset": dataset,
+            "mt": mt,
+            "noise_rate": self._noise_rate(mt),
+            "source_lang": settings.source_lang,
+            "target_lang": lang,
         }
 
     def _noise_rate(self, mt: str) -> float:

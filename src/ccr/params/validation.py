@@ -12,7 +12,7 @@ from ccr.artifacts import LANGUAGES
 from ccr.errors import CcrError
 from ccr.params.entries import clean_variant, extractor_of, inherit, needs, objectives_of, options_of, variant_of
 from ccr.params.messages import explain, known, nearest
-from ccr.params.schema import TABLES, Method, Params, Raw, Teacher
+from ccr.params.schema import TABLES, Alignments, Method, Params, Raw, Table, Teacher, Translations
 
 
 def load(path: str | Path = "params.yaml") -> Params:
@@ -188,14 +188,19 @@ def _check_names(params: Params) -> None:
                 )
 
 
+def _check_data(params: Params, table: Table | Alignments | Translations, path: str) -> None:
+    """The data sets and translation variants of a table of any kind."""
+    for value in table.data:
+        known(value, params.datasets, f"{path}.data", "data set")
+    for value in table.mt or []:
+        known(value, params.translate.variants, f"{path}.mt", "translation variant")
+
+
 def _check_tables(params: Params) -> None:
     for name, table in params.tables.items():
-        for value in table.data:
-            known(value, params.datasets, f"tables.{name}.data", "data set")
+        _check_data(params, table, f"tables.{name}")
         for value in (*table.methods, table.baseline):
             known(value, params.methods, f"tables.{name}.methods", "method")
-        for value in table.mt or []:
-            known(value, params.translate.variants, f"tables.{name}.mt", "translation variant")
         for value in table.visual or []:
             known(value, params.features.extractors, f"tables.{name}.visual", "extractor")
     for value in params.run:
@@ -205,10 +210,7 @@ def _check_tables(params: Params) -> None:
 def _check_alignments(params: Params) -> None:
     for name, table in params.alignments.items():
         path = f"alignments.{name}"
-        for value in table.data:
-            known(value, params.datasets, f"{path}.data", "data set")
-        for value in table.mt or []:
-            known(value, params.translate.variants, f"{path}.mt", "translation variant")
+        _check_data(params, table, path)
         for value in table.teachers:
             known(value, params.teachers, f"{path}.teachers", "teacher")
         options_of(registry.SOLVER, table.solver, f"{path}.solver")
@@ -216,8 +218,4 @@ def _check_alignments(params: Params) -> None:
 
 def _check_translations(params: Params) -> None:
     for name, table in params.translations.items():
-        path = f"translations.{name}"
-        for value in table.data:
-            known(value, params.datasets, f"{path}.data", "data set")
-        for value in table.mt or []:
-            known(value, params.translate.variants, f"{path}.mt", "translation variant")
+        _check_data(params, table, f"translations.{name}")

@@ -28,8 +28,7 @@ def write(name: str, rows: Sequence[Row], left_out: Sequence[str], path: str, ke
         _notes(rows),
         _sources(rows, key),
     ]
-    with atomic(path) as temporary:
-        temporary.write_text("\n\n".join(part for part in parts if part) + "\n", encoding="utf-8")
+    _write(parts, path)
 
 
 def write_alignments(rows: Sequence[alignments.Row], settings: Mapping[str, Any], path: str, key: str) -> None:
@@ -47,11 +46,10 @@ def write_alignments(rows: Sequence[alignments.Row], settings: Mapping[str, Any]
         _heading(settings["table"], rows),
         *(_aligned(group) for group in columns.groups(rows)),
         _left_out(settings["left_out"]),
-        "\n".join(["## Notes", "", *(f"- {note}" for note in notes)]),
+        _bullets(notes),
         _sources(rows, key),
     ]
-    with atomic(path) as temporary:
-        temporary.write_text("\n\n".join(part for part in parts if part) + "\n", encoding="utf-8")
+    _write(parts, path)
 
 
 def write_translations(rows: Sequence[translations.Row], settings: Mapping[str, Any], path: str, key: str) -> None:
@@ -69,12 +67,20 @@ def write_translations(rows: Sequence[translations.Row], settings: Mapping[str, 
         _heading(settings["table"], rows),
         *(_translated(group) for group in columns.groups(rows)),
         _left_out(settings["left_out"]),
-        "\n".join(["## Notes", "", *(f"- {note}" for note in notes)]),
+        _bullets(notes),
         *(_worst(row) for row in rows if row.quality["worst"]),
         _sources(rows, key),
     ]
+    _write(parts, path)
+
+
+def _write(parts: Sequence[str], path: str) -> None:
     with atomic(path) as temporary:
         temporary.write_text("\n\n".join(part for part in parts if part) + "\n", encoding="utf-8")
+
+
+def _bullets(notes: Sequence[str]) -> str:
+    return "\n".join(["## Notes", "", *(f"- {note}" for note in notes)])
 
 
 def _translated(group: list[translations.Row]) -> str:
@@ -232,7 +238,7 @@ def _notes(rows: Sequence[Row]) -> str:
     sources = dict.fromkeys(row.published["source"] for row in rows if row.published)
     if sources:
         notes.append(f"Published figures: {'; '.join(sources)}.")
-    return "\n".join(["## Notes", "", *(f"- {note}" for note in notes)])
+    return _bullets(notes)
 
 
 def _sources(rows: Sequence[Base], key: str) -> str:

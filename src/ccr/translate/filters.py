@@ -36,7 +36,8 @@ def _weights(forward: pa.Table, job: Job) -> pa.Table:
     sources = dict(zip(captions["caption_id"].to_pylist(), captions["text"].to_pylist(), strict=True))
     returned = dict(zip(back["parent_id"].to_pylist(), back["text"].to_pylist(), strict=True))
     ids, parents = train["caption_id"].to_pylist(), train["parent_id"].to_pylist()
-    missing = [caption for caption in ids if caption not in returned and caption not in refused_of(back)]
+    refused = refused_of(back)
+    missing = [caption for caption in ids if caption not in returned and caption not in refused]
     if missing:
         raise CcrError(
             f"{job.inputs['whole_back']}: no back-translation of {len(missing):,} of {len(ids):,} train captions "

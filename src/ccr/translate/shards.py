@@ -4,12 +4,11 @@ A shard holds what the memory holds. The job that gathers takes its shards into 
 would translate itself, and so writes what it writes without shards, byte for byte.
 """
 
-import hashlib
 import logging
 from collections.abc import Iterable
 from pathlib import Path
 
-from ccr.artifacts import Job, write_parquet
+from ccr.artifacts import Job, shard_of, write_parquet
 from ccr.translate.engine import languages
 from ccr.translate.machine import engine_of, parents_of
 from ccr.translate.memory import MEMORY, absorb, described, remembered, rows
@@ -23,15 +22,11 @@ def write_shard(job: Job) -> None:
     shard = job.settings["shard"]
     engine = engine_of(job)
     every = sorted({clean(text) for text in parents_of(job)["text"].to_pylist()})
-    texts = [text for text in every if _number(text, shard["of"]) == shard["number"]]
+    texts = [text for text in every if shard_of(text, shard["of"]) == shard["number"]]
     outcomes = remembered(engine, texts, job)
     describes = described(job.settings["engine"], engine.identity, *languages(job))
     write_parquet(rows(describes, zip(texts, outcomes, strict=True)), job.outputs["shard"], MEMORY, key=job.key)
     log.info("%s: %s of %s different texts", job.target, f"{len(texts):,}", f"{len(every):,}")
-
-
-def _number(text: str, shards: int) -> int:
-    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest()) % shards
 
 
 def absorb_shards(paths: Iterable[str]) -> None:
