@@ -189,7 +189,7 @@ def test_the_mini_worlds_pairs_do_not_leak(tmp_path):
         "captions": 1, "frames": 1, "size": 32, "seed": 0, "parallel": 50,
     }  # fmt: skip
     root = tmp_path / "raw"
-    world.run(Job("world", str(root), {}, {"manifest": str(root / "manifest.json")}, settings))
+    world.run(Job("world", str(root), {}, {"root": str(root)}, settings))
     outputs = {name: str(tmp_path / f"{name}.parquet") for name in ("captions", "items")}
     importing = {"importer": "multi30k", "data": "toy", "kind": "image", "source": "synthetic", "langs": ["en", "de"]}
     importing["options"] = {"task": 1, "test": ""}

@@ -39,7 +39,7 @@ ALL = list(LANGUAGES)
 
 def publish(folder: Path, **changes) -> Path:
     settings = {**SETTINGS, **changes}
-    outputs = {"manifest": str(folder / "manifest.json")}
+    outputs = {"root": str(folder)}
     world.run(Job(stage="world", target=str(folder), inputs={}, outputs=outputs, settings=settings, key="k"))
     return folder
 

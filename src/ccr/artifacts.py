@@ -6,6 +6,7 @@ in words.
 """
 
 import ast
+import errno
 import functools
 import hashlib
 import json
@@ -69,6 +70,8 @@ RANKS = pa.schema([("direction", _NAME), ("query_id", pa.string()), ("item_id", 
 EMBEDDINGS = pa.schema([("caption_id", pa.string()), ("embedding", pa.list_(pa.float32()))])
 
 MEMO = Path("work/memo")
+MADE = Path("work/made")  # what made the outputs that are there
+HASHES = Path("work/hashes")  # of the files of raw data
 
 
 # --- atomic writes (law 8) ---------------------------------------------------------------------------------
@@ -108,9 +111,15 @@ def atomic_folder(path: str | os.PathLike) -> Iterator[Path]:
         for file in temporary.rglob("*"):
             if file.is_file():
                 _sync(file)
-        if path.exists():
-            shutil.rmtree(path)
-        os.replace(temporary, path)
+        while True:
+            if path.exists():
+                shutil.rmtree(path, ignore_errors=True)
+            try:
+                os.replace(temporary, path)
+                break
+            except OSError as error:  # another process put its own there in between
+                if error.errno != errno.ENOTEMPTY:
+                    raise
         _sync(path.parent)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
@@ -227,16 +236,14 @@ def refused_of(table: pa.Table) -> dict[str, str]:
 def content_hash(path: str | os.PathLike) -> str:
     """Hash of a file's content: from the metadata of our Parquet files, else of the bytes.
 
-    Of a folder: the hash of its `manifest.json` (raw data of the mini-world), else of names, sizes and times
-    (raw data of others, too large to read twice).
+    Of a folder: of what its `manifest.json` says of the content (raw data of the mini-world), else of all its files'
+    names and bytes (raw data of others).
     """
     path = Path(path)
     if path.is_dir():
         if (path / "manifest.json").exists():
-            return content_hash(path / "manifest.json")
-        files = sorted(file for file in path.rglob("*") if file.is_file())
-        listing = [(str(f.relative_to(path)), f.stat().st_size, f.stat().st_mtime_ns) for f in files]
-        return digest(listing)
+            return digest({name: value for name, value in read_json(path / "manifest.json").items() if name != "key"})
+        return digest(_file_hashes(path))
     if path.suffix == ".parquet":
         try:
             content = (pq.read_schema(path).metadata or {}).get(b"ccr.content")
@@ -246,8 +253,30 @@ def content_hash(path: str | os.PathLike) -> str:
             ) from error
         if content:
             return content.decode()
+    return _bytes_hash(path)
+
+
+def _bytes_hash(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
+
+
+def _file_hashes(folder: Path) -> dict[str, str]:
+    """Hash of every file below a folder. One whose size and time have not changed is not read again."""
+    cache = HASHES / f"{digest(str(folder.resolve()))}.json"
+    try:
+        known = json.loads(cache.read_text())
+    except (OSError, ValueError):
+        known = {}
+    found = {}
+    for file in sorted(file for file in folder.rglob("*") if file.is_file()):
+        name, stat = str(file.relative_to(folder)), file.stat()
+        seen = [stat.st_size, stat.st_mtime_ns]
+        before = known.get(name)
+        found[name] = before if before and before[:2] == seen else [*seen, _bytes_hash(file)]
+    if found != known:
+        write_json(found, cache)
+    return {name: values[2] for name, values in found.items()}
 
 
 def digest(obj: Any) -> str:
@@ -370,30 +399,38 @@ def recall(job: Job) -> bool:
     if not folder.is_dir() or any(not (folder / role).exists() for role in job.outputs):
         return False
     for role, path in job.outputs.items():
-        with atomic(path) as temporary:
-            shutil.copyfile(folder / role, temporary)
+        _copy(folder / role, path)
     return True
 
 
 def remember(job: Job) -> None:
     """Keep a job's outputs in the memo."""
-    folder = memo_path(job.key)
-    if folder.is_dir():
-        shutil.rmtree(folder)
-    with atomic_folder(folder) as temporary:
+    with atomic_folder(memo_path(job.key)) as temporary:
         for role, path in job.outputs.items():
-            shutil.copyfile(path, temporary / role)
+            _copy(Path(path), temporary / role)
+
+
+def _copy(source: Path, target: str | os.PathLike) -> None:
+    """Copy a file or a folder; what was there is replaced at once."""
+    if source.is_dir():
+        with atomic_folder(target) as temporary:
+            shutil.copytree(source, temporary, dirs_exist_ok=True)
+    else:
+        with atomic(target) as temporary:
+            shutil.copyfile(source, temporary)
 
 
 def recorded_key(job: Job) -> str | None:
     """The key that a job's existing outputs carry; None when one is missing or they disagree."""
     keys = set()
-    for path in map(Path, job.outputs.values()):
+    for role, path in ((role, Path(path)) for role, path in job.outputs.items()):
         if not path.exists():
             return None
+        if path.is_dir():
+            path = path / "manifest.json"
         if path.suffix == ".parquet":
             keys.add((pq.read_schema(path).metadata or {}).get(b"ccr.key", b"").decode())
-        elif path.name.endswith(("config.json", "metrics.json", ".quality.json")):
+        elif path.suffix == ".json" and role != "tokenizer":
             keys.add(read_json(path)["key"])
     return keys.pop() if len(keys) == 1 else None
 
@@ -406,6 +443,72 @@ def adopt(job: Job) -> bool:
     if not memo_path(job.key).is_dir() and recorded_key(job) == job.key:
         remember(job)
     return memo_path(job.key).is_dir()
+
+
+# --- what made the outputs that are there ------------------------------------------------------------------
+
+
+def note(job: Job) -> None:
+    """Write down that the job's outputs are there, made under its digest and key."""
+    _write_note(job, {"digest": job.digest, "key": job.key}, old=True)
+
+
+def noted(job: Job) -> Path:
+    """A file that is newer than the job's outputs if, and only if, these are not what the job would make now.
+
+    Snakemake, which goes by file times, reads it as an input of the job. It is made newer when the outputs were made by
+    other settings or other code, by whoever and wherever: when they do not carry the key that this clone wrote down as
+    made under the job's digest. Outputs from elsewhere (`dvc pull`, `dvc checkout`, a copy) that carry the job's
+    present key are what it would make; they become newer than its inputs, which are settled before.
+    """
+    path = _note_path(job)
+    try:
+        made = json.loads(path.read_text())
+    except (OSError, ValueError):
+        made = {}
+    key = _key_of_outputs(job)
+    if made.get("digest") == job.digest and (key is None or made.get("key") == key):
+        return path
+    present = _present_key(job) if key else None
+    if present is None or key != present:
+        return _write_note(job, {"digest": job.digest, "key": None}, old=False)
+    for output in job.outputs.values():
+        os.utime(_marker(output))
+    return _write_note(job, {"digest": job.digest, "key": key}, old=True)
+
+
+def _write_note(job: Job, made: dict[str, str | None], old: bool) -> Path:
+    path = _note_path(job)
+    write_json(made, path)
+    if old:
+        os.utime(path, (1, 1))
+    return path
+
+
+def _note_path(job: Job) -> Path:
+    return MADE / f"{job.target}.json"
+
+
+def _marker(output: str) -> Path:
+    """The file whose time Snakemake looks at: of a folder, the manifest."""
+    path = Path(output)
+    return path / "manifest.json" if path.is_dir() else path
+
+
+def _key_of_outputs(job: Job) -> str | None:
+    """As `recorded_key`; a torn output carries none."""
+    try:
+        return recorded_key(job)
+    except (CcrError, KeyError, TypeError, pa.ArrowException, OSError):
+        return None
+
+
+def _present_key(job: Job) -> str | None:
+    """The job's key; None while an input is missing or torn."""
+    try:
+        return job_key(job)
+    except (CcrError, OSError):
+        return None
 
 
 def clear_memo() -> None:

@@ -46,15 +46,15 @@ STAGES = {
 def execute(job: Job) -> None:
     """Copy the job's result from the memo, or compute it and remember it."""
     start = time.perf_counter()
-    memoised = job.stage != "world"  # raw data are many files, cheaply made again
-    if memoised and artifacts.recall(job):
+    if artifacts.recall(job):
+        artifacts.note(job)
         log.info("%s: copied from the memo (key %s)", job.target, job.key[:12])
         return
     for variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
         os.environ[variable] = str(job.threads)
     import_module(f"ccr.{job.stage}").run(job)
-    if memoised:
-        artifacts.remember(job)
+    artifacts.remember(job)
+    artifacts.note(job)
     log.info("%s: computed in %.1f s (key %s)", job.target, time.perf_counter() - start, job.key[:12])
 
 

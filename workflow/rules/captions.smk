@@ -20,7 +20,6 @@ rule world:
         gpu=0,
     params:
         job=WORLD.arguments,
-        digest=WORLD.digest,
     shell:
         "ccr world {params.job} 2>&1 | tee {log:q}"
 
@@ -44,7 +43,6 @@ rule captions:
         gpu=0,
     params:
         job=CAPTIONS.arguments,
-        digest=CAPTIONS.digest,
     shell:
         "ccr captions {params.job} 2>&1 | tee {log:q}"
 
@@ -69,6 +67,5 @@ rule parallel:
         gpu=0,
     params:
         job=PARALLEL.arguments,
-        digest=PARALLEL.digest,
     shell:
         "ccr captions {params.job} 2>&1 | tee {log:q}"

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import yaml
 from ccr import params as settings
-from ccr.artifacts import atomic, digest
+from ccr.artifacts import atomic, digest, noted
 from ccr.errors import CcrError
 
 
@@ -58,12 +58,12 @@ class Planned:
 
     def inputs(self, wildcards):
         """The plan's inputs, each by what stands for it: the manifest, which is written last, for what lies in the
-        mini-world's raw data, the translations for their alignment and weights."""
-        return sorted({made_or_found(path) for path in self.job(wildcards).input_paths()})
-
-    def digest(self, wildcards):
-        """Changes with the job's settings and with its code, and so makes Snakemake run it again."""
-        return self.job(wildcards).digest
+        mini-world's raw data, the translations for their alignment and weights. And the note of what made the outputs,
+        newer than these when other settings or other code made them, so that Snakemake runs the job again."""
+        job = self.job(wildcards)
+        if job.target not in NOTES:  # its inputs before itself
+            NOTES.update((need.target, noted(need)) for need in PLAN.needs(job.target) if need.target not in NOTES)
+        return [*sorted({made_or_found(path) for path in job.input_paths()}), NOTES[job.target]]
 
     def threads(self, wildcards):
         return self.job(wildcards).threads
@@ -80,6 +80,7 @@ def made_or_found(path):
 
 PLAN = for_people(settings.plan, for_people(settings.validate, config))
 PARAMS = snapshot(config)
+NOTES = {}
 WORLDS = [job.target for job in PLAN.jobs.values() if job.stage == "world"]
 # jobs find the `ccr` of this Python, whether or not its environment is activated
 os.environ.update(PATH=os.pathsep.join([str(Path(sys.executable).parent), *os.get_exec_path()]))

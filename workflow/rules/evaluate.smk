@@ -24,7 +24,6 @@ rule evaluate:
         gpu=1,
     params:
         job=EVALUATION.arguments,
-        digest=EVALUATION.digest,
     shell:
         "ccr evaluate {params.job} 2>&1 | tee {log:q}"
 
@@ -48,6 +47,5 @@ rule alignment:
         gpu=1,
     params:
         job=ALIGNMENT.arguments,
-        digest=ALIGNMENT.digest,
     shell:
         "ccr evaluate {params.job} 2>&1 | tee {log:q}"

@@ -21,7 +21,6 @@ rule features:
         gpu=0,
     params:
         job=FEATURES.arguments,
-        digest=FEATURES.digest,
     shell:
         "ccr features {params.job} 2>&1 | tee {log:q}"
 
@@ -45,6 +44,5 @@ rule features_shard:
         gpu=1,
     params:
         job=FEATURES_SHARD.arguments,
-        digest=FEATURES_SHARD.digest,
     shell:
         "ccr features {params.job} 2>&1 | tee {log:q}"

@@ -52,7 +52,6 @@ rule tables:
         gpu=0,
     params:
         job=TABLE.arguments,
-        digest=TABLE.digest,
     shell:
         "ccr tables {params.job} 2>&1 | tee {log:q}"
 
@@ -62,7 +61,7 @@ rule alignments:
     input:
         TABLE.inputs,
     output:
-        multiext("results/{table}", ".csv", ".md"),
+        multiext("results/{table}", ".csv", ".json", ".md"),
         report(
             "results/figures/{table}/aer.png",
             caption="../report/aer.rst",
@@ -84,7 +83,6 @@ rule alignments:
         gpu=0,
     params:
         job=TABLE.arguments,
-        digest=TABLE.digest,
     shell:
         "ccr tables {params.job} 2>&1 | tee {log:q}"
 
@@ -94,7 +92,7 @@ rule translations:
     input:
         TABLE.inputs,
     output:
-        multiext("results/{table}", ".csv", ".md"),
+        multiext("results/{table}", ".csv", ".json", ".md"),
         report(
             "results/figures/{table}/table.html",
             caption="../report/translation_table.rst",
@@ -122,6 +120,5 @@ rule translations:
         gpu=0,
     params:
         job=TABLE.arguments,
-        digest=TABLE.digest,
     shell:
         "ccr tables {params.job} 2>&1 | tee {log:q}"

@@ -28,7 +28,6 @@ rule teacher:
         gpu=1,
     params:
         job=TEACHER.arguments,
-        digest=TEACHER.digest,
     shell:
         "ccr train {params.job} 2>&1 | tee {log:q}"
 
@@ -58,6 +57,5 @@ rule student:
         gpu=1,
     params:
         job=STUDENT.arguments,
-        digest=STUDENT.digest,
     shell:
         "ccr train {params.job} 2>&1 | tee {log:q}"

@@ -23,7 +23,6 @@ rule translate:
         gpu=0,
     params:
         job=TRANSLATION.arguments,
-        digest=TRANSLATION.digest,
     shell:
         "ccr translate {params.job} 2>&1 | tee {log:q}"
 
@@ -47,7 +46,6 @@ rule translate_shard:
         gpu=0,
     params:
         job=SHARD.arguments,
-        digest=SHARD.digest,
     shell:
         "ccr translate {params.job} 2>&1 | tee {log:q}"
 
@@ -71,6 +69,5 @@ rule quality:
         gpu=0,
     params:
         job=QUALITY.arguments,
-        digest=QUALITY.digest,
     shell:
         "ccr translate {params.job} 2>&1 | tee {log:q}"

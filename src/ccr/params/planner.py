@@ -67,7 +67,7 @@ class Planner:
                 stage="world",
                 target=root,
                 inputs={},
-                outputs={"manifest": f"{root}/manifest.json"},
+                outputs={"root": root},
                 settings={
                     "layout": "vatex" if settings.kind == "video" else f"multi30k_task{task}",
                     "kind": settings.kind,
@@ -94,14 +94,11 @@ class Planner:
         folder = f"data/{self._data(dataset)}"
         root = self._root(dataset)
         importer, options = self._importer(dataset)
-        inputs = {"root": root}
-        if settings.source == "synthetic":
-            inputs["manifest"] = f"{root}/manifest.json"
         return self._add(
             Job(
                 stage="captions",
                 target=f"{folder}/captions.parquet",
-                inputs=inputs,
+                inputs={"root": root},
                 outputs={"captions": f"{folder}/captions.parquet", "items": f"{folder}/items.parquet"},
                 settings={
                     "importer": importer,
@@ -433,8 +430,7 @@ class Planner:
                 target=f"results/{name}.csv",
                 inputs={"metrics": [path for row in rows for path in row["metrics"]]},
                 outputs={
-                    "csv": f"results/{name}.csv",
-                    "md": f"results/{name}.md",
+                    **{kind: f"results/{name}.{kind}" for kind in ("csv", "json", "md")},
                     "aer": f"results/figures/{name}/aer.png",
                 },
                 settings={"table": name, "solver": solver, "rows": rows, "left_out": list(left_out)},
@@ -462,8 +458,7 @@ class Planner:
                 target=f"results/{name}.csv",
                 inputs={"metrics": [path for row in rows for path in row["metrics"]]},
                 outputs={
-                    "csv": f"results/{name}.csv",
-                    "md": f"results/{name}.md",
+                    **{kind: f"results/{name}.{kind}" for kind in ("csv", "json", "md")},
                     "page": f"{figures}/table.html",
                     "translation": f"{figures}/translation.png",
                 },

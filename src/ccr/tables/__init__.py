@@ -21,6 +21,7 @@ def _alignments(job: Job) -> None:
     """Settings: `table`, `rows` (see `alignments.read_row`), `solver` of all plans, `left_out`."""
     rows = [alignments.read_row(settings) for settings in job.settings["rows"]]
     as_csv.write(alignments.CSV, map(alignments.values, rows), job.outputs["csv"])
+    as_json.write(map(alignments.values, rows), alignments.IDENTITY, job.outputs["json"], job.key)
     as_markdown.write_alignments(rows, job.settings, job.outputs["md"], job.key)
     figures.aer(rows, job.outputs["aer"])
 
@@ -29,6 +30,7 @@ def _translations(job: Job) -> None:
     """Settings: `table`, `rows` (see `translations.read_row`), `left_out`."""
     rows = [translations.read_row(settings) for settings in job.settings["rows"]]
     as_csv.write(translations.CSV, map(translations.values, rows), job.outputs["csv"])
+    as_json.write(map(translations.values, rows), translations.IDENTITY, job.outputs["json"], job.key)
     as_markdown.write_translations(rows, job.settings, job.outputs["md"], job.key)
     as_html.write(job.outputs["md"], job.outputs["page"])
     figures.translation(rows, job.outputs["translation"])
@@ -45,7 +47,7 @@ def _retrieval(job: Job) -> None:
     left_out = job.settings["left_out"]
     rows = compare([read_row(settings) for settings in job.settings["rows"]])
     as_csv.write(columns.CSV, map(columns.values, rows), job.outputs["csv"])
-    as_json.write(rows, job.outputs["json"], job.key)
+    as_json.write(map(columns.values, rows), columns.IDENTITY, job.outputs["json"], job.key)
     as_markdown.write(name, rows, left_out, job.outputs["md"], job.key)
     as_html.write(job.outputs["md"], job.outputs["page"])
     as_latex.write(name, rows, left_out, job.outputs["tex"], job.key)

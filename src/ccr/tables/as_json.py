@@ -1,18 +1,23 @@
 """`results/{table}.json`: the same numbers for `dvc metrics`, nested by row."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 from ccr.artifacts import write_json
-from ccr.tables import columns
-from ccr.tables.rows import Row
+
+NAMES = ("dataset", "mt", "visual", "target_lang", "method", "teacher")
 
 
-def write(rows: Sequence[Row], path: str, key: str) -> None:
-    """Write {`dataset/mt/visual/target_lang/method`: {metric: value}}, with the job's key. Empty cells are left out."""
+def write(rows: Iterable[Mapping[str, Any]], identity: Sequence[str], path: str, key: str) -> None:
+    """Write {`dataset/mt/.../target_lang/method`: {metric: value}}, with the job's key. Empty cells are left out.
+
+    Args:
+        rows: column -> value, as in the csv. identity: columns that say what a row is; the first, `data`, is shown
+            beside the metrics; of the others those in NAMES make the row's name.
+    """
     numbers = {}
     for row in rows:
-        values = columns.values(row)
-        name = "/".join(values[part] for part in ("dataset", "mt", "visual", "target_lang", "method"))
-        kept = {column: value for column, value in values.items() if column not in columns.IDENTITY[1:]}
+        name = "/".join(row[column] for column in NAMES if column in identity)
+        kept = {column: value for column, value in row.items() if column not in identity[1:]}
         numbers[name] = {column: value for column, value in kept.items() if value is not None}
     write_json(numbers | {"key": key}, path)

@@ -24,7 +24,7 @@ Captions = dict[str, dict[str, list[str]]]
 
 
 def publish(job: Job) -> None:
-    """Write the data set into the folder of ``job.outputs["manifest"]``, all or nothing.
+    """Write the data set into the folder ``job.outputs["root"]``, all or nothing.
 
     Raises CcrError when the settings do not fit each other or the layout.
     """
@@ -34,7 +34,7 @@ def publish(job: Job) -> None:
     sizes = {split: settings[split] for split in SPLITS}
     captions: dict[str, Captions] = {split: {} for split in SPLITS}
     shown: set[tuple] = set()
-    with atomic_folder(Path(job.outputs["manifest"]).parent) as root:
+    with atomic_folder(job.outputs["root"]) as root:
         media = root / ("videos" if moving else "images")
         media.mkdir()
         pixels = hashlib.blake2b(digest_size=16)
