@@ -1,9 +1,13 @@
 """What all tests share."""
 
+import fcntl
 import os
+import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from checkouts import CL2CM, Checkout, Tracked, check_out, make_tiny, track
 from hypothesis import settings
 
 # No deadline for an example: a loaded machine is no fault.
@@ -45,3 +49,73 @@ def reference() -> Path:
 def in_a_folder_of_its_own(tmp_path, monkeypatch) -> None:
     """The test runs in an empty folder; paths of jobs are relative."""
     monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture(scope="session")
+def fresh(tmp_path_factory) -> Checkout:
+    """The project with a tiny table; nothing made yet."""
+    checkout = check_out(REPOSITORY, tmp_path_factory.mktemp("workflow") / "fresh")
+    checkout.edit(make_tiny)
+    return checkout
+
+
+@pytest.fixture(scope="session")
+def once(tmp_path_factory):
+    """Makes a folder once for all test processes: `once(name, make)` with `make(folder)` returns it."""
+    top = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        top = top.parent
+
+    def make_once(name: str, make: Callable[[Path], None]) -> Path:
+        with open(top / f"{name}.lock", "w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not (top / name).exists():
+                make(top / f"{name}.making")
+                (top / f"{name}.making").rename(top / name)
+        return top / name
+
+    return make_once
+
+
+@pytest.fixture(scope="session")
+def made(fresh, once) -> Checkout:
+    """The tiny table is made, by Snakemake."""
+
+    def make(folder: Path) -> None:
+        assert f"results/runs/{CL2CM}/seed0" in fresh.copy(folder).computed()
+
+    return Checkout(once("made", make))
+
+
+@pytest.fixture
+def checkout(made, tmp_path) -> Checkout:
+    """A copy of the made one, to spoil."""
+    return made.copy(tmp_path / "checkout")
+
+
+@pytest.fixture(scope="session")
+def reproduced(made, once) -> Tracked:
+    """The tiny table is made by `dvc repro` out of the memo, committed, and pushed to the folder `remote` beside it."""
+
+    def make(folder: Path) -> None:
+        folder.mkdir()
+        checkout = track(check_out(REPOSITORY, folder / "clone"), REPOSITORY)
+        checkout.edit(make_tiny)
+        shutil.copytree(made.folder / "work/memo", checkout.folder / "work/memo")
+        checkout.dvc("remote", "add", "--default", "shared", "../remote")
+        assert checkout.repro()[0] == set()
+        checkout.git("add", "--all")
+        checkout.git("commit", "--quiet", "--message", "results")
+        checkout.dvc("push")
+
+    return Tracked(once("reproduced", make) / "clone")
+
+
+@pytest.fixture
+def colleague(reproduced, tmp_path) -> Tracked:
+    """A colleague's clone, with the results pulled."""
+    clone = Tracked(tmp_path / "colleague")
+    reproduced.command("git", "clone", "--quiet", str(reproduced.folder), str(clone.folder))
+    clone.dvc("remote", "modify", "--local", "shared", "url", str(reproduced.folder.parent / "remote"))
+    clone.dvc("pull")
+    return clone

@@ -1,139 +1,19 @@
 """Real Snakemake on a tiny synthetic table: what runs again after which change, and what a kill leaves behind."""
 
 import csv
-import fcntl
 import os
 import random
-import re
 import shutil
 import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import pytest
 import yaml
+from checkouts import CL2CM, TABLE, Checkout, check_out
 
 from ccr import params
-
-TABLE = "results/tiny.csv"
-DATA = "vatex-synthetic"
-CL2CM = f"{DATA}/lexicon/descriptor/zh/cl2cm"
-TINY = {"tables": {"tiny": {"data": ["vatex"], "methods": ["baseline", "cl2cm"], "seeds": [0]}}, "run": ["tiny"]}
-WORLD = {"train": 40, "val": 12, "test": 16, "captions": 2, "frames": 4, "size": 32, "seed": 0}
-NETWORK = {
-    "text": {
-        "encoder": "scratch", "hidden": 16, "layers": 1, "heads": 2, "feedforward": 16, "vocabulary": 300,
-        "max_tokens": 32, "dropout": 0.0, "frozen_layers": 0,
-        "block": {"hidden": 16, "heads": 2, "keys": 16, "input_dropout": 0.0, "dropout": 0.0},
-    },
-    "visual": {
-        "hidden": 16, "layer_norm": True, "max_frames": 8, "input_dropout": 0.0, "dropout": 0.0,
-        "block": {"heads": 2, "keys": 16},
-    },
-    "dim": 16,
-    "norm": "layer",
-    "pooling": "masked_mean",
-    "dropout": 0.0,
-}  # fmt: skip
-
-
-class Checkout:
-    """A copy of the project with a tiny table, in which Snakemake is run."""
-
-    def __init__(self, folder: Path):
-        self.folder = folder
-        self.environment = os.environ | {"PYTHONPATH": str(folder / "src")}
-
-    def copy(self, folder: Path) -> "Checkout":
-        shutil.copytree(self.folder, folder)  # keeps the times that Snakemake looks at
-        return Checkout(folder)
-
-    def start(self, *options: str) -> subprocess.Popen:
-        """The pipeline in a session of its own, so that it can be killed with all its jobs."""
-        return subprocess.Popen(
-            [sys.executable, "workflow/pipeline.py", "--cores", "2", *options],
-            cwd=self.folder,
-            env=self.environment,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            start_new_session=True,
-        )
-
-    def run(self, *options: str, timeout: float = 300) -> str:
-        process = self.start(*options)
-        output = process.communicate(timeout=timeout)[0]
-        assert process.returncode == 0, output
-        return output
-
-    def computed(self) -> set[str]:
-        """Runs the pipeline; returns the targets that were computed, not copied from the memo."""
-        return set(re.findall(r"(\S+): computed in", self.run()))
-
-    def planned(self) -> set[str]:
-        """Rules that a dry run would run."""
-        output = self.run("--dry-run", "--quiet", "host")
-        stats = output.split("Job stats:")[1].split("total")[0] if "Job stats:" in output else ""
-        return set(re.findall(r"^(\w+) +\d+$", stats, re.M)) - {"all"}
-
-    def edit(self, change) -> None:
-        file = self.folder / "params.yaml"
-        params = yaml.safe_load(file.read_text())
-        change(params)
-        file.write_text(yaml.safe_dump(params, sort_keys=False))
-
-    def read(self, path: str = TABLE) -> bytes:
-        return (self.folder / path).read_bytes()
-
-
-def check_out(repository: Path, folder: Path) -> Checkout:
-    """The project without what it has made."""
-    skip = shutil.ignore_patterns("__pycache__")
-    for name in ("src", "workflow"):
-        shutil.copytree(repository / name, folder / name, ignore=skip)
-    for name in ("Snakefile", "params.yaml", "environment.yml"):
-        shutil.copy(repository / name, folder / name)
-    return Checkout(folder)
-
-
-@pytest.fixture(scope="module")
-def fresh(repository, tmp_path_factory) -> Checkout:
-    """Nothing made yet."""
-
-    def make_tiny(params):
-        params.update(TINY)
-        params["networks"]["tiny"] = NETWORK
-        for role in ("student", "teacher"):
-            params["train"][role] |= {"network": "tiny", "batch": 32, "epochs": 1}
-        params["datasets"]["vatex"] |= {"source": "synthetic", "world": WORLD}
-        params["datasets"]["vatex"].pop("train", None)
-        params["features"]["extractors"]["descriptor"] = {"frames": 2, "size": 32, "grid": 2}
-
-    checkout = check_out(repository, tmp_path_factory.mktemp("workflow") / "fresh")
-    checkout.edit(make_tiny)
-    return checkout
-
-
-@pytest.fixture(scope="module")
-def made(fresh, tmp_path_factory) -> Checkout:
-    """The tiny table is made: once for all test processes."""
-    folder = tmp_path_factory.getbasetemp()
-    if "PYTEST_XDIST_WORKER" in os.environ:
-        folder = folder.parent
-    with open(folder / "made.lock", "w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if (folder / "made").exists():
-            return Checkout(folder / "made")
-        checkout = fresh.copy(folder / "making")
-        assert f"results/runs/{CL2CM}/seed0" in checkout.computed()
-        return Checkout(checkout.folder.rename(folder / "made"))
-
-
-@pytest.fixture
-def checkout(made, tmp_path) -> Checkout:
-    return made.copy(tmp_path / "checkout")
 
 
 def test_a_dry_run_lists_the_jobs_and_makes_none(fresh):

@@ -71,6 +71,7 @@ EMBEDDINGS = pa.schema([("caption_id", pa.string()), ("embedding", pa.list_(pa.f
 
 MEMO = Path("work/memo")
 MADE = Path("work/made")  # what made the outputs that are there
+RECORD = "job.json"  # in the memo, beside a job's outputs
 HASHES = Path("work/hashes")  # of the files of raw data
 
 
@@ -404,10 +405,20 @@ def recall(job: Job) -> bool:
 
 
 def remember(job: Job) -> None:
-    """Keep a job's outputs in the memo."""
+    """Keep a job's outputs in the memo, and which job it was: `recorded_job`."""
     with atomic_folder(memo_path(job.key)) as temporary:
         for role, path in job.outputs.items():
             _copy(Path(path), temporary / role)
+        makers = {path: key for path in job.input_paths() if (key := _key_of_file(Path(path)))}
+        write_json(dump_job(job) | {"makers": makers, "code": code_hash(job.stage)}, temporary / RECORD)
+
+
+def recorded_job(key: str) -> dict[str, Any]:
+    """The job that made what the memo holds under this key, as `dump_job`.
+
+    With `makers`: input path -> the key that made it, and `code`: the stage's `code_hash`.
+    """
+    return read_json(memo_path(key) / RECORD)
 
 
 def _copy(source: Path, target: str | os.PathLike) -> None:
@@ -422,17 +433,28 @@ def _copy(source: Path, target: str | os.PathLike) -> None:
 
 def recorded_key(job: Job) -> str | None:
     """The key that a job's existing outputs carry; None when one is missing or they disagree."""
-    keys = set()
-    for role, path in ((role, Path(path)) for role, path in job.outputs.items()):
-        if not path.exists():
-            return None
-        if path.is_dir():
-            path = path / "manifest.json"
-        if path.suffix == ".parquet":
-            keys.add((pq.read_schema(path).metadata or {}).get(b"ccr.key", b"").decode())
-        elif path.suffix == ".json" and role != "tokenizer":
-            keys.add(read_json(path)["key"])
+    paths = list(map(Path, job.outputs.values()))
+    if not all(path.exists() for path in paths):
+        return None
+    keys = {_key_of_file(path) for path in paths} - {None}
     return keys.pop() if len(keys) == 1 else None
+
+
+def _key_of_file(path: Path) -> str | None:
+    """The key that a file, or a folder of the mini-world, carries; None for kinds that carry none.
+
+    A torn file raises `CcrError` or pyarrow's error.
+    """
+    if path.is_dir():
+        path = path / "manifest.json"
+        return read_json(path)["key"] if path.exists() else None
+    if path.suffix == ".parquet":
+        return (pq.read_schema(path).metadata or {}).get(b"ccr.key", b"").decode()
+    if path.name == "model.safetensors":
+        path = path.with_name("config.json")
+    if path.suffix == ".json" and path.exists():
+        return read_json(path).get("key")
+    return None
 
 
 def adopt(job: Job) -> bool:
@@ -458,8 +480,9 @@ def noted(job: Job) -> Path:
 
     Snakemake, which goes by file times, reads it as an input of the job. It is made newer when the outputs were made by
     other settings or other code, by whoever and wherever: when they do not carry the key that this clone wrote down as
-    made under the job's digest. Outputs from elsewhere (`dvc pull`, `dvc checkout`, a copy) that carry the job's
-    present key are what it would make; they become newer than its inputs, which are settled before.
+    made under the job's digest. Outputs that carry the job's present key are what it would make, wherever they are from
+    (`dvc pull`, `dvc checkout`, a copy) and whatever their times: they become newer than its inputs, which are settled
+    before.
     """
     path = _note_path(job)
     try:
@@ -467,14 +490,20 @@ def noted(job: Job) -> Path:
     except (OSError, ValueError):
         made = {}
     key = _key_of_outputs(job)
-    if made.get("digest") == job.digest and (key is None or made.get("key") == key):
+    same = made.get("digest") == job.digest and (key is None or made.get("key") == key)
+    if same and (key is None or not _older_than_inputs(job)):
         return path
-    present = _present_key(job) if key else None
-    if present is None or key != present:
-        return _write_note(job, {"digest": job.digest, "key": None}, old=False)
-    for output in job.outputs.values():
-        os.utime(_marker(output))
-    return _write_note(job, {"digest": job.digest, "key": key}, old=True)
+    if key is not None and key == _present_key(job):
+        for output in job.outputs.values():
+            os.utime(_marker(output))
+        return _write_note(job, {"digest": job.digest, "key": key}, old=True)
+    return path if same else _write_note(job, {"digest": job.digest, "key": None}, old=False)
+
+
+def _older_than_inputs(job: Job) -> bool:
+    inputs, outputs = ([_marker(path) for path in paths] for paths in (job.input_paths(), job.outputs.values()))
+    newest = max((path.stat().st_mtime_ns for path in inputs if path.exists()), default=0)
+    return min(path.stat().st_mtime_ns for path in outputs) < newest
 
 
 def _write_note(job: Job, made: dict[str, str | None], old: bool) -> Path:

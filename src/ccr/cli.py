@@ -187,6 +187,16 @@ def show_plan(
                     print(f"{'':12s}{name}: {json.dumps(value, ensure_ascii=False)}")
 
 
+@app.command("explain")
+def explain_key(
+    key: Annotated[str, typer.Argument(help="A key: of a table's row, or of any result (its first digits).")],
+    file: ParamsFile = PARAMS,
+) -> None:
+    """Print which settings made a result, job by job back to the raw data, and what params.yaml now says otherwise."""
+    for line in import_module("ccr.explain").explain(key, params.plan(params.load(file))):
+        print(line)
+
+
 presets = typer.Typer(no_args_is_help=True, help="Presets: sets of edits to params.yaml.")
 app.add_typer(presets, name="params")
 

@@ -31,7 +31,7 @@ def read_row(settings: dict[str, Any]) -> Row:
     missing = [name for name in FACTS if name not in quality]
     if missing:
         raise CcrError(f"{path}: no {missing[0]!r}; it must hold {', '.join(FACTS)}. Delete it and measure again.")
-    return Row(settings=settings, key=digest(quality["key"])[:12], seed_keys=[quality["key"]], quality=quality)
+    return Row(settings=settings, key=digest([quality["key"]])[:12], seed_keys=[quality["key"]], quality=quality)
 
 
 def values(row: Row) -> dict[str, str | float | int | None]:

@@ -1,0 +1,116 @@
+"""Which settings made a result: from the key of a table's row, or of any job, back to the raw data."""
+
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from ccr.artifacts import MEMO, RECORD, code_hash, digest, read_json, recorded_job
+from ccr.errors import CcrError
+from ccr.params.plan import Plan
+
+Record = dict[str, Any]
+SHORTEST = 6  # digits of a key
+IDENTITY = ("dataset", "mt", "visual", "target_lang", "method", "teacher")  # of a row
+
+
+def explain(key: str, plan: Plan) -> Iterator[str]:
+    """Lines that say what a key is the key of and by which settings each job behind it was made.
+
+    Args:
+        key: at least SHORTEST digits of a row's key, a table's, or any job's. plan: what params.yaml means now; where a
+            job would be made differently today, the line says so.
+    Raises `CcrError` when the memo holds no such key, or several.
+    """
+    if len(key) < SHORTEST:
+        raise CcrError(f"{key}: too short. Give the key as the table shows it, at least {SHORTEST} digits.")
+    title, keys = _found(key, plan)
+    yield title
+    for together in _alike(_behind(keys)):
+        yield ""
+        yield from _job(together, plan)
+
+
+def _found(key: str, plan: Plan) -> tuple[str, list[str]]:
+    """What the key belongs to, and the jobs that it stands for."""
+    paths = {path.parent.name: path for path in MEMO.glob(f"*/*/{RECORD}")}
+    found = {full: (read_json(path)["target"], [full]) for full, path in paths.items() if full.startswith(key)}
+    for table, row, keys in _rows(map(read_json, paths.values()), plan):
+        name = digest(keys)[:12]
+        if name.startswith(key):
+            found[name] = ("/".join(row[part] for part in IDENTITY if part in row) + f" of {table}", keys)
+    if len(found) > 1:
+        raise CcrError(f"{key}: several keys begin so: {', '.join(sorted(found))}. Give more digits.")
+    if not found:
+        raise CcrError(
+            f"{key}: no result in {MEMO} has this key. `ccr memo adopt` takes in results that lie in data/ and "
+            "results/, where params.yaml asks for them."
+        )
+    ((name, (title, keys)),) = found.items()
+    return f"{name}: {title}", keys
+
+
+def _rows(records: Iterable[Record], plan: Plan) -> Iterator[tuple[str, Record, list[str]]]:
+    """Rows of the memo's tables and of those that lie there: the table, the row's settings, its evaluations' keys."""
+    for record in records:
+        for row in record["settings"].get("rows", ()) if record["stage"] == "tables" else ():
+            yield record["target"], row, [record["makers"][path] for path in row["metrics"]]
+    for job in plan.jobs.values():
+        for row in job.settings["rows"] if job.stage == "tables" else ():
+            if all(Path(path).exists() for path in row["metrics"]):
+                yield job.target, row, [read_json(path)["key"] for path in row["metrics"]]
+
+
+def _behind(keys: list[str]) -> list[Record]:
+    """These jobs and those that made their inputs, as far as the memo knows them, each once, results first."""
+    found: dict[str, Record] = {}
+    todo = list(keys)
+    while todo:
+        key = todo.pop(0)
+        if key in found or not (MEMO / key[:2] / key / RECORD).exists():
+            continue
+        found[key] = recorded_job(key)
+        todo += found[key]["makers"].values()
+    return list(found.values())
+
+
+def _alike(records: list[Record]) -> list[list[Record]]:
+    """Records grouped where nothing but the seed differs."""
+    groups: dict[str, list[Record]] = {}
+    for record in records:
+        same = {name: value for name, value in record["settings"].items() if name != "seed"}
+        groups.setdefault(digest([record["stage"], Path(record["target"]).parent.as_posix(), same]), []).append(record)
+    return list(groups.values())
+
+
+def _job(records: list[Record], plan: Plan) -> Iterator[str]:
+    for record in records:
+        yield f"{record['stage']} {record['target']}, key {record['key']}"
+    settings = records[0]["settings"]
+    seeds = sorted(record["settings"]["seed"] for record in records if "seed" in settings)
+    shown = {name: value for name, value in settings.items() if name not in ("rows", "seed")}
+    for name, value in (shown | ({"seed": seeds[0] if len(seeds) == 1 else seeds} if seeds else {})).items():
+        yield f"    {name}: {json.dumps(value, ensure_ascii=False)}"
+    yield from _since(records[0], plan)
+
+
+def _since(record: Record, plan: Plan) -> Iterator[str]:
+    """What has changed since the job ran."""
+    job = plan.jobs.get(record["target"])
+    if job is None:
+        yield "    params.yaml no longer plans this job"
+        return
+    then, now = dict(_flat(record["settings"])), dict(_flat(job.settings))
+    for name in sorted(then.keys() | now.keys()):
+        if then.get(name) != now.get(name):
+            yield f"    params.yaml says now: {name}: {json.dumps(now.get(name), ensure_ascii=False)}"
+    if record["code"] != code_hash(record["stage"]):
+        yield f"    the code of {record['stage']} has changed since"
+
+
+def _flat(settings: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, Any]]:
+    for name, value in settings.items():
+        if isinstance(value, Mapping) and value:
+            yield from _flat(value, f"{above}{name}.")
+        elif name != "rows":
+            yield f"{above}{name}", value

@@ -1,0 +1,400 @@
+"""Real DVC over real Snakemake on a tiny table: what a change redoes, what a colleague gets, and that the two agree."""
+
+import os
+import random
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import yaml
+from checkouts import CAUGHT, CL2CM, DATA, TABLE, Checkout
+
+from ccr import artifacts, params
+
+BASELINE = CL2CM.replace("cl2cm", "baseline")
+TEACHER = f"results/teachers/{DATA}/lexicon/zh/cl/seed0"
+TRANSLATION = f"data/{DATA}/translations/lexicon/zh.parquet"
+FEATURES = f"data/{DATA}/features/descriptor.parquet"
+
+
+def trained(*methods: str) -> set[str]:
+    """A training, its evaluation and the table."""
+    return {f"results/{kind}/{method}" for kind in ("runs", "evaluations") for method in methods} | {TABLE}
+
+
+B, C = f"{BASELINE}/seed0", f"{CL2CM}/seed0"
+
+
+# --- what a change redoes ----------------------------------------------------------------------------------
+
+
+def setting(path: str, value):
+    """Changes one value of params.yaml."""
+
+    def change(checkout: Checkout) -> None:
+        def edit(raw) -> None:
+            *above, last = path.split(".")
+            for name in above:
+                raw = raw[name]
+            raw[last] = value
+
+        checkout.edit(edit)
+
+    return change
+
+
+def line(file: str, text: str):
+    """Appends a line to a file of the code."""
+
+    def change(checkout: Checkout) -> None:
+        with (checkout.folder / "src/ccr" / file).open("a") as code:
+            code.write(f"\n{text}\n")
+
+    return change
+
+
+def other_extractor(checkout: Checkout) -> None:
+    setting("features.extractors.coarse", {"extractor": "descriptor", "frames": 1, "size": 32, "grid": 1})(checkout)
+    setting("datasets.vatex.visual", "coarse")(checkout)
+
+
+SUBSTITUTED = {path.replace("/lexicon/", "/lexicon_substitute20/") for path in (TEACHER, TRANSLATION, *trained(B, C))}
+COARSE = {path.replace("/descriptor", "/coarse") for path in (FEATURES, *trained(B, C))}
+# the table of docs/dvc.md: what is changed, how, what must be computed
+CHANGES = {
+    "a weight of the teacher": (
+        setting("teachers.cl.objectives.instance_alignment.weight", 0.5),
+        {TEACHER} | trained(C),
+    ),
+    "a weight of the student": (
+        setting("methods.cl2cm.objectives.relation_distillation.weight", 0.25),
+        trained(C),
+    ),
+    "a seed added": (
+        setting("tables.tiny.seeds", [0, 1]),
+        {TEACHER.replace("seed0", "seed1")} | trained(B.replace("seed0", "seed1"), C.replace("seed0", "seed1")),
+    ),
+    "a method added": (
+        setting("tables.tiny.methods", ["baseline", "cl2cm", "pseudo_parallel"]),
+        trained(C.replace("cl2cm", "pseudo_parallel")),
+    ),
+    "an option of the engine": (
+        setting("translate.variants.lexicon.error_rate", 0.3),
+        {TRANSLATION, TEACHER} | trained(B, C),
+    ),
+    "the beam of an engine that the table does not use": (setting("translate.variants.opus.beams", 2), set()),
+    "the noise rate, from none to .2": (setting("datasets.vatex.mt", "lexicon_substitute20"), SUBSTITUTED),
+    "the extractor": (other_extractor, COARSE),
+    "frames per video": (setting("features.extractors.descriptor.frames", 3), {FEATURES} | trained(B, C)),
+    "the batch size of evaluation": (
+        setting("evaluate.batch", 256),
+        {f"results/evaluations/{method}" for method in (B, C)} | {TABLE},
+    ),
+    "a column of the table: compared with the parent": (setting("tables.tiny.compare", "parent"), {TABLE}),
+    "a comment in the code of tables": (line("tables/rows.py", "# a remark"), set()),
+    "a change in the code of objectives": (line("objectives/infonce.py", "REMARK = 1"), {TEACHER} | trained(B, C)),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("change", CHANGES)
+def test_a_change_redoes_what_it_touches(reproduced, tmp_path, change):
+    make, expected = CHANGES[change]
+    by_dvc, by_snakemake = (reproduced.copy(tmp_path / name) for name in ("dvc", "snakemake"))
+    make(by_dvc)
+    computed, _ = by_dvc.repro()
+    assert computed == expected
+    assert "Nothing to be done" in by_dvc.run()
+    make(by_snakemake)
+    assert by_snakemake.computed() == expected
+    assert by_snakemake.read() == by_dvc.read()
+
+
+def test_repro_does_nothing_twice_and_snakemake_agrees(reproduced, made, tmp_path):
+    checkout = reproduced.copy(tmp_path / "again")
+    assert checkout.read() == made.read()
+    assert "Data and pipelines are up to date" in checkout.dvc("repro")
+    assert "Nothing to be done" in checkout.run()
+
+
+def test_metrics_and_figures_are_known_to_dvc(reproduced):
+    assert "vatex/lexicon/descriptor/zh/cl2cm" in reproduced.dvc("metrics", "show")
+    assert "training_curves.png" in reproduced.dvc("plots", "show", "--out", "work/plots", "--json")
+
+
+# --- a colleague -------------------------------------------------------------------------------------------
+
+
+def test_a_colleague_pulls_changes_one_weight_and_trains_one_method(colleague):
+    assert "up to date" in colleague.dvc("status")
+    assert "Nothing to be done" in colleague.run("--dry-run")
+    CHANGES["a weight of the student"][0](colleague)
+    # Snakemake was never run here, and yet knows that this result is another's
+    assert colleague.planned() == {"student", "evaluate", "tables"}
+    colleague.command(sys.executable, "-m", "ccr", "memo", "adopt")
+    computed, copied = colleague.repro()
+    assert computed == trained(C)
+    assert {TEACHER, f"results/runs/{B}"} <= copied
+    assert "Nothing to be done" in colleague.run()
+
+
+def test_results_of_other_settings_that_are_put_back_are_not_taken_for_fresh(reproduced, tmp_path):
+    """Files newer than everything they are made of, under settings that did not make them."""
+    checkout = reproduced.copy(tmp_path / "back")
+    CHANGES["a column of the table: compared with the parent"][0](checkout)
+    assert checkout.computed() == {TABLE}
+    checkout.dvc("checkout", "--force")
+    assert checkout.planned() == {"tables"}
+
+
+@pytest.mark.slow
+def test_twenty_clones_have_nothing_to_do(reproduced, tmp_path):
+    for number in range(20):
+        clone = type(reproduced)(tmp_path / str(number))
+        reproduced.command("git", "clone", "--quiet", str(reproduced.folder), str(clone.folder))
+        clone.dvc("remote", "modify", "--local", "shared", "url", str(reproduced.folder.parent / "remote"))
+        clone.dvc("pull")
+        shuffle_times(clone, random.Random(number))
+        assert "up to date" in clone.dvc("status")
+        assert "Nothing to be done" in clone.run("--dry-run")
+        shutil.rmtree(clone.folder)
+
+
+def shuffle_times(checkout: Checkout, order: random.Random) -> None:
+    """File times in an order of their own, as a parallel download leaves them."""
+    files = [file for top in ("data", "results") for file in (checkout.folder / top).rglob("*") if file.is_file()]
+    order.shuffle(files)
+    for number, file in enumerate(files):
+        os.utime(file, (time.time() - number, time.time() - number))
+
+
+@pytest.mark.slow
+def test_a_seed_in_a_pulled_clone_trains_only_the_new_runs(colleague):
+    colleague.command(sys.executable, "-m", "ccr", "memo", "adopt")
+    change, expected = CHANGES["a seed added"]
+    change(colleague)
+    assert colleague.repro()[0] == expected
+
+
+def test_raw_data_of_ones_own_can_be_tracked(reproduced, tmp_path):
+    checkout = reproduced.copy(tmp_path / "raw")
+    folder = checkout.folder / "data/raw/mine"
+    folder.mkdir(parents=True)
+    (folder / "captions.tsv").write_text("a photo\n")
+    checkout.dvc("add", "data/raw/mine")
+    assert checkout.git("status", "--short").split() == ["??", "data/raw/mine.dvc"]
+
+
+def test_data_sets_that_dvc_yaml_does_not_name_are_one_message(fresh, repository, tmp_path):
+    checkout = fresh.copy(tmp_path / "names")
+    shutil.copy(repository / "dvc.yaml", checkout.folder)
+    checkout.edit(lambda raw: raw["tables"]["tiny"].update(data=["vatex", "msrvtt_cn"]))
+    result = subprocess.run(["workflow/run", "captions", DATA], cwd=checkout.folder, env=checkout.environment, **CAUGHT)
+    assert result.returncode == 1
+    assert "write `data: [msrvtt_cn-synthetic, vatex-synthetic]`" in result.stdout
+    assert "results/runs/msrvtt_cn-synthetic" in result.stdout
+    assert "Traceback" not in result.stdout
+
+
+# --- experiments -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+def test_experiments(reproduced, tmp_path):
+    checkout = reproduced.copy(tmp_path / "experiments")
+    weight = "methods.cl2cm.objectives.relation_distillation.weight"
+    output = checkout.dvc("exp", "run", "--temp", "--name", "light", "--set-param", f"{weight}=0.1")
+    assert set(re.findall(r"(\S+): computed in", output)) == trained(C)  # the rest out of the workspace's memo
+    assert "up to date" in checkout.dvc("status")  # which itself is untouched
+    output = checkout.dvc("exp", "run", "--name", "heavy", "--set-param", f"{weight}=0.2")
+    assert set(re.findall(r"(\S+): computed in", output)) == trained(C)
+    assert "Nothing to be done" in checkout.run()
+    checkout.dvc("exp", "run", "--queue", "--name", "queued", "--set-param", f"{weight}=0.3,0.4")
+    checkout.dvc("queue", "start")
+    finished = time.monotonic() + 300
+    while time.monotonic() < finished and checkout.dvc("queue", "status").count("Success") < 2:
+        time.sleep(2)
+    shown = checkout.dvc("exp", "show", "--csv", "--only-changed")
+    assert shown.count("queued") == 2
+    for value in ("0.1", "0.2", "0.3", "0.4"):
+        assert value in shown
+    assert weight in checkout.dvc("params", "diff")
+    assert "cl2cm" in checkout.dvc("metrics", "diff")
+
+
+# --- what happens when things die --------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+def test_killed_in_any_stage_and_reproduced_it_makes_the_same_table(fresh, repository, made, tmp_path):
+    from checkouts import track
+
+    checkout = track(fresh.copy(tmp_path / "killed"), repository)
+    moments = random.Random(0)
+    kills = 0
+    for _ in range(30):
+        process = subprocess.Popen(
+            [sys.executable, "-m", "dvc", "repro"],
+            cwd=checkout.folder,
+            env=checkout.environment,
+            start_new_session=True,
+            **CAUGHT,
+        )
+        try:
+            output = process.communicate(timeout=moments.uniform(2.0, 15.0))[0]
+            assert process.returncode == 0, output
+            break
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.communicate()
+            kills += 1
+        if list((checkout.folder / ".dvc/cache/files/md5").glob("??/*")):
+            assert checkout.broken() == []
+    else:
+        checkout.repro()
+    assert kills >= 5
+    assert checkout.read() == made.read()
+    assert checkout.broken() == []
+    assert "Data and pipelines are up to date" in checkout.dvc("repro")
+    assert "Nothing to be done" in checkout.run()
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(os.geteuid() != 0, reason="a small disk is mounted, which only root may")
+def test_a_full_disk_is_an_error_and_nothing_is_recorded(reproduced, tmp_path):
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=8m", "tmpfs", disk], **CAUGHT)
+    if mounted.returncode:
+        pytest.skip(f"no disk can be mounted here: {mounted.stdout}")
+    try:
+        checkout = reproduced.copy(tmp_path / "full")
+        lock = checkout.read("dvc.lock")
+        shutil.rmtree(checkout.folder / "results")
+        (checkout.folder / "results").symlink_to(disk)
+        (disk / "filler").write_bytes(b"0" * (8 << 20))
+        (checkout.folder / "dvc.lock").unlink()
+        result = subprocess.run(
+            [sys.executable, "-m", "dvc", "repro"], cwd=checkout.folder, env=checkout.environment, **CAUGHT
+        )
+        assert result.returncode != 0
+        assert "No space left on device" in result.stdout
+        assert "train@" not in checkout.read("dvc.lock").decode()
+        (disk / "filler").unlink()
+        checkout.repro()
+        assert yaml.safe_load(checkout.read("dvc.lock")) == yaml.safe_load(lock)
+    finally:
+        subprocess.run(["umount", disk], check=True)
+
+
+# --- two graphs, one truth ---------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def stages(repository) -> dict[str, dict]:
+    """dvc.yaml's stages for the tiny table, names filled in."""
+    found = {}
+    file = yaml.safe_load((repository / "dvc.yaml").read_text())
+    for name, stage in file["stages"].items():
+        text = yaml.safe_dump(stage)
+        for item, value in {"table": "tiny", "data": "vatex" if name == "world" else DATA}.items():
+            text = text.replace(f"${{item.{item}}}", value)
+        found[name] = yaml.safe_load(text)
+    return found
+
+
+def snakemakes(checkout: Checkout) -> dict[str, dict[str, set[str]]]:
+    """Per stage: what Snakemake's jobs read from outside the stage, and what they write."""
+    code = (checkout.folder / "workflow/run").read_text()
+    rules = yaml.safe_load(re.search(r"RULES = (\{.*?\n\})", code, re.S)[1])
+    stage_of = {rule: stage for stage, names in rules.items() for rule in names}
+    output = checkout.run("--dry-run", "--forceall", "--nocolor", "--quiet", "host")
+    found = {stage: {"input": set(), "output": set()} for stage in rules}
+    for block in re.split(r"\n(?=(?:local)?rule )", output):
+        if (rule := re.match(r"(?:local)?rule (\w+):", block)) and rule[1] in stage_of:
+            for kind, files in re.findall(r"^    (input|output): (.*)$", block, re.M):
+                found[stage_of[rule[1]]][kind] |= set(files.split(", "))
+    for both in found.values():
+        both["input"] = {path for path in both["input"] - both["output"] if not path.startswith("work/made/")}
+    return found
+
+
+def under(path: str, folders) -> bool:
+    return any(Path(path).is_relative_to(folder) for folder in folders)
+
+
+def test_dvc_and_snakemake_read_and_write_the_same(fresh, stages):
+    by_snakemake = snakemakes(fresh)
+    assert set(by_snakemake) == set(stages)
+    optional = {f"data/{DATA}/parallel"}  # this table's teacher uses none
+    for name, stage in stages.items():
+        read, written = by_snakemake[name]["input"], by_snakemake[name]["output"]
+        deps = {dep for dep in stage["deps"] if not dep.startswith("src/")}
+        outs = {*stage.get("outs", ()), *stage.get("metrics", ()), *stage.get("plots", ())}
+        assert {path for path in read if not under(path, deps)} == set(), name
+        assert {path for path in written if not under(path, outs)} == set(), name
+        assert {dep for dep in deps - optional if not any(under(path, [dep]) for path in read)} == set(), name
+        assert {out for out in outs - optional if not any(under(path, [out]) for path in written)} == set(), name
+
+
+def test_the_code_that_dvc_watches_is_the_code_in_a_jobs_key(stages):
+    for name, stage in stages.items():
+        watched = {dep.removeprefix("src/ccr/") for dep in stage["deps"] if dep.startswith("src/")}
+        # and what makes settings of params.yaml, which is in the key by what it makes
+        assert watched - {"params", "registry.py"} == set(artifacts.CODE[name]), name
+        assert "params" in watched
+
+
+EDITS = {  # one that takes effect, for each section
+    "datasets": ("datasets.vatex.world.seed", 7),
+    "translate": ("translate.variants.lexicon.error_rate", 0.5),
+    "features": ("features.extractors.descriptor.grid", 3),
+    "networks": ("networks.tiny.dim", 8),
+    "train": ("train.student.lr", 0.5),
+    "train.teacher": ("train.teacher.lr", 0.5),
+    "train.threads": ("train.threads", 2),
+    "evaluate": ("evaluate.batch", 3),
+    "parallel": ("parallel.world.on_leak", "drop"),
+    "teachers": ("teachers.cl.parallel", "world"),
+    "methods": ("methods.cl2cm.mt", "human"),
+    "tables": ("tables.tiny.seeds", [0, 1]),
+    "run": ("run", ["tiny", "vatex_table"]),
+}
+
+
+@pytest.mark.parametrize("section", EDITS)
+def test_a_section_that_reaches_a_stage_is_watched_by_dvc(fresh, stages, section):
+    """Whatever a change of params.yaml does to a stage's jobs, DVC looks at that section for that stage."""
+    raw = yaml.safe_load((fresh.folder / "params.yaml").read_text())
+    raw["datasets"]["vatex"]["world"]["parallel"] = 30
+    if section == "parallel":
+        raw["teachers"]["cl"]["parallel"] = "world"
+    before = jobs(raw)
+    path, value = EDITS[section]
+    *above, last = path.split(".")
+    at = raw
+    for name in above:
+        at = at[name]
+    at[last] = value
+    changed = {stage for stage in artifacts.CODE if jobs(raw)[stage] != before[stage]}
+    assert changed
+    if section == "run":
+        changed.remove("tables")  # a run of that stage for each table
+    for stage in changed:
+        watched = stages[stage]["params"]
+        assert any(path == param or path.startswith(f"{param}.") for param in watched), stage
+
+
+def jobs(raw) -> dict[str, dict[str, str]]:
+    """Digests of the jobs of each stage that the tables under `run` need."""
+    plan = params.plan(params.validate(raw))
+    found = {stage: {} for stage in artifacts.CODE}
+    for table in plan.run:
+        for job in plan.needs(f"results/{table}.csv"):
+            found[job.stage][job.target] = job.digest
+    return found
