@@ -180,6 +180,7 @@ def test_the_code_of_a_stage_is_all_that_it_imports(repository):
     entries = {"translate": registry.ENGINES, "captions": registry.IMPORTERS, "features": registry.EXTRACTORS}
     entries["train"] = registry.OBJECTIVES
     for stage, rooms in artifacts.CODE.items():
+        assert all((package / room).is_dir() for room in rooms), stage  # a file would not be hashed
         todo = [f"ccr.{stage}", *(entry.module for entry in entries.get(stage, {}).values())]
         seen = set()
         while todo:

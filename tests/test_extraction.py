@@ -249,7 +249,9 @@ def test_a_folder_is_known_by_its_content_and_not_by_its_name(tmp_path, models):
 def test_a_folder_that_lacks_a_file(tmp_path, models, gone):
     shutil.copytree(models("clip"), tmp_path / "model")
     (tmp_path / "model" / gone).unlink()
-    with pytest.raises(CcrError, match=f"(?s)not whole.*Missing: .*{gone}.*extractors.visual.model: /path/to/folder"):
+    with pytest.raises(
+        CcrError, match=f"(?s)not whole.*Missing in .*: .*{gone}.*extractors.visual.model: /path/to/folder"
+    ):
         run(tmp_path, pictures(tmp_path, 1), "image_model", model=str(tmp_path / "model"))
 
 
@@ -294,7 +296,9 @@ def test_weights_that_are_a_pickle_are_read_as_weights_alone(tmp_path, models):
 def test_a_hub_model_that_is_not_there_offline(tmp_path, monkeypatch):
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
-    with pytest.raises(CcrError, match="(?s)some/model .main.: .*Missing: config.json, preprocessor.*model: /path/to"):
+    with pytest.raises(
+        CcrError, match="(?s)some/model .main.: .*Missing in .*: config.json; preprocessor.*model: /path/to"
+    ):
         find("some/model", "main", "features.extractors.x.model")
     with pytest.raises(CcrError, match="x.model: no such/folder is no folder, and no name that a hub could know"):
         find("no such/folder", "main", "features.extractors.x.model")

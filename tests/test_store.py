@@ -75,6 +75,16 @@ def test_max_frames(tmp_path):
     assert array[:, 0].tolist() == [20, 21, 1, 3, 6, 8]
 
 
+def test_a_store_is_decoded_group_by_group(tmp_path, monkeypatch):
+    monkeypatch.setattr(features_module, "GROUP_VALUES", 1 << 17)
+    monkeypatch.setattr(features_module, "READ_ROWS", 16)
+    random, path = np.random.default_rng(0), tmp_path / "f.parquet"
+    write_features(path, ((f"{i:03d}", random.normal(size=(32, 256))) for i in range(400)), metadata=METADATA)
+    before = pa.total_allocated_bytes()
+    held = [pa.total_allocated_bytes() - before for _ in features_module._batches(path)]
+    assert len(held) > 20 and max(held) < path.stat().st_size / 3
+
+
 def test_bytes_hash_and_metadata(tmp_path, monkeypatch):
     monkeypatch.setattr(features_module, "GROUP_VALUES", 64)  # several row groups
     for name, key in (("a", "k"), ("b", "k"), ("c", "other")):

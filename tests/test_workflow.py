@@ -3,6 +3,7 @@
 import csv
 import os
 import random
+import re
 import shutil
 import signal
 import subprocess
@@ -12,6 +13,7 @@ import time
 import pytest
 import yaml
 from checkouts import CL2CM, TABLE, Checkout, check_out
+from translation_server import TranslationServer
 
 from ccr import params
 
@@ -90,6 +92,28 @@ def test_other_pins_or_another_order_of_params_run_nothing(checkout):
     pins.write_text(pins.read_text() + "      - another==1.0\n")
     checkout.edit(lambda params: params.update(train=params.pop("train")))
     assert "Nothing to be done" in checkout.run()
+
+
+def test_shards_make_the_bytes_of_whole_jobs(fresh, tmp_path):
+    checkout = fresh.copy(tmp_path / "shards")
+    targets = [f"data/{DATA}/features/descriptor.parquet", f"data/{DATA}/translations/libre/zh.parquet"]
+    with TranslationServer() as server:
+        libre = {"service": "libretranslate", "base_url": server.url, "requests_per_second": 1000}
+        variant = {"engine": "deep_translator", **libre}
+        checkout.edit(lambda raw: raw["translate"]["variants"].update(libre=variant))
+        checkout.run("--", *targets)
+        whole, asked = [checkout.read(target) for target in targets], sorted(server.log.texts())
+        server.log.requests.clear()
+        for folder in ("features", "memo", "tm"):
+            shutil.rmtree(checkout.folder / "work" / folder)
+        for target in targets:
+            (checkout.folder / target).unlink()
+        checkout.edit(lambda raw: [raw[stage].update(shards=2) for stage in ("features", "translate")])
+        output = checkout.run("--", *targets)
+    assert [checkout.read(target) for target in targets] == whole
+    assert sorted(server.log.texts()) == asked and len(asked) > 50  # by one shard each
+    shards = {f"{folder}/{number}of2" for folder in ("vatex-synthetic/descriptor", "libre/zh") for number in (0, 1)}
+    assert set(re.findall(r"work/\w+/shards/\S*?(\w[\w-]*/\w+/\dof2).parquet: computed in", output)) == shards
 
 
 def test_bad_settings_are_one_message_before_any_job(fresh):

@@ -296,8 +296,8 @@ def shard_of(name: str, shards: int) -> int:
 CODE = {
     "world": ("world",),
     "captions": ("captions",),
-    "translate": ("translate",),
-    "features": ("features", "store"),
+    "translate": ("translate", "hub"),
+    "features": ("features", "hub", "store"),
     "train": ("train", "networks", "objectives", "retrieval", "store"),
     "evaluate": ("alignment", "evaluate", "networks", "objectives", "retrieval", "store"),
     "tables": ("tables", "retrieval"),

@@ -249,7 +249,8 @@ def _decode(path: Path, target: Path, table: pa.Table, shape: tuple[int, int]) -
 
 def _batches(path: Path) -> Iterator[pa.ListArray]:
     try:
-        with pq.ParquetFile(path, page_checksum_verification=True) as file:
+        # buffered ahead, the whole column would be in memory
+        with pq.ParquetFile(path, page_checksum_verification=True, pre_buffer=False) as file:
             for batch in file.iter_batches(READ_ROWS, columns=["features"]):
                 if batch.schema.field("features").type != pa.list_(pa.float16()):
                     raise CcrError(f"{path}: features are {batch.column(0).type}, expected list<halffloat>. {AGAIN}")
