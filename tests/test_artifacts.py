@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -144,6 +145,81 @@ def test_results_are_adopted_only_under_the_key_that_made_them(job):
     assert artifacts.adopt(job) and artifacts.recall(job)
     artifacts.clear_memo()
     assert not artifacts.recall(job)
+
+
+def make(job, rows=ROWS):
+    """The job's output, as the job itself leaves it."""
+    artifacts.write_parquet(rows, "out.parquet", ITEMS, key=job.key)
+    artifacts.note(job)
+
+
+def asks_for_a_run(job) -> bool:
+    """Whether Snakemake, which goes by times, would run the job."""
+    times = [path.stat().st_mtime_ns for path in (artifacts.noted(job), Path("in.parquet"))]
+    return Path("out.parquet").stat().st_mtime_ns < max(times)
+
+
+def test_outputs_that_a_job_has_made_need_no_run(job):
+    make(job)
+    assert not asks_for_a_run(job)
+    assert not asks_for_a_run(job)
+
+
+def test_other_settings_ask_for_a_run_and_the_old_ones_again(job):
+    make(job)
+    other = replace(job, settings={"lang": "de"})
+    assert asks_for_a_run(other)
+    make(replace(other, key=artifacts.job_key(other)))
+    assert not asks_for_a_run(other)
+    assert asks_for_a_run(job)
+
+
+@pytest.mark.parametrize("age", [-1000, 0, 1000])
+def test_outputs_from_elsewhere_are_known_by_their_key_whatever_their_times(job, age):
+    artifacts.write_parquet(ROWS, "out.parquet", ITEMS, key=job.key)
+    os.utime("out.parquet", (time.time() + age, time.time() + age))
+    assert not asks_for_a_run(job)
+    artifacts.write_parquet(ROWS, "out.parquet", ITEMS, key="of other settings")
+    os.utime("out.parquet", (time.time() + age, time.time() + age))
+    assert asks_for_a_run(job)
+
+
+def test_outputs_put_back_under_settings_that_did_not_make_them_ask_for_a_run(job):
+    other = replace(job, settings={"lang": "de"})
+    other = replace(other, key=artifacts.job_key(other))
+    make(other)
+    old = Path("out.parquet").read_bytes()
+    make(job)
+    Path("out.parquet").write_bytes(old)  # newer than all it was made of
+    assert asks_for_a_run(job)
+
+
+def test_inputs_that_are_newer_and_the_same_ask_for_no_run(job):
+    make(job)
+    artifacts.write_parquet(ROWS, "in.parquet", ITEMS, key="made again")
+    assert not asks_for_a_run(job)
+    artifacts.write_parquet(ROWS | {"item_id": ["a", "c"]}, "in.parquet", ITEMS)
+    assert asks_for_a_run(job)
+
+
+def test_a_torn_output_asks_for_a_run(job):
+    artifacts.write_parquet(ROWS, "out.parquet", ITEMS, key=job.key)
+    whole = Path("out.parquet").read_bytes()
+    Path("out.parquet").write_bytes(whole[: len(whole) // 2])
+    assert asks_for_a_run(job)
+
+
+def test_raw_data_are_known_by_their_bytes_and_not_their_times():
+    Path("raw").mkdir()
+    Path("raw/a.txt").write_text("one")
+    before = artifacts.content_hash("raw")
+    os.utime("raw/a.txt", (1, 1))
+    assert artifacts.content_hash("raw") == before
+    Path("raw/a.txt").write_text("two")
+    assert artifacts.content_hash("raw") != before
+    Path("raw/a.txt").write_text("one")
+    Path("raw/b.txt").write_text("")
+    assert artifacts.content_hash("raw") != before
 
 
 def test_code_hashes_ignore_comments_and_docstrings(tmp_path, monkeypatch):

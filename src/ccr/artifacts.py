@@ -511,6 +511,10 @@ def _write_note(job: Job, made: dict[str, str | None], old: bool) -> Path:
     write_json(made, path)
     if old:
         os.utime(path, (1, 1))
+    else:  # newer than outputs with a time in the future, too
+        times = [_marker(output).stat().st_mtime for output in job.outputs.values() if _marker(output).exists()]
+        latest = max([path.stat().st_mtime, *(time + 1 for time in times)])
+        os.utime(path, (latest, latest))
     return path
 
 
