@@ -519,7 +519,8 @@ def _write_note(job: Job, made: dict[str, str | None], old: bool) -> Path:
 
 
 def _note_path(job: Job) -> Path:
-    return MADE / f"{job.target}.json"
+    """In a folder of its own: Snakemake lists a folder once, and would not see notes that come to it later."""
+    return MADE / job.target / "note.json"
 
 
 def _marker(output: str) -> Path:
