@@ -34,6 +34,11 @@ NETWORK = {
 CAUGHT = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
 
 
+def targets(verb: str, output: str) -> set[str]:
+    """The targets that were `computed`, or `copied` from the memo; progress bars may stand in the same line."""
+    return set(re.findall(rf"((?:data|results|work)/[^\s:]+): {verb} ", output))
+
+
 class Checkout:
     """A copy of the project with a tiny table, in which Snakemake is run."""
 
@@ -64,7 +69,7 @@ class Checkout:
 
     def computed(self) -> set[str]:
         """Runs the pipeline; returns the targets that were computed, not copied from the memo."""
-        return set(re.findall(r"(\S+): computed in", self.run()))
+        return targets("computed", self.run())
 
     def planned(self) -> set[str]:
         """Rules that a dry run would run."""
@@ -121,7 +126,7 @@ class Tracked(Checkout):
     def repro(self) -> tuple[set[str], set[str]]:
         """`dvc repro`: the targets that were computed, and those that were copied from the memo."""
         output = self.dvc("repro")
-        return set(re.findall(r"(\S+): computed in", output)), set(re.findall(r"(\S+): copied from", output))
+        return targets("computed", output), targets("copied", output)
 
     def copy(self, folder: Path) -> "Tracked":
         shutil.copytree(self.folder, folder, symlinks=True)
