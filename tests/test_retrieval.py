@@ -70,7 +70,6 @@ def test_blocks_do_not_matter(monkeypatch):
     captions, items, caption_item = random_test_set()
     whole = rank_both(captions, items, caption_item)
     monkeypatch.setattr(ranks_module, "BLOCK", 1)
-    monkeypatch.setattr(ranks_module, "SHARED", 0)
     for one, other in zip(whole, rank_both(captions, items, caption_item), strict=True):
         assert np.array_equal(one.first, other.first)
         assert np.array_equal(one.ap, other.ap)
