@@ -99,6 +99,11 @@ def test_both_directions_equal_the_oracle():
     assert numbers["sumr"] == pytest.approx(sum(recalls))
 
 
+def test_counts_beyond_what_half_precision_can_count():
+    found = rank_similarity(torch.zeros(1, 5001, dtype=torch.float16), np.zeros(1), np.arange(5001))
+    assert found.first.tolist() == [5001]
+
+
 def test_a_collapsed_model_ranks_last():
     one = np.random.default_rng(0).normal(size=(1, 1537)).astype(np.float32)
     text, visual = rank_both(np.repeat(one, 777, axis=0), np.repeat(one, 259, axis=0), np.arange(777) // 3)

@@ -58,7 +58,7 @@ def rank(queries, gallery, query_item, gallery_item, *, names=("query", "gallery
     The score of a pair is its dot product summed in float64 in a fixed order and rounded to float32, and scores
     are compared exactly. So the ranks do not depend on blocks, threads or device, and equal embeddings tie. It runs
     on the GPU where there is one, else on as many threads as torch may use. Beside the embeddings it holds, per
-    thread, one tile of 1024 x 1024 similarities (a GPU: 8192 x 8192) and its embeddings, and some numbers per row.
+    thread, one tile of 1024 x 1024 similarities (a GPU: 4096 x 4096) and its embeddings, and some numbers per row.
 
     Args:
         queries: (Q, d) floats, tensor or array. gallery: (N, d) floats. Arrays may be memory-mapped.

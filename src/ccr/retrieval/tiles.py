@@ -15,7 +15,7 @@ from torch import Tensor
 
 from ccr.errors import CcrError
 
-SIDE = {"cpu": 1024, "cuda": 8192}  # rows and columns of a tile: its similarities stay in cache, or fill a GPU
+SIDE = {"cpu": 1024, "cuda": 4096}  # rows and columns of a tile: its similarities stay in cache, or fill a GPU
 VALUES = 2**20  # numbers of embeddings looked at together where no tile is made
 CLOSE = 1 / 64  # share of close comparisons in a tile from which float64 is tried before single scores
 FEW = 25  # thresholds per query up to which comparing with each beats a binary search
@@ -45,19 +45,20 @@ def _score(one: Tensor, other: Tensor) -> Tensor:
 def norms(embeddings, name: str) -> Tensor:
     """Length (n,) float64 of each row of (n, dim); `CcrError` naming the first row with NaN or inf."""
     step = max(1, VALUES // embeddings.shape[1])
-    lengths, bad = [], []
+    lengths = torch.empty(len(embeddings), dtype=torch.float64)
+    good = torch.empty(len(embeddings), dtype=torch.bool)
     for start in range(0, len(embeddings), step):
-        rows = take(embeddings, slice(start, start + step), "cpu")
-        bad.append(~torch.isfinite(rows).all(dim=1))
-        lengths.append(torch.linalg.vector_norm(rows.double(), dim=1))
-    bad = torch.cat(bad) if bad else torch.empty(0, dtype=torch.bool)
-    if bad.any():
-        row = int(bad.nonzero()[0])
+        block = slice(start, start + step)
+        rows = take(embeddings, block, "cpu")
+        good[block] = torch.isfinite(rows).all(dim=1)
+        lengths[block] = torch.linalg.vector_norm(rows.double(), dim=1)
+    if not good.all():
+        row = int((~good).nonzero()[0])
         raise CcrError(
-            f"{name} embeddings: {int(bad.sum())} of {len(bad)} rows have NaN or inf, first row {row}. "
+            f"{name} embeddings: {int((~good).sum())} of {len(good)} rows have NaN or inf, first row {row}. "
             "The model diverged or that row's input is bad: look at the loss in history.csv."
         )
-    return torch.cat(lengths) if lengths else torch.empty(0, dtype=torch.float64)
+    return lengths
 
 
 def take(embeddings, rows, device) -> Tensor:
@@ -77,41 +78,50 @@ def count_at_least(
         thresholds: (b, R) float32, descending; scores of pairs, or -inf.
         check: is called with scores (b, n) and their first column where some may not be finite.
     """
+    scale = query_norms[:, None] * gallery_norms.max()
+    single = torch.get_float32_matmul_precision() == "highest" and _plain(query_norms) and _plain(gallery_norms)
+    precisions = (torch.float32, torch.float64) if single else (torch.float64,)
+    intervals = [_interval(queries.to(precision), scale, thresholds) for precision in precisions]
+    overflow = bool(scale.max() > LARGEST)
     counts = torch.zeros_like(thresholds, dtype=torch.int64)
     side = SIDE[queries.device.type]
     for start in range(0, len(gallery), side):
-        columns = slice(start, start + side)
-        tile = take(gallery, columns, queries.device)
-        counts += _count_in_tile(queries, query_norms, tile, gallery_norms[columns], thresholds, start, check)
+        tile = take(gallery, slice(start, start + side), queries.device)
+        if overflow:
+            check((queries.double() @ tile.double().T).float(), start)
+        counts += _count_in_tile(queries, intervals, tile, thresholds)
     return counts
 
 
-def _count_in_tile(queries, query_norms, tile, tile_norms, thresholds, start: int, check: Check) -> Tensor:
-    dim, scale = queries.shape[1], query_norms[:, None] * tile_norms.max()
+def _interval(queries: Tensor, scale: Tensor, thresholds: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """The queries and, per threshold (b, R), the lowest product of unknown side and the lowest surely above."""
     # what rounds to a threshold or higher lies above the middle between it and the float32 below
     below = torch.nextafter(thresholds, torch.full_like(thresholds, -torch.inf))
     boundary = (thresholds.double() + below.double()) / 2
-    single = torch.get_float32_matmul_precision() == "highest" and _plain(query_norms) and _plain(tile_norms)
-    for precision in (torch.float32, torch.float64) if single else (torch.float64,):
-        products = queries.to(precision) @ tile.to(precision).T
-        error = _error(precision, dim) * scale + 4 * dim * torch.finfo(precision).tiny
-        low, high = (boundary - error).to(precision), (boundary + error).to(precision)
-        counts = at_least(products, torch.nextafter(high, torch.full_like(high, torch.inf)))
+    dim, precision = queries.shape[1], queries.dtype
+    error = _error(precision, dim) * scale + 4 * dim * torch.finfo(precision).tiny
+    low, high = (boundary - error).to(precision), (boundary + error).to(precision)
+    return queries, low, torch.nextafter(high, torch.full_like(high, torch.inf))
+
+
+def _count_in_tile(queries: Tensor, intervals: list, tile: Tensor, thresholds: Tensor) -> Tensor:
+    for factors, low, above in intervals:
+        products = factors @ tile.to(factors.dtype).T
+        counts = at_least(products, above)
         close = at_least(products, low) - counts
-        if close.sum() <= CLOSE * products.numel():
+        number = int(close.sum())
+        if number <= CLOSE * products.numel():
             break
-    if scale.max() > LARGEST:
-        check(products.float(), start)
-    rows = close.any(dim=1).nonzero()[:, 0]
-    if len(rows):
-        scores = _with_scores(products[rows], low[rows], high[rows], queries[rows], tile)
+    if number:
+        rows = close.any(dim=1).nonzero()[:, 0]
+        scores = _with_scores(products[rows], low[rows], above[rows], queries[rows], tile)
         counts[rows] = at_least(scores, thresholds[rows])
     return counts
 
 
-def _with_scores(products: Tensor, low: Tensor, high: Tensor, queries: Tensor, tile: Tensor) -> Tensor:
+def _with_scores(products: Tensor, low: Tensor, above: Tensor, queries: Tensor, tile: Tensor) -> Tensor:
     """Products (b, n) in float32; in their place the scores where a product is in an interval (b, R) of its row."""
-    rows, columns = _between(products, low, high)
+    rows, columns = _between(products, low, above)
     scores = products.float()
     scores[rows, columns] = pair_scores(queries, tile, rows, columns, queries.device)
     return scores
@@ -132,15 +142,15 @@ def _error(precision: torch.dtype, dim: int) -> float:
     return roundings / (1 - roundings)
 
 
-def _between(products: Tensor, low: Tensor, high: Tensor) -> tuple[Tensor, Tensor]:
-    """Rows and columns of the products (b, n) within any of their row's intervals (b, R), both ends descending."""
+def _between(products: Tensor, low: Tensor, above: Tensor) -> tuple[Tensor, Tensor]:
+    """Rows and columns of the products (b, n) from `low` to below `above`, any of their row's (b, R), descending."""
     if low.shape[1] <= FEW:
         inside = torch.zeros_like(products, dtype=torch.bool)
-        for bottom, top in zip(low.unbind(dim=1), high.unbind(dim=1), strict=True):
-            inside |= (products >= bottom[:, None]) & (products <= top[:, None])
+        for bottom, top in zip(low.unbind(dim=1), above.unbind(dim=1), strict=True):
+            inside |= (products >= bottom[:, None]) & (products < top[:, None])
     else:
-        ascending = low.flip(1).contiguous(), high.flip(1).contiguous()
-        inside = torch.searchsorted(ascending[0], products, right=True) > torch.searchsorted(ascending[1], products)
+        reached, passed = (torch.searchsorted(ends.flip(1).contiguous(), products, right=True) for ends in (low, above))
+        inside = reached > passed
     if inside.device.type == "cpu":  # numpy finds the few among many in a fifth of the time
         return tuple(map(torch.from_numpy, divmod(np.flatnonzero(inside.numpy()), inside.shape[1])))
     return inside.nonzero(as_tuple=True)
@@ -150,7 +160,7 @@ def at_least(scores: Tensor, thresholds: Tensor) -> Tensor:
     """(b, R) int64: how many `scores` (b, n) of a row are >= each of its descending `thresholds` (b, R)."""
     n_rows, n_thresholds = thresholds.shape
     if n_thresholds <= FEW and scores.shape[1] < 2**24:  # ones are summed as floats: fast, and exact so far
-        passed = torch.empty_like(scores)
+        passed = torch.empty_like(scores, dtype=torch.float32)
         counts = [torch.ge(scores, column[:, None], out=passed).sum(dim=1) for column in thresholds.unbind(dim=1)]
         return torch.stack(counts, dim=1).long()
     passed = torch.searchsorted(thresholds.flip(1).contiguous(), scores, right=True)  # thresholds <= score
