@@ -241,6 +241,15 @@ def test_nrccr_without_its_robust_terms_is_the_baseline_to_the_last_digit(raw):
     assert nrccr.digest == baseline.digest and nrccr.inputs == baseline.inputs  # so both have one key, one result
 
 
+def test_keeping_embeddings_changes_no_result(raw):
+    target = RUN.format("baseline").replace("/runs/", "/evaluations/")
+    without = params.plan(params.validate(raw)).job(target)
+    edit(raw, "evaluate.embeddings", True)
+    with_them = params.plan(params.validate(raw)).job(target)
+    assert with_them.outputs == without.outputs | {"embeddings": f"{target}/embeddings.safetensors"}
+    assert (with_them.digest, with_them.inputs) == (without.digest, without.inputs)  # what a key is made of
+
+
 def test_every_ablation_of_nrccr_lacks_its_term(plan):
     full = set(plan.job(RUN.format("nrccr")).settings["objectives"])
     for term in ("soft_similarity", "feature_regression", "back_translation", "adversarial"):

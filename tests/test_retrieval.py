@@ -70,7 +70,6 @@ def test_blocks_do_not_matter(monkeypatch):
     captions, items, caption_item = random_test_set()
     whole = rank_both(captions, items, caption_item)
     monkeypatch.setattr(ranks_module, "BLOCK", 1)
-    monkeypatch.setattr(ranks_module, "SHARED", 0)
     for one, other in zip(whole, rank_both(captions, items, caption_item), strict=True):
         assert np.array_equal(one.first, other.first)
         assert np.array_equal(one.ap, other.ap)
@@ -98,6 +97,11 @@ def test_both_directions_equal_the_oracle():
     assert numbers["v2t_medr"] == median(visual.first)
     recalls = [numbers[f"{direction}_r{k}"] for direction in ("t2v", "v2t") for k in (1, 5, 10)]
     assert numbers["sumr"] == pytest.approx(sum(recalls))
+
+
+def test_counts_beyond_what_half_precision_can_count():
+    found = rank_similarity(torch.zeros(1, 5001, dtype=torch.float16), np.zeros(1), np.arange(5001))
+    assert found.first.tolist() == [5001]
 
 
 def test_a_collapsed_model_ranks_last():

@@ -11,12 +11,14 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 import torch
+from safetensors import safe_open
 from safetensors.torch import load_file
 from torch import nn
 
 from ccr import artifacts, evaluate, train
 from ccr.artifacts import CAPTIONS, ITEMS, Job, job_key
 from ccr.errors import CcrError
+from ccr.retrieval.ranks import rank_both
 from ccr.store import read_embeddings, write_features
 from ccr.train.adversary import Adversary
 from ccr.train.schedule import Schedule
@@ -182,6 +184,17 @@ def test_evaluation_does_not_depend_on_its_batch(data, baseline, tmp_path):
     whole = sumr(data, baseline, tmp_path / "a", batch=64)
     parts = sumr(data, baseline, tmp_path / "b", batch=3)
     assert whole == parts
+
+
+def test_embeddings_of_the_test_set_give_the_same_ranks_again(data, baseline, tmp_path):
+    job = evaluation_job(data, baseline, tmp_path)
+    job = replace(job, outputs=job.outputs | {"embeddings": str(tmp_path / "embeddings.safetensors")})
+    evaluate.run(job)
+    with safe_open(job.outputs["embeddings"], "pt") as file:
+        assert set(file.keys()) == {"target", "items", "caption_item"} and file.metadata() == {"ccr.key": "k"}
+        ranks = rank_both(*(file.get_tensor(name) for name in ("target", "items", "caption_item")))
+    written = artifacts.read_parquet(job.outputs["ranks"], artifacts.RANKS)["rank"].to_numpy()
+    assert np.array_equal(np.concatenate([direction.first for direction in ranks]), written)
 
 
 @pytest.fixture(scope="module")

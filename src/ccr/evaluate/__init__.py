@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 import torch
+from safetensors.torch import save_file
 
 from ccr import artifacts
 from ccr.artifacts import Job
@@ -40,6 +41,10 @@ def run(job: Job) -> None:
 def retrieve(job: Job) -> None:
     """Embed the test captions and items, rank both ways, write `metrics.json` and `ranks.parquet`.
 
+    Where the job asks for it, also the embeddings: float32 tensors `items` (N, dim) and, by query, `target` or
+    `translated` (C, dim), and `caption_item` (C,) int64, the row of `items` that a caption describes; captions and
+    items in the order of `ranks.parquet`.
+
     Raises `CcrError` for an empty test set, missing translations, and embeddings that are not finite.
     """
     test = _test_set(job)
@@ -54,12 +59,17 @@ def retrieve(job: Job) -> None:
         )
     batch = job.settings["batch"]
     visual = embed_items(network, store, store.index(list(test.items)), batch)
-    parts = []
-    for query, weight in job.settings["queries"].items():
-        max_tokens = description["settings"]["network"]["text"]["max_tokens"]
+    max_tokens = description["settings"]["network"]["text"]["max_tokens"]
+    captions = {}
+    for query in job.settings["queries"]:
         tokens = Tokens(tokenizer, _query_texts(job, test, query), max_tokens)
-        parts.append((weight, embed_captions(network, tokens, np.arange(len(tokens)), batch)))
+        captions[query] = embed_captions(network, tokens, np.arange(len(tokens)), batch)
+    parts = [(weight, captions[query]) for query, weight in job.settings["queries"].items()]
     t2v, v2t = _ranks(parts, visual, test.caption_item, job.settings["fusion"])
+    if "embeddings" in job.outputs:
+        tensors = {"items": visual, "caption_item": torch.from_numpy(test.caption_item), **captions}
+        with artifacts.atomic(job.outputs["embeddings"]) as temporary:
+            save_file(tensors, temporary, {"ccr.key": job.key})
     _write(job, test, t2v, v2t, description.get("terms", []))
 
 

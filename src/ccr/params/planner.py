@@ -359,12 +359,13 @@ class Planner:
         if translated:
             inputs["queries"] = self.translation(dataset, method.mt or mt, lang, "queries")
         folder = f"results/evaluations/{self._data(dataset)}/{mt_label}/{visual}/{lang}/{name}/seed{seed}"
+        files = ["metrics.json", "ranks.parquet", *["embeddings.safetensors"] * self.params.evaluate.embeddings]
         return self._add(
             Job(
                 stage="evaluate",
                 target=folder,
                 inputs=inputs,
-                outputs={"metrics": f"{folder}/metrics.json", "ranks": f"{folder}/ranks.parquet"},
+                outputs={file.split(".")[0]: f"{folder}/{file}" for file in files},
                 settings={
                     "lang": lang,
                     "queries": dict(method.queries),

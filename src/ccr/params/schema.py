@@ -313,9 +313,12 @@ class Train(Section):
 
 
 class Evaluate(Section):
-    """`batch`: captions or items embedded at a time; changes the memory used, not the result."""
+    """`batch`: captions or items embedded at a time; changes the memory used, not the result. `embeddings`: keep those
+    of the test set in `embeddings.safetensors`, to rank them again without the network.
+    """
 
     batch: Count
+    embeddings: bool
 
 
 TABLES = ("tables", "alignments", "translations")  # the sections that define tables

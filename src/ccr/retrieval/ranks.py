@@ -5,21 +5,23 @@ item, an item for any of its captions. Ties are pessimistic: among equal scores 
 so a model that scores everything alike gets the worst rank, whatever the sort.
 
 No gallery is sorted: the position of the k-th best relevant entry is k + the number of irrelevant entries
-that score at least as high, and those are counted.
+that score at least as high, and those are counted. From embeddings that is done tile by tile (`tiles`), so that
+millions of entries need no more memory than thousands.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 
 from ccr.errors import CcrError
+from ccr.retrieval.tiles import SIDE, at_least, count_at_least, norms, pair_scores, take
 
 BLOCK = 2**20  # similarities held at a time (4 MB in float32: stays in cache)
-SHARED = 2**26  # similarities up to which both directions read one matrix (256 MB)
 CUTOFF = 10  # of nDCG
-FEW = 25  # relevant entries per query up to which comparing with each beats a binary search
 
 
 @dataclass(frozen=True)
@@ -39,19 +41,61 @@ class _Relevance:
     start: np.ndarray
     count: np.ndarray
 
+    def columns(self, rows: slice) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Relevant entries (b, R) of these queries, which of them are real, and how many there are (b, 1).
+
+        Queries with fewer than the most are padded with their first one.
+        """
+        start, count = self.start[rows, None], self.count[rows, None]
+        nth = np.arange(count.max())[None, :]
+        real = nth < count
+        return self.order[start + np.where(real, nth, 0)], real, count
+
 
 def rank(queries, gallery, query_item, gallery_item, *, names=("query", "gallery")) -> Ranks:
     """Rank a gallery for every query by dot product.
 
+    The score of a pair is its dot product summed in float64 in a fixed order and rounded to float32, and scores
+    are compared exactly. So the ranks do not depend on blocks, threads or device, and equal embeddings tie. It runs
+    on the GPU where there is one, else on as many threads as torch may use. Beside the embeddings it holds, per
+    thread, one tile of 1024 x 1024 similarities (a GPU: 4096 x 4096) and its embeddings, and some numbers per row.
+
     Args:
-        queries: (Q, d) floats, tensor or array. gallery: (N, d) floats on the same device.
+        queries: (Q, d) floats, tensor or array. gallery: (N, d) floats. Arrays may be memory-mapped.
         query_item: (Q,) integers. gallery_item: (N,) integers; an entry is relevant where they are equal.
         names: what the two sides are called in error messages.
     Raises:
-        CcrError: NaN or inf, named by side and row; a query without a relevant entry.
+        CcrError: NaN or inf, named by side and row; a query without a relevant entry; sizes that do not agree.
     """
-    queries, gallery = finite(queries, names[0]), finite(gallery, names[1])
-    return rank_blocks(dot_products(queries, gallery), query_item, gallery_item, names=names)
+    query_item, gallery_item = np.asarray(query_item), np.asarray(gallery_item)
+    shapes = tuple(queries.shape), tuple(gallery.shape)
+    if shapes != ((len(query_item), shapes[1][1]), (len(gallery_item), shapes[1][1])):
+        raise CcrError(
+            f"{names[0]} embeddings of shape {shapes[0]} for {len(query_item)} item ids, {names[1]} embeddings of "
+            f"shape {shapes[1]} for {len(gallery_item)}: one id per row and equal dimensions are expected."
+        )
+    query_norms, gallery_norms = norms(queries, names[0]), norms(gallery, names[1])
+    relevance = _relevance(query_item, gallery_item, names)
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+    def block(rows: slice) -> tuple[np.ndarray, ...]:
+        columns, real, count = relevance.columns(rows)
+        index = np.repeat(np.arange(rows.start, rows.stop), columns.shape[1])
+        relevant = pair_scores(queries, gallery, index, columns.ravel(), device).view(columns.shape)
+        relevant = relevant.masked_fill(torch.as_tensor(~real, device=device), -torch.inf)
+        relevant = relevant.sort(dim=1, descending=True).values
+        counts = count_at_least(
+            take(queries, rows, device), query_norms[rows].to(device), gallery, gallery_norms, relevant,
+            lambda scores, column: _finite_block(scores, (rows.start, column), names),
+        )  # fmt: skip
+        above = counts - at_least(relevant, relevant)
+        return _measures(above.cpu().numpy(), real, count)
+
+    threads = torch.get_num_threads() if device.type == "cpu" else 1
+    side = SIDE[device.type]
+    step = max(1, min(side, -(-len(query_item) // threads), side**2 // relevance.count.max()))
+    with _one_thread_each(), ThreadPoolExecutor(threads) as pool:
+        return _joined(pool.map(block, _slices(len(query_item), step)))
 
 
 def rank_similarity(similarity, query_item, gallery_item, *, names=("query", "gallery")) -> Ranks:
@@ -71,15 +115,10 @@ def rank_both(captions, items, caption_item) -> tuple[Ranks, Ranks]:
     Returns:
         Ranks of the C captions and of the N items.
     """
-    captions, items = finite(captions, "caption"), finite(items, "item")
     item = np.arange(len(items))
-    text, visual = dot_products(captions, items), dot_products(items, captions)
-    if len(captions) * len(items) <= SHARED:
-        similarity = torch.cat([text(rows) for rows in blocks(len(captions), len(items))])
-        text, visual = (lambda rows: similarity[rows]), (lambda rows: similarity.T[rows])
     return (
-        rank_blocks(text, caption_item, item, names=("caption", "item")),
-        rank_blocks(visual, item, caption_item, names=("item", "caption")),
+        rank(captions, items, caption_item, item, names=("caption", "item")),
+        rank(items, captions, item, caption_item, names=("item", "caption")),
     )
 
 
@@ -105,31 +144,25 @@ def rank_blocks(
         expected = (len(query_item[rows]), len(gallery_item))
         if tuple(scores.shape) != expected:
             raise CcrError(f"Similarities of shape {tuple(scores.shape)}; the item ids ask for {expected}.")
-        _finite_block(scores, rows.start, names)
+        _finite_block(scores, (rows.start, 0), names)
         parts.append(_rank_block(scores.clone(memory_format=torch.contiguous_format), relevance, rows))
-    return Ranks(*(np.concatenate(column) for column in zip(*parts, strict=True)))
+    return _joined(parts)
 
 
 def finite(embeddings, name: str) -> torch.Tensor:
     """`embeddings` (n, d) as a tensor; `CcrError` naming the first row with NaN or inf."""
     embeddings = torch.as_tensor(embeddings)
-    bad = ~torch.isfinite(embeddings).all(dim=1)
-    if bad.any():
-        row = int(bad.nonzero()[0])
-        raise CcrError(
-            f"{name} embeddings: {int(bad.sum())} of {len(bad)} rows have NaN or inf, first row {row}. "
-            "The model diverged or that row's input is bad: look at the loss in history.csv."
-        )
+    norms(embeddings, name)
     return embeddings
 
 
-def _finite_block(scores: torch.Tensor, first_row: int, names: tuple[str, str]) -> None:
+def _finite_block(scores: torch.Tensor, first: tuple[int, int], names: tuple[str, str]) -> None:
     low, high = torch.aminmax(scores)  # NaN passes through; several times faster than isfinite
     if not (torch.isfinite(low) and torch.isfinite(high)):
         bad = ~torch.isfinite(scores)
         row, column = bad.nonzero()[0].tolist()
         raise CcrError(
-            f"Similarity of {names[0]} row {first_row + row} and {names[1]} row {column} is "
+            f"Similarity of {names[0]} row {first[0] + row} and {names[1]} row {first[1] + column} is "
             f"{float(scores[row, column])}: only finite numbers can be ranked."
         )
 
@@ -152,21 +185,26 @@ def _relevance(query_item: np.ndarray, gallery_item: np.ndarray, names: tuple[st
 
 def blocks(n_rows: int, n_columns: int) -> list[slice]:
     """Slices of rows that hold about `BLOCK` similarities each."""
-    step = max(1, BLOCK // n_columns)
+    return _slices(n_rows, max(1, BLOCK // n_columns))
+
+
+def _slices(n_rows: int, step: int) -> list[slice]:
     return [slice(start, min(start + step, n_rows)) for start in range(0, n_rows, step)]
 
 
 def _rank_block(scores: torch.Tensor, relevance: _Relevance, rows: slice) -> tuple[np.ndarray, ...]:
     """First rank, AP and nDCG@10 of one block; `scores` (b, N) is overwritten."""
-    start, count = relevance.start[rows, None], relevance.count[rows, None]
-    nth = np.arange(count.max())[None, :]
-    real = nth < count  # queries with fewer relevant entries are padded with their first one
-    columns = torch.as_tensor(relevance.order[start + np.where(real, nth, 0)], device=scores.device)
+    entries, real, count = relevance.columns(rows)
+    columns = torch.as_tensor(entries, device=scores.device)
     padding = torch.as_tensor(~real, device=scores.device)
     relevant = scores.gather(1, columns).masked_fill_(padding, -torch.inf).sort(dim=1, descending=True).values
     scores.scatter_(1, columns, -torch.inf)  # what remains is irrelevant
-    above = _at_least(scores, relevant).cpu().numpy()
+    return _measures(at_least(scores, relevant).cpu().numpy(), real, count)
 
+
+def _measures(above: np.ndarray, real: np.ndarray, count: np.ndarray) -> tuple[np.ndarray, ...]:
+    """First rank, AP and nDCG@10 from how many irrelevant entries (b, R) stand above each relevant one, best first."""
+    nth = np.arange(real.shape[1])
     position = above + nth + 1
     precision = np.where(real, (nth + 1) / position, 0.0)
     gain = np.where(real & (position <= CUTOFF), 1 / np.log2(position + 1), 0.0)
@@ -174,18 +212,16 @@ def _rank_block(scores: torch.Tensor, relevance: _Relevance, rows: slice) -> tup
     return position[:, 0], precision.sum(axis=1) / count[:, 0], gain.sum(axis=1) / ideal
 
 
-def _at_least(scores: torch.Tensor, thresholds: torch.Tensor) -> torch.Tensor:
-    """(b, R) int64: how many `scores` (b, N) of a row are >= each of its descending `thresholds` (b, R)."""
-    n_rows, n_thresholds = thresholds.shape
-    if n_thresholds <= FEW:
-        passed = torch.empty_like(scores, dtype=torch.bool)
-        counts = [
-            torch.ge(scores, column[:, None], out=passed).sum(dim=1, dtype=torch.int32)
-            for column in thresholds.unbind(dim=1)
-        ]
-        return torch.stack(counts, dim=1).long()
-    passed = torch.searchsorted(thresholds.flip(1).contiguous(), scores, right=True)  # thresholds <= score
-    passed += torch.arange(n_rows, device=scores.device)[:, None] * (n_thresholds + 1)
-    histogram = torch.bincount(passed.flatten(), minlength=n_rows * (n_thresholds + 1))
-    # a score that passes m thresholds passes the m lowest, the last m of the descending order
-    return histogram.view(n_rows, n_thresholds + 1).flip(1).cumsum(1)[:, :n_thresholds]
+def _joined(parts: Iterable[tuple[np.ndarray, ...]]) -> Ranks:
+    return Ranks(*(np.concatenate(column) for column in zip(*parts, strict=True)))
+
+
+@contextmanager
+def _one_thread_each() -> Iterator[None]:
+    """torch on one thread per thread of ours: blocks side by side wait for one another only at the end."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
