@@ -209,6 +209,11 @@ def test_a_torn_output_asks_for_a_run(job):
     assert asks_for_a_run(job)
 
 
+def test_an_output_more_than_was_made_asks_for_a_run(job):
+    make(job)
+    assert asks_for_a_run(replace(job, outputs=job.outputs | {"embeddings": "embeddings.safetensors"}))
+
+
 def test_raw_data_are_known_by_their_bytes_and_not_their_times():
     Path("raw").mkdir()
     Path("raw/a.txt").write_text("one")

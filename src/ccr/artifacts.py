@@ -480,9 +480,9 @@ def noted(job: Job) -> Path:
 
     Snakemake, which goes by file times, reads it as an input of the job. It is made newer when the outputs were made by
     other settings or other code, by whoever and wherever: when they do not carry the key that this clone wrote down as
-    made under the job's digest. Outputs that carry the job's present key are what it would make, wherever they are from
-    (`dvc pull`, `dvc checkout`, a copy) and whatever their times: they become newer than its inputs, which are settled
-    before.
+    made under the job's digest, or when one of them is missing. Outputs that carry the job's present key are what it
+    would make, wherever they are from (`dvc pull`, `dvc checkout`, a copy) and whatever their times: they become newer
+    than its inputs, which are settled before.
     """
     path = _note_path(job)
     try:
@@ -490,7 +490,8 @@ def noted(job: Job) -> Path:
     except (OSError, ValueError):
         made = {}
     key = _key_of_outputs(job)
-    same = made.get("digest") == job.digest and (key is None or made.get("key") == key)
+    there = {Path(output).exists() for output in job.outputs.values()}
+    same = made.get("digest") == job.digest and (key is None or made.get("key") == key) and len(there) == 1
     if same and (key is None or not _older_than_inputs(job)):
         return path
     if key is not None and key == _present_key(job):
