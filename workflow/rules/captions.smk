@@ -15,9 +15,9 @@ rule world:
         "../../environment.yml"
     threads: WORLD.threads
     resources:
-        mem_mb=1000,
-        runtime=30,
-        gpu=0,
+        mem_mb=growing(1000),
+        runtime=growing(30),
+        gpu=WORLD.gpus,
     params:
         job=WORLD.arguments,
         digest=WORLD.digest,
@@ -39,9 +39,9 @@ rule captions:
         "../../environment.yml"
     threads: CAPTIONS.threads
     resources:
-        mem_mb=2000,
-        runtime=30,
-        gpu=0,
+        mem_mb=growing(2000),
+        runtime=growing(30),
+        gpu=CAPTIONS.gpus,
     params:
         job=CAPTIONS.arguments,
         digest=CAPTIONS.digest,
@@ -64,9 +64,9 @@ rule parallel:
         "../../environment.yml"
     threads: PARALLEL.threads
     resources:
-        mem_mb=2000,
-        runtime=30,
-        gpu=0,
+        mem_mb=growing(2000),
+        runtime=growing(30),
+        gpu=PARALLEL.gpus,
     params:
         job=PARALLEL.arguments,
         digest=PARALLEL.digest,

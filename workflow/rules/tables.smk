@@ -47,9 +47,9 @@ rule tables:
         "../../environment.yml"
     threads: TABLE.threads
     resources:
-        mem_mb=1000,
-        runtime=30,
-        gpu=0,
+        mem_mb=growing(1000),
+        runtime=growing(30),
+        gpu=TABLE.gpus,
     params:
         job=TABLE.arguments,
         digest=TABLE.digest,
@@ -79,9 +79,9 @@ rule alignments:
         "../../environment.yml"
     threads: TABLE.threads
     resources:
-        mem_mb=1000,
-        runtime=30,
-        gpu=0,
+        mem_mb=growing(1000),
+        runtime=growing(30),
+        gpu=TABLE.gpus,
     params:
         job=TABLE.arguments,
         digest=TABLE.digest,
@@ -117,9 +117,9 @@ rule translations:
         "../../environment.yml"
     threads: TABLE.threads
     resources:
-        mem_mb=1000,
-        runtime=30,
-        gpu=0,
+        mem_mb=growing(1000),
+        runtime=growing(30),
+        gpu=TABLE.gpus,
     params:
         job=TABLE.arguments,
         digest=TABLE.digest,
