@@ -42,6 +42,8 @@ NETWORK = {
 class Checkout:
     """A copy of the project with a tiny table, in which Snakemake is run."""
 
+    OPTIONS = ("--cores", "2")
+
     def __init__(self, folder: Path):
         self.folder = folder
         self.environment = os.environ | {"PYTHONPATH": str(folder / "src")}
@@ -53,7 +55,7 @@ class Checkout:
     def start(self, *options: str) -> subprocess.Popen:
         """The pipeline in a session of its own, so that it can be killed with all its jobs."""
         return subprocess.Popen(
-            [sys.executable, "workflow/pipeline.py", "--cores", "2", *options],
+            [sys.executable, "workflow/pipeline.py", *self.OPTIONS, *options],
             cwd=self.folder,
             env=self.environment,
             stdout=subprocess.PIPE,
