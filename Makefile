@@ -1,6 +1,7 @@
 # make results/vatex_table.csv          a table, with everything it needs
 # make results/report/vatex_table.html  its report: the table, the figures, how it was made
 # make test | test-slow | lint | lock   tests; style and the laws of the house; new pins
+# make test-slurm | test-slurm-slow     on a real SLURM of one node, which the tests set up (root, Debian)
 # make paper                            every table of the papers
 # PYTHON=python3.12 CORES=8 may be given.
 
@@ -9,13 +10,14 @@ SHELL := bash
 .ONESHELL:
 MAKEFLAGS += --no-builtin-rules --no-print-directory
 .DEFAULT_GOAL := default
-.PHONY: default paper test test-slow lint lock .venv FORCE
+.PHONY: default paper test test-slow test-slurm test-slurm-slow lint lock .venv FORCE
 
 PYTHON ?= python3
 # nproc would obey OMP_NUM_THREADS, which says how many threads one job takes, not how many cores there are
 CORES ?= $(shell env -u OMP_NUM_THREADS -u OMP_THREAD_LIMIT nproc 2>/dev/null || echo 1)
 READY := .venv/.ready
-PIPELINE := .venv/bin/python workflow/pipeline.py --cores $(CORES)
+# elsewhere than here (workflow/profiles/slurm) the profile says how much there is
+PIPELINE := .venv/bin/python workflow/pipeline.py $(if $(SNAKEMAKE_PROFILE),,--cores $(CORES))
 # one thread for each test process: two that both take all cores slow each other tenfold
 PYTEST := OMP_NUM_THREADS=1 .venv/bin/python -m pytest -n $(CORES)
 
@@ -39,6 +41,13 @@ test: $(READY)
 
 test-slow: $(READY)
 	@$(PYTEST) -m "slow and not slurm"
+
+# one cluster, so one process
+test-slurm: $(READY)
+	@$(PYTEST) -n 0 -m "slurm and not slow"
+
+test-slurm-slow: $(READY)
+	@$(PYTEST) -n 0 -m "slurm and slow"
 
 lint: $(READY)
 	@.venv/bin/ruff check .

@@ -42,6 +42,8 @@ def targets(verb: str, output: str) -> set[str]:
 class Checkout:
     """A copy of the project with a tiny table, in which Snakemake is run."""
 
+    OPTIONS = ("--cores", "2")
+
     def __init__(self, folder: Path):
         self.folder = folder
         path = os.pathsep.join([str(Path(sys.executable).parent), *os.get_exec_path()])
@@ -54,7 +56,7 @@ class Checkout:
     def start(self, *options: str) -> subprocess.Popen:
         """The pipeline in a session of its own, so that it can be killed with all its jobs."""
         return subprocess.Popen(
-            [sys.executable, "workflow/pipeline.py", "--cores", "2", *options],
+            [sys.executable, "workflow/pipeline.py", *self.OPTIONS, *options],
             cwd=self.folder,
             env=self.environment,
             start_new_session=True,

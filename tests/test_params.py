@@ -559,6 +559,32 @@ def test_shards_share_the_work_and_change_nothing_else(raw):
     assert plan.job("data/flickr8k/translations/google/zh.parquet").after == ()  # looking up is no work to share
 
 
+def test_trainings_and_neural_models_ask_for_a_gpu_and_nothing_else_does(raw):
+    raw["translate"]["variants"]["opus_noise"] = {"like": "opus", "noise": {"kind": "drop", "rate": 0.5}}
+    noisy = NEURAL.replace("opus", "opus_noise")
+    plan = params.plan(params.validate(raw))
+    planned = [job for job in plan.jobs.values() if job.stage == "train"]
+    others = [job for job in plan.jobs.values() if job.stage not in ("train", "features", "translate")]
+    assert {job.gpus for job in planned} == {1}
+    assert {job.gpus for job in others} == {0}
+    assert [plan.job(NEURAL.format(suffix)).gpus for suffix in ("", ".back", ".queries")] == [1, 1, 1]
+    assert plan.job(NEURAL.format("")).threads == raw["translate"]["threads"]
+    assert plan.job(noisy.format("")).gpus == 0  # words are dropped from what the engine has made
+    assert plan.job(noisy.format(".back")).gpus == 1  # it translates the noise back
+    assert plan.job("data/vatex-synthetic/translations/lexicon/zh.parquet").gpus == 0
+    assert plan.job("data/vatex-synthetic/features/clip_vit_b32.parquet").gpus == 1
+    assert plan.job("data/vatex-synthetic/features/descriptor.parquet").gpus == 0
+
+
+def test_shards_ask_for_a_gpu_and_what_gathers_them_does_not(raw):
+    raw["translate"]["shards"] = raw["features"]["shards"] = 2
+    plan = params.plan(params.validate(raw))
+    for target in (NEURAL.format(""), "data/vatex-synthetic/features/clip_vit_b32.parquet"):
+        gathering = plan.job(target)
+        assert gathering.gpus == 0
+        assert [plan.job(path).gpus for path in gathering.after] == [1, 1]
+
+
 def test_noise_may_be_inherited_and_taken_away(raw):
     raw["translate"]["variants"] |= {
         "stronger": {"like": "google_swap20", "noise": {"rate": 0.5}},

@@ -1,7 +1,7 @@
 """Snakemake as the only pipeline of this folder: `python workflow/pipeline.py [OPTIONS] [-- TARGETS]`.
 
 Waits for another one that runs here, removes the lock that a killed one left, and becomes
-`snakemake --workflow-profile workflow/profiles/local OPTIONS -- TARGETS`.
+`snakemake --workflow-profile workflow/profiles/local OPTIONS -- TARGETS`; SNAKEMAKE_PROFILE may name another profile.
 """
 
 import fcntl
@@ -10,7 +10,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-SNAKEMAKE = [sys.executable, "-m", "snakemake", "--workflow-profile", "workflow/profiles/local"]
+# out of the environment: jobs inherit that, and their own Snakemake would take the profile for theirs
+PROFILE = os.environ.pop("SNAKEMAKE_PROFILE", "") or "workflow/profiles/local"
+SNAKEMAKE = [sys.executable, "-m", "snakemake", "--workflow-profile", PROFILE]
 
 
 def take_lock() -> None:

@@ -326,7 +326,7 @@ class Job:
     """One unit of work: what it reads (role -> path or paths), writes (role -> path) and obeys.
 
     `target` is its name: the path of what it makes. `after`: files that must be there before, but do not change the
-    result. `key` identifies the result: see `job_key`.
+    result. `threads`, `gpus`: what it asks for, which no result depends on. `key` identifies the result: see `job_key`.
     """
 
     stage: str
@@ -335,6 +335,7 @@ class Job:
     outputs: dict[str, str]
     settings: dict[str, Any]
     threads: int = 1
+    gpus: int = 0
     after: tuple[str, ...] = ()
     key: str = ""
 

@@ -32,7 +32,7 @@ class Entry:
     `expects` lists the files that an importer reads, `needs` what an objective uses beside the embeddings of its
     pair (`teacher`: embeddings of a CL teacher, `words`: states of the captions' words, `cross`: the cross-attention
     teacher, `discriminator`: logits). `remembered`: an engine or extractor whose work is dear: the translation memory
-    or the item cache keeps it, and shards may share it.
+    or the item cache keeps it, and shards may share it. `neural`: its jobs compute with a network and ask for a GPU.
     """
 
     def __init__(
@@ -41,12 +41,14 @@ class Entry:
         expects: tuple[str, ...] = (),
         needs: tuple[str, ...] = (),
         remembered: bool = False,
+        neural: bool = False,
         **options: Option,
     ):
         self.module = module
         self.expects = expects
         self.needs = needs
         self.remembered = remembered
+        self.neural = neural
         self.options = options
 
     def load(self) -> ModuleType:
@@ -132,6 +134,7 @@ ENGINES = {
     "transformers": Entry(
         "ccr.translate.neural",
         remembered=True,
+        neural=True,
         model=text("Helsinki-NLP/opus-mt-{source}-{target}"),
         revision=text("main"),
         beams=count(4),
@@ -174,8 +177,8 @@ EXTRACTORS = {
         grid=count(4),
         on_unreadable=choice("error", "drop"),
     ),
-    "image_model": Entry("ccr.features.image_model", remembered=True, batch=count(32), **_MODEL),
-    "video_model": Entry("ccr.features.video_model", remembered=True, batch=count(4), **_MODEL),
+    "image_model": Entry("ccr.features.image_model", remembered=True, neural=True, batch=count(32), **_MODEL),
+    "video_model": Entry("ccr.features.video_model", remembered=True, neural=True, batch=count(4), **_MODEL),
 }
 
 _TRIPLET = {

@@ -15,9 +15,9 @@ rule world:
         "../../environment.yml"
     threads: WORLD.threads
     resources:
-        mem_mb=1000,
-        runtime=30,
-        gpu=0,
+        mem_mb=growing(1000),
+        runtime=growing(30),
+        gpu=WORLD.gpus,
     params:
         job=WORLD.arguments,
     shell:
@@ -38,9 +38,9 @@ rule captions:
         "../../environment.yml"
     threads: CAPTIONS.threads
     resources:
-        mem_mb=2000,
-        runtime=30,
-        gpu=0,
+        mem_mb=growing(2000),
+        runtime=growing(30),
+        gpu=CAPTIONS.gpus,
     params:
         job=CAPTIONS.arguments,
     shell:
@@ -62,9 +62,9 @@ rule parallel:
         "../../environment.yml"
     threads: PARALLEL.threads
     resources:
-        mem_mb=2000,
-        runtime=30,
-        gpu=0,
+        mem_mb=growing(2000),
+        runtime=growing(30),
+        gpu=PARALLEL.gpus,
     params:
         job=PARALLEL.arguments,
     shell:

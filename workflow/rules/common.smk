@@ -12,7 +12,8 @@ from ccr.artifacts import atomic, digest, noted
 from ccr.errors import CcrError
 
 
-configfile: "params.yaml"
+# a job that waited in a queue obeys the settings that it was sent with, not a later edit of params.yaml
+configfile: os.environ.get("CCR_SETTINGS", "params.yaml")
 
 
 wildcard_constraints:
@@ -68,9 +69,17 @@ class Planned:
     def threads(self, wildcards):
         return self.job(wildcards).threads
 
+    def gpus(self, wildcards):
+        return self.job(wildcards).gpus
+
     def arguments(self, wildcards, output):
         """Arguments of `ccr STAGE`. Taking `output` keeps them out of what Snakemake compares with the last run."""
         return shlex.join(["--params", PARAMS, self.job(wildcards).target])
+
+
+def growing(amount):
+    """A resource of which a job gets more each time it is tried again: the want of it may have ended it."""
+    return lambda wildcards, attempt: amount * attempt
 
 
 def made_or_found(path):
@@ -83,4 +92,5 @@ PARAMS = snapshot(config)
 NOTES = {}
 WORLDS = [job.target for job in PLAN.jobs.values() if job.stage == "world"]
 # jobs find the `ccr` of this Python, whether or not its environment is activated
-os.environ.update(PATH=os.pathsep.join([str(Path(sys.executable).parent), *os.get_exec_path()]))
+PATH = os.pathsep.join([str(Path(sys.executable).parent), *os.get_exec_path()])
+os.environ.update(PATH=PATH, CCR_SETTINGS=PARAMS)

@@ -19,9 +19,9 @@ rule evaluate:
         "../../environment.yml"
     threads: EVALUATION.threads
     resources:
-        mem_mb=2000,
-        runtime=60,
-        gpu=1,
+        mem_mb=growing(4000),
+        runtime=growing(60),
+        gpu=EVALUATION.gpus,
     params:
         job=EVALUATION.arguments,
     shell:
@@ -42,9 +42,9 @@ rule alignment:
         "../../environment.yml"
     threads: ALIGNMENT.threads
     resources:
-        mem_mb=2000,
-        runtime=60,
-        gpu=1,
+        mem_mb=growing(4000),
+        runtime=growing(60),
+        gpu=ALIGNMENT.gpus,
     params:
         job=ALIGNMENT.arguments,
     shell:

@@ -16,9 +16,9 @@ rule features:
         "../../environment.yml"
     threads: FEATURES.threads
     resources:
-        mem_mb=4000,
-        runtime=1440,
-        gpu=0,
+        mem_mb=growing(8000),
+        runtime=growing(720),
+        gpu=FEATURES.gpus,
     params:
         job=FEATURES.arguments,
     shell:
@@ -39,9 +39,9 @@ rule features_shard:
         "../../environment.yml"
     threads: FEATURES_SHARD.threads
     resources:
-        mem_mb=4000,
-        runtime=1440,
-        gpu=1,
+        mem_mb=growing(8000),
+        runtime=growing(720),
+        gpu=FEATURES_SHARD.gpus,
     params:
         job=FEATURES_SHARD.arguments,
     shell:

@@ -47,9 +47,9 @@ rule tables:
         "../../environment.yml"
     threads: TABLE.threads
     resources:
-        mem_mb=1000,
-        runtime=30,
-        gpu=0,
+        mem_mb=growing(1000),
+        runtime=growing(30),
+        gpu=TABLE.gpus,
     params:
         job=TABLE.arguments,
     shell:
@@ -78,9 +78,9 @@ rule alignments:
         "../../environment.yml"
     threads: TABLE.threads
     resources:
-        mem_mb=1000,
-        runtime=30,
-        gpu=0,
+        mem_mb=growing(1000),
+        runtime=growing(30),
+        gpu=TABLE.gpus,
     params:
         job=TABLE.arguments,
     shell:
@@ -115,9 +115,9 @@ rule translations:
         "../../environment.yml"
     threads: TABLE.threads
     resources:
-        mem_mb=1000,
-        runtime=30,
-        gpu=0,
+        mem_mb=growing(1000),
+        runtime=growing(30),
+        gpu=TABLE.gpus,
     params:
         job=TABLE.arguments,
     shell:

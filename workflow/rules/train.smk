@@ -2,6 +2,7 @@ TEACHER = Planned("results/teachers/{data}/{mt}/{langs}/{teacher}/seed{seed}")
 STUDENT = Planned("results/runs/{data}/{mt}/{visual}/{langs}/{method}/seed{seed}")
 
 
+# SIGTERM is what SLURM sends before it kills a job: `ccr` obeys it, the shell waits for `ccr` and `tee` for its last words.
 rule teacher:
     input:
         TEACHER.inputs,
@@ -23,13 +24,13 @@ rule teacher:
         "../../environment.yml"
     threads: TEACHER.threads
     resources:
-        mem_mb=2000,
-        runtime=720,
-        gpu=1,
+        mem_mb=growing(8000),
+        runtime=growing(720),
+        gpu=TEACHER.gpus,
     params:
         job=TEACHER.arguments,
     shell:
-        "ccr train {params.job} 2>&1 | tee {log:q}"
+        "trap : TERM; ccr train {params.job} 2>&1 | (trap '' TERM; tee {log:q})"
 
 
 rule student:
@@ -52,10 +53,10 @@ rule student:
         "../../environment.yml"
     threads: STUDENT.threads
     resources:
-        mem_mb=2000,
-        runtime=720,
-        gpu=1,
+        mem_mb=growing(8000),
+        runtime=growing(720),
+        gpu=STUDENT.gpus,
     params:
         job=STUDENT.arguments,
     shell:
-        "ccr train {params.job} 2>&1 | tee {log:q}"
+        "trap : TERM; ccr train {params.job} 2>&1 | (trap '' TERM; tee {log:q})"

@@ -18,9 +18,9 @@ rule translate:
         "../../environment.yml"
     threads: TRANSLATION.threads
     resources:
-        mem_mb=2000,
-        runtime=240,
-        gpu=0,
+        mem_mb=growing(8000),
+        runtime=growing(720),
+        gpu=TRANSLATION.gpus,
     params:
         job=TRANSLATION.arguments,
     shell:
@@ -41,9 +41,9 @@ rule translate_shard:
         "../../environment.yml"
     threads: SHARD.threads
     resources:
-        mem_mb=4000,
-        runtime=1440,
-        gpu=0,
+        mem_mb=growing(8000),
+        runtime=growing(720),
+        gpu=SHARD.gpus,
     params:
         job=SHARD.arguments,
     shell:
@@ -64,9 +64,9 @@ rule quality:
         "../../environment.yml"
     threads: QUALITY.threads
     resources:
-        mem_mb=2000,
-        runtime=60,
-        gpu=0,
+        mem_mb=growing(2000),
+        runtime=growing(60),
+        gpu=QUALITY.gpus,
     params:
         job=QUALITY.arguments,
     shell:

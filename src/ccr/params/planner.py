@@ -48,7 +48,7 @@ class Planner:
         for number, path in enumerate(paths):
             settings = job.settings | {"shard": {"number": number, "of": shards}}
             self._add(replace(job, target=path, outputs={"shard": path}, settings=settings))
-        return replace(job, after=paths)
+        return replace(job, after=paths, gpus=0)
 
     # data: names and paths
 
@@ -181,8 +181,12 @@ class Planner:
                 inputs["clean_back"] = self.translation(dataset, base, lang, "back")
                 inputs |= self._translated(dataset, mt, lang, "back")
         langs = {"source_lang": self.params.datasets[dataset].source_lang, "target_lang": lang}
-        job = Job("translate", target, inputs, outputs, {"direction": direction, "variant": mt, **langs, **variant})
-        if base == mt and registry.ENGINES[variant["engine"]].remembered:
+        engine = registry.ENGINES[variant["engine"]]
+        settings = {"direction": direction, "variant": mt, **langs, **variant}
+        job = Job("translate", target, inputs, outputs, settings)
+        if engine.neural and (base == mt or (direction == "back" and "filter" not in variant)):  # the engine translates
+            job = replace(job, threads=self.params.translate.threads, gpus=1)
+        if base == mt and engine.remembered:
             folder = f"work/tm/shards/{self._data(dataset)}/{mt}/{lang}{SUFFIX[direction]}"
             job = self._scattered(job, folder, self.params.translate.shards)
         self._add(job)
@@ -239,8 +243,9 @@ class Planner:
             inputs["model"] = str(Path(model).expanduser())
         target = f"{folder}/{visual}.parquet"
         outputs = {"features": target, "rejected": f"{folder}/{visual}.rejected.parquet"}
-        job = Job("features", target, inputs, outputs, settings, threads)
-        if registry.EXTRACTORS[settings["extractor"]].remembered:
+        extractor = registry.EXTRACTORS[settings["extractor"]]
+        job = Job("features", target, inputs, outputs, settings, threads, gpus=int(extractor.neural))
+        if extractor.remembered:
             job = self._scattered(
                 job, f"work/features/shards/{self._data(dataset)}/{visual}", self.params.features.shards
             )
@@ -293,6 +298,7 @@ class Planner:
                     "threads": self.params.train.threads,
                 },
                 threads=self.params.train.threads,
+                gpus=1,
             )
         )
 

@@ -290,8 +290,11 @@ class Changes(Section):
 
 
 class Translate(Section):
-    """`shards`: jobs that share the work of an engine whose work is dear; changes the time, not the result."""
+    """`threads`: batches that a neural engine translates at once on a CPU; `shards`: jobs that share the work of an
+    engine whose work is dear. Both change the time, not the result.
+    """
 
+    threads: Count = 1
     shards: Count = 1
     variants: dict[Name, dict[str, Any]]
 

@@ -1,0 +1,239 @@
+"""The pipeline on a real SLURM of one node, brought up by tests/slurm/cluster.sh.
+
+Every test ends with the tiny table and holds it to the one that the local profile made.
+"""
+
+import os
+import re
+import shutil
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+from checkouts import TABLE, Checkout
+
+pytestmark = pytest.mark.slurm
+
+STATE = Path("/var/lib/ccr-slurm")
+RULES = ("rule_translate", "rule_features", "rule_teacher", "rule_student", "rule_tables", "rule_hungry")
+# Jobs that need more than they ask for, with `growing` of the workflow.
+MORE = """
+include: "Snakefile"
+
+
+rule hungry:
+    output:
+        "hungry.txt",
+    resources:
+        mem_mb=growing(700),
+        runtime=growing(10),
+    shell:
+        "python3 -c 'import time; eaten = 700_000_000 * str(1); time.sleep(5)'; echo {resources.mem_mb} > {output}"
+
+
+rule slow:
+    output:
+        "slow.txt",
+    resources:
+        mem_mb=growing(700),
+        runtime=growing(1),
+        slurm_extra="",
+    shell:
+        "sleep 100; echo {resources.runtime} > {output}"
+"""
+# Stands in for a training's beginning: the first time it lasts for ever, and saves, in 3 s, when it is told to end.
+STAND_IN = """
+import os, signal, sys, time
+
+def save(*_):
+    print("saving", flush=True)
+    time.sleep(3)
+    print("saved", flush=True)  # fails where nobody reads it any more
+    open("saved." + name, "w").close()
+    sys.exit(1)
+
+if "train" in sys.orig_argv:
+    name = sys.orig_argv[-1].replace("/", ".")
+    if "teachers" in name and not os.path.exists("saved." + name):
+        signal.signal(signal.SIGTERM, save)
+        time.sleep(600)
+"""
+
+
+def slurm(command: str) -> str:
+    return subprocess.run(command, shell=True, check=True, capture_output=True, text=True, timeout=60).stdout
+
+
+@pytest.fixture(scope="module", autouse=True)
+def cluster(repository):
+    """A SLURM that takes jobs; it is torn down if it was not there before."""
+    script, was_up = repository / "tests/slurm/cluster.sh", (STATE / "slurmctld.pid").exists()
+    up = subprocess.run([script, "up"], capture_output=True, text=True, timeout=300)
+    if up.returncode == 77:
+        pytest.skip(up.stderr.strip())
+    assert up.returncode == 0, up.stderr
+    yield
+    if not was_up:
+        subprocess.run([script, "down"], check=True, timeout=120)
+
+
+class OnCluster(Checkout):
+    """A checkout whose pipeline runs on the cluster."""
+
+    OPTIONS = ()  # how much there is, the profile says
+
+    def __init__(self, folder: Path):
+        super().__init__(folder)
+        self.environment = self.environment | {"SNAKEMAKE_PROFILE": "workflow/profiles/slurm"}
+
+    def run(self, *options: str, timeout: float = 900) -> str:
+        return super().run(*options, timeout=timeout)
+
+    def jobs(self, states: str = "all") -> list[tuple[str, str, str]]:
+        """Id, what it makes and partition of its jobs in SLURM."""
+        rows = slurm(f"squeue --noheader --array --states={states} --format='%i|%k|%P|%Z'").splitlines()
+        return [(id_, made, partition) for id_, made, partition, at in map(split, rows) if at == str(self.folder)]
+
+    def until_it_trains(self, process: subprocess.Popen) -> str:
+        """Id of a job in which a training has begun."""
+        while True:
+            assert process.poll() is None, process.communicate()[0]
+            trainings = [
+                id_ for id_, made, _ in self.jobs("running") if made.startswith(("rule_teacher", "rule_student"))
+            ]
+            if trainings and list(self.folder.glob("logs/train/**/*.log")):
+                return trainings[0]
+            time.sleep(0.5)
+
+
+def split(row: str) -> list[str]:
+    return row.split("|")
+
+
+def end(process: subprocess.Popen) -> str:
+    output = process.communicate(timeout=900)[0]
+    assert process.returncode == 0, output
+    return output
+
+
+def two_seeds(params) -> None:
+    params["tables"]["tiny"]["seeds"] = [0, 1]
+
+
+@pytest.fixture(scope="module")
+def local(fresh, tmp_path_factory) -> Checkout:
+    """The table with two seeds, made by the local profile."""
+    checkout = fresh.copy(tmp_path_factory.mktemp("slurm") / "local")
+    checkout.edit(two_seeds)
+    checkout.run(timeout=900)
+    return checkout
+
+
+@pytest.fixture
+def trains(local, tmp_path) -> OnCluster:
+    """All is made but what is trained and after."""
+    checkout = OnCluster(local.copy(tmp_path / "trains").folder)
+    for made in ("results", "work", "logs"):
+        shutil.rmtree(checkout.folder / made)
+    return checkout
+
+
+def test_the_table_is_the_one_that_the_local_profile_makes(local, fresh, tmp_path):
+    checkout = OnCluster(fresh.copy(tmp_path / "whole").folder)
+    checkout.edit(two_seeds)
+    checkout.edit(lambda params: params["features"].update(shards=2))
+    settings = checkout.read("params.yaml")
+    (checkout.folder / "more.smk").write_text(MORE)
+    (checkout.folder / "partitions.yaml").write_text("partitions: {main: {max_gpu: 0}, gpu: {max_gpu: 2}}")
+    options = ("--snakefile", "more.smk", "--slurm-partition-config", "partitions.yaml")
+    process = checkout.start(*options, "--", TABLE, "hungry.txt")
+    while not checkout.jobs():
+        assert process.poll() is None, process.communicate()[0]
+    # what is still to be sent obeys the settings that the pipeline was started with
+    checkout.edit(lambda params: params["train"]["student"].update(lr=0.5))
+    end(process)
+    assert checkout.read() == local.read()
+    assert checkout.read("hungry.txt") == b"1400\n"  # MB of the second attempt
+
+    jobs = checkout.jobs()
+    assert {made.split("_wildcards_")[0] for id_, made, _ in jobs if "_" in id_} == {"rule_features_shard"}  # arrays
+    assert all((partition == "gpu") == made.startswith(("rule_teacher", "rule_student")) for _, made, partition in jobs)
+    groups = [made for _, made, _ in jobs if not made.startswith(RULES)]
+    assert sorted(groups) == ["rule_evaluation_evaluate", "rule_import_captions_world"]
+    (checkout.folder / "params.yaml").write_bytes(settings)
+    assert "Nothing to be done" in checkout.run()
+
+
+@pytest.mark.slow
+def test_a_job_that_runs_out_of_time_gets_more(trains):
+    (trains.folder / "more.smk").write_text(MORE)
+    trains.run("--snakefile", "more.smk", "--", "slow.txt")
+    assert trains.read("slow.txt") == b"2\n"  # minutes of the second attempt
+
+
+@pytest.mark.slow
+def test_a_training_is_told_before_its_time_is_up_and_can_save_where_it_is(trains, local):
+    (trains.folder / "src/sitecustomize.py").write_text(STAND_IN)
+    trains.run("--set-resources", "teacher:runtime=3 * attempt - 2", "teacher:slurm_extra='--signal=TERM@20'")
+    assert len(list(trains.folder.glob("saved.*"))) == 2
+    assert trains.read() == local.read()
+
+
+@pytest.mark.slow
+def test_a_cancelled_training_is_sent_again(trains, local):
+    process = trains.start()
+    slurm(f"scancel {trains.until_it_trains(process)}")
+    end(process)
+    assert trains.read() == local.read()
+
+
+@pytest.mark.slow
+def test_the_controller_may_die_while_jobs_run(trains, local):
+    process = trains.start()
+    trains.until_it_trains(process)
+    os.kill(int((STATE / "slurmctld.pid").read_text()), signal.SIGKILL)
+    time.sleep(15)
+    slurm("slurmctld")
+    end(process)
+    assert trains.read() == local.read()
+
+
+@pytest.mark.slow
+def test_a_node_may_be_drained_and_come_back(trains, local):
+    process = trains.start()
+    trains.until_it_trains(process)
+    [node] = slurm("sinfo --noheader --format=%N --partition=main").split()
+    slurm(f"scontrol update nodename={node} state=drain reason=test")
+    time.sleep(20)
+    slurm(f"scontrol update nodename={node} state=resume")
+    end(process)
+    assert trains.read() == local.read()
+
+
+@pytest.mark.slow
+def test_an_interrupted_pipeline_cancels_its_jobs_and_goes_on_later(trains, local):
+    process = trains.start()
+    trains.until_it_trains(process)
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=120)
+    assert process.returncode != 0
+    assert not trains.jobs("pending,running")
+    trains.run()
+    assert trains.read() == local.read()
+
+
+@pytest.mark.slow
+def test_after_a_killed_pipeline_its_jobs_are_cancelled_as_the_manual_says(trains, local, repository):
+    process = trains.start()
+    trains.until_it_trains(process)
+    process.kill()
+    process.communicate()
+    assert trains.jobs("pending,running")  # they outlive it: a new one would send them a second time
+    [command] = re.findall(r"^squeue .*scancel$", (repository / "docs/slurm.md").read_text(), re.M)
+    subprocess.run(command, shell=True, cwd=trains.folder, check=True, timeout=60)
+    while trains.jobs("pending,running,completing"):
+        time.sleep(0.5)
+    trains.run()
+    assert trains.read() == local.read()
