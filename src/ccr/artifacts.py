@@ -296,7 +296,7 @@ class Job:
     """One unit of work: what it reads (role -> path or paths), writes (role -> path) and obeys.
 
     `target` is its name: the path of what it makes. `after`: files that must be there before, but do not change the
-    result. `key` identifies the result: see `job_key`.
+    result. `checkpoint_minutes`: how often a training keeps its state. `key` identifies the result: see `job_key`.
     """
 
     stage: str
@@ -305,6 +305,7 @@ class Job:
     outputs: dict[str, str]
     settings: dict[str, Any]
     threads: int = 1
+    checkpoint_minutes: float = 10.0
     after: tuple[str, ...] = ()
     key: str = ""
 

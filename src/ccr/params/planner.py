@@ -296,6 +296,7 @@ class Planner:
                     "threads": self.params.train.threads,
                 },
                 threads=self.params.train.threads,
+                checkpoint_minutes=self.params.train.checkpoint_minutes,
             )
         )
 

@@ -307,9 +307,12 @@ class Features(Section):
 
 
 class Train(Section):
+    """`checkpoint_minutes`: how often a training keeps its state to go on from; what it results in does not change."""
+
     student: StudentTraining
     teacher: Training
     threads: Count
+    checkpoint_minutes: Positive = 10.0
 
 
 class Evaluate(Section):

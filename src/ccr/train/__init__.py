@@ -19,6 +19,8 @@ from ccr.registry import OBJECTIVES
 from ccr.retrieval.embed import embed_captions
 from ccr.retrieval.metrics import chance_sumr
 from ccr.store import open_features, read_embeddings, write_embeddings
+from ccr.train.checkpoint import Checkpoint
+from ccr.train.keeper import Keeper
 from ccr.train.loop import Trainer
 from ccr.train.triplets import Triplets, Validation, read_texts, with_terms_in_force
 
@@ -62,21 +64,23 @@ def run(job: Job) -> None:
     if "init_model" in job.inputs:
         load_text_encoder(network, job.inputs["init_model"])
     trainer = Trainer(network.to("cuda" if torch.cuda.is_available() else "cpu"), settings, tokens, store)
-    history = trainer.fit(triplets, validation)
-    _warn_of_collapse(job, history, validation)
+    with Keeper(job, Checkpoint(job.key, network.device.type)) as keeper:
+        history = trainer.fit(triplets, validation, keeper)
+        _warn_of_collapse(job, history, validation)
 
-    description = {"settings": planned, "terms": list(settings["objectives"])}
-    description |= {"text_config": text_config, "feature_dim": feature_dim}
-    _write(job, trainer, history, tokenizer, description)
-    if settings["role"] == "teacher":
-        rows = np.unique(np.concatenate([triplets.rows[stream] for stream in triplets.streams]))
-        rows = rows[(texts.table["role"].iloc[rows] != "parallel").to_numpy()]  # students see no parallel text
-        embeddings = embed_captions(trainer.network.eval(), tokens, rows, settings["batch"])
-        ids = texts.table["caption_id"].iloc[rows].tolist()
-        write_embeddings(job.outputs["embeddings"], ids, embeddings.numpy(), key=job.key)
-    seconds = time.perf_counter() - start
-    facts = {"seconds": round(seconds, 1), "device": str(network.device), "torch": torch.__version__}
-    artifacts.write_json(artifacts.provenance(job) | facts, job.outputs["provenance"])
+        description = {"settings": planned, "terms": list(settings["objectives"])}
+        description |= {"text_config": text_config, "feature_dim": feature_dim}
+        _write(job, trainer, history, tokenizer, description)
+        if settings["role"] == "teacher":
+            rows = np.unique(np.concatenate([triplets.rows[stream] for stream in triplets.streams]))
+            rows = rows[(texts.table["role"].iloc[rows] != "parallel").to_numpy()]  # students see no parallel text
+            embeddings = embed_captions(trainer.network.eval(), tokens, rows, settings["batch"])
+            ids = texts.table["caption_id"].iloc[rows].tolist()
+            write_embeddings(job.outputs["embeddings"], ids, embeddings.numpy(), key=job.key)
+        seconds = time.perf_counter() - start
+        facts = {"seconds": round(seconds, 1), "device": str(network.device), "torch": torch.__version__}
+        artifacts.write_json(artifacts.provenance(job) | facts, job.outputs["provenance"])
+        keeper.done()
 
 
 def _warn_of_collapse(job: Job, history: list[dict], validation: Validation) -> None:

@@ -37,3 +37,12 @@ class Adversary:
         """(B, 2), with a gradient for the states and none for the discriminator."""
         self.discriminator.requires_grad_(False)
         return self.discriminator(*captions)
+
+    def state_dict(self) -> dict[str, Any]:
+        """What further steps depend on."""
+        return {"discriminator": self.discriminator.state_dict(), "optimizer": self._optimizer.state_dict()}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from what `state_dict` returned."""
+        self.discriminator.load_state_dict(state["discriminator"])
+        self._optimizer.load_state_dict(state["optimizer"])

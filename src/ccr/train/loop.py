@@ -1,9 +1,11 @@
 """The training loop: batches of triplets, weighted objectives, selection on validation recall."""
 
+import logging
 import math
 import sys
 import time
 from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
@@ -23,11 +25,37 @@ from ccr.retrieval.ranks import rank_both
 from ccr.store import FeatureStore
 from ccr.train.adversary import Adversary, Captions
 from ccr.train.batch import Batch, TextGroup, hide_words
+from ccr.train.checkpoint import random_state, set_random_state
+from ccr.train.keeper import Keeper
 from ccr.train.schedule import Schedule
 from ccr.train.triplets import Triplets, Validation
 from ccr.train.words import WordLevel, variance
 
+log = logging.getLogger(__name__)
+
 HEAD_ORDER = ("source", "target", "cross", "back")  # in which a BatchNorm head sees the streams, as published
+
+
+@dataclass
+class Progress:
+    """How far a training has come.
+
+    `epoch` and the `step` of it that comes next; of the epoch so far the `values` of every step and the `seconds`;
+    `history`: a row for each epoch that is done; the `best` score and the epoch that has it, 0 for none.
+    """
+
+    epoch: int = 1
+    step: int = 0
+    values: dict[str, list[float]] = field(default_factory=dict)
+    seconds: float = 0.0
+    history: list[dict[str, float]] = field(default_factory=list)
+    best: float = -math.inf
+    best_epoch: int = 0
+
+    def is_over(self, epochs: int, patience: int) -> bool:
+        """Whether the epochs are done, or the last `patience` of them brought nothing."""
+        done = self.epoch - 1
+        return done == epochs or done - self.best_epoch >= patience
 
 
 class Trainer:
@@ -77,65 +105,121 @@ class Trainer:
         text = [network.text, *([network.text_layers] if network.text_layers else [])]
         self._text_weights = [p for part in text for p in part.parameters() if p.requires_grad]
 
-    def fit(self, triplets: Triplets, validation: Validation) -> list[dict[str, float]]:
+    def fit(self, triplets: Triplets, validation: Validation, keeper: Keeper | None = None) -> list[dict[str, float]]:
         """Train until the epochs are done or `patience` epochs brought nothing; returns one row per epoch.
 
         Rows: epoch, seconds, lr, tau, loss, per term its value (unweighted) and `{term}_share`, its weighted share
         of the gradient norm on the text encoder (mean of the measured steps), the discriminators' losses, with
         word-level terms word_variance (see `words.variance`), val_t2v and val_sumr. Afterwards the network holds the
         best epoch's weights. Raises `CcrError` when a loss is not finite.
+
+        Args:
+            keeper: brings the state of an interrupted training, which then goes on as if nothing had been, and is
+                told wherever this one may be interrupted.
         """
         settings = self.settings
         steps = math.ceil(len(triplets) / settings["batch"])
         total = steps * settings["epochs"]
         schedule = Schedule(settings["schedule"], self._optimizer, settings["lr"], settings["warmup"] * total, total)
-        history: list[dict[str, float]] = []
-        best, best_epoch = -math.inf, 0
-        interval = 0.1 if sys.stderr.isatty() else 10.0
-        with tqdm(total=total, unit="step", mininterval=interval, dynamic_ncols=True) as bar:
-            for epoch in range(1, settings["epochs"] + 1):
-                start = time.perf_counter()
-                means = self._epoch(triplets, epoch, steps, schedule, bar)
-                scores = self.validate(validation)
-                score = scores[settings["select_by"]]
-                history.append(
-                    {
-                        "epoch": epoch,
-                        "seconds": round(time.perf_counter() - start, 2),
-                        "lr": self._optimizer.param_groups[0]["lr"],
-                        "tau": self.network.tau.item(),
-                        **means,
-                        **{f"val_{name}": value for name, value in scores.items()},
-                    }
-                )
-                schedule.after_epoch(improved=score > best)
-                if score > best:
-                    best, best_epoch = score, epoch
-                    self.best = {k: v.detach().cpu().clone() for k, v in self.network.state_dict().items()}
-                bar.set_postfix_str(f"epoch {epoch}, loss {means['loss']:.3f}, val {score:.1f}, best {best:.1f}")
-                if epoch - best_epoch >= settings["patience"]:
-                    break
-        self.network.load_state_dict(self.best)
-        return history
+        progress = Progress()
+        if keeper and (state := keeper.load()):
+            progress = self._set_state(state, schedule)
+            log.info("Going on from epoch %d, step %d of %d.", progress.epoch, progress.step + 1, steps)
 
-    def _epoch(self, triplets: Triplets, epoch: int, steps: int, schedule: Schedule, bar: tqdm) -> dict[str, float]:
-        """One pass over the triplets; the means of what `update` returns."""
-        order = np.random.default_rng([self.settings["seed"], epoch]).permutation(len(triplets))
-        every = self.settings["gradient_every"]
-        collected: dict[str, list[float]] = {}
-        self.network.train()
-        for number, rows in enumerate(np.array_split(order, steps)):
-            values = self.update(self.batch(triplets, rows), measure=every > 0 and number % every == 0)
-            if not math.isfinite(values["loss"]):
-                raise CcrError(
-                    f"Training diverged at epoch {epoch}, step {number + 1}: {values}. Lower lr, or raise warmup; "
-                    "nothing was written."
+        def may_stop() -> None:
+            if keeper:
+                keeper.between_steps(lambda: self._state(progress, schedule))
+
+        done = (progress.epoch - 1) * steps + progress.step
+        interval = 0.1 if sys.stderr.isatty() else 10.0
+        with tqdm(total=total, initial=done, unit="step", mininterval=interval, dynamic_ncols=True) as bar:
+            while not progress.is_over(settings["epochs"], settings["patience"]):
+                self.network.train()
+                for rows in np.array_split(self._order(triplets, progress.epoch), steps)[progress.step :]:
+                    self._step(triplets, rows, progress)
+                    schedule.after_step()
+                    may_stop()
+                    bar.update()
+                self._end_epoch(validation, progress, schedule)
+                may_stop()
+                last = progress.history[-1]
+                bar.set_postfix_str(
+                    f"epoch {last['epoch']}, loss {last['loss']:.3f}, val {last['val_' + settings['select_by']]:.1f}, "
+                    f"best {progress.best:.1f}"
                 )
-            for name, value in values.items():
-                collected.setdefault(name, []).append(value)
-            schedule.after_step()
-            bar.update()
-        return {name: float(np.mean(values)) for name, values in collected.items()}
+        self.network.load_state_dict(self.best)
+        return progress.history
+
+    def _order(self, triplets: Triplets, epoch: int) -> np.ndarray:
+        """In which order an epoch sees the triplets: a matter of the seed and the epoch alone."""
+        return np.random.default_rng([self.settings["seed"], epoch]).permutation(len(triplets))
+
+    def _step(self, triplets: Triplets, rows: np.ndarray, progress: Progress) -> None:
+        """One step of an epoch, on these rows of the triplets."""
+        start = time.perf_counter()
+        every = self.settings["gradient_every"]
+        values = self.update(self.batch(triplets, rows), measure=every > 0 and progress.step % every == 0)
+        progress.step += 1
+        if not math.isfinite(values["loss"]):
+            raise CcrError(
+                f"Training diverged at epoch {progress.epoch}, step {progress.step}: {values}. Lower lr, or raise "
+                "warmup; nothing was written."
+            )
+        for name, value in values.items():
+            progress.values.setdefault(name, []).append(value)
+        progress.seconds += time.perf_counter() - start
+
+    def _end_epoch(self, validation: Validation, progress: Progress, schedule: Schedule) -> None:
+        """Validation, a row of history with the means of what `update` returned, the choice of the best epoch."""
+        start = time.perf_counter()
+        scores = self.validate(validation)
+        score = scores[self.settings["select_by"]]
+        progress.history.append(
+            {
+                "epoch": progress.epoch,
+                "seconds": round(progress.seconds + time.perf_counter() - start, 2),
+                "lr": self._optimizer.param_groups[0]["lr"],
+                "tau": self.network.tau.item(),
+                **{name: float(np.mean(values)) for name, values in progress.values.items()},
+                **{f"val_{name}": value for name, value in scores.items()},
+            }
+        )
+        schedule.after_epoch(improved=score > progress.best)
+        if score > progress.best:
+            progress.best, progress.best_epoch = score, progress.epoch
+            self.best = {k: v.detach().cpu().clone() for k, v in self.network.state_dict().items()}
+        progress.epoch, progress.step, progress.values, progress.seconds = progress.epoch + 1, 0, {}, 0.0
+
+    def _state(self, progress: Progress, schedule: Schedule) -> dict[str, Any]:
+        """All that the rest of a training depends on; frozen weights (half of mBERT) are as they were at the start."""
+        return {
+            "network": self._unfrozen(self.network.state_dict()),
+            "best": self._unfrozen(self.best),
+            "pointers": self.words.pointers.state_dict() if self.words else {},
+            "optimizer": self._optimizer.state_dict(),
+            "adversaries": {name: adversary.state_dict() for name, adversary in self.adversaries.items()},
+            "schedule": schedule.state_dict(),
+            "progress": asdict(progress),
+            "random": random_state(),
+        }
+
+    def _unfrozen(self, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        frozen = {name for name, parameter in self.network.named_parameters() if not parameter.requires_grad}
+        return {name: tensor for name, tensor in weights.items() if name not in frozen}
+
+    def _set_state(self, state: Mapping[str, Any], schedule: Schedule) -> Progress:
+        self.network.load_state_dict(state["network"], strict=False)
+        if state["best"]:
+            whole = {name: tensor.detach().cpu().clone() for name, tensor in self.network.state_dict().items()}
+            self.best = whole | state["best"]
+        if self.words:
+            self.words.pointers.load_state_dict(state["pointers"])
+        self._optimizer.load_state_dict(state["optimizer"])
+        for name, adversary in self.adversaries.items():
+            adversary.load_state_dict(state["adversaries"][name])
+        schedule.load_state_dict(state["schedule"])
+        set_random_state(state["random"])
+        return Progress(**state["progress"])
 
     def batch(self, triplets: Triplets, rows: np.ndarray) -> Batch:
         """These rows of the triplets; each item's features once."""
