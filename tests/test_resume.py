@@ -104,8 +104,8 @@ def test_ctrl_c_does_the_same(data, tmp_path):
 def test_a_signal_after_the_last_step_lets_the_results_be_written(data, tmp_path):
     job = training("teacher", data, tmp_path / "run")
     with pytest.MonkeyPatch.context() as patch:
-        embed = train.embed_captions
-        patch.setattr(train, "embed_captions", lambda *a: (os.kill(os.getpid(), signal.SIGTERM), embed(*a))[1])
+        write = train.write_embeddings
+        patch.setattr(train, "write_embeddings", lambda *a, **o: (os.kill(os.getpid(), signal.SIGTERM), write(*a, **o)))
         train.run(job)
     assert results(job) == results(training("teacher", data, data / "teacher"))
 

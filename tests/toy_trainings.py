@@ -31,7 +31,7 @@ _NETWORK = {
 _TRAINING = {
     "network": _NETWORK, "lr": 0.005, "weight_decay": 0.01, "batch": 16, "epochs": 3, "warmup": 0.1, "clip_norm": 2.0,
     "precision": "fp32", "word_dropout": 0.1, "schedule": "plateau", "select_by": "sumr", "gradient_every": 2,
-    "on_missing": "error", "patience": 3, "source_lang": "en", "langs": ["zh"], "threads": 1, "seed": 0,
+    "on_missing": "error", "patience": 3, "source_lang": "en", "langs": ["zh"], "threads": 1, "processes": 1, "seed": 0,
 }  # fmt: skip
 _INFONCE = {"objective": "infonce", "weight": 1.0, "tau": None, "mask_same_item": True}
 _TRIPLET = {"objective": "triplet", "margin": 0.2, "negatives": "hardest", "scale": "mean", "mask_same_item": True}

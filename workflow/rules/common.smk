@@ -68,6 +68,9 @@ class Planned:
     def threads(self, wildcards):
         return self.job(wildcards).threads
 
+    def processes(self, wildcards):
+        return self.job(wildcards).settings["processes"]
+
     def arguments(self, wildcards, output):
         """Arguments of `ccr STAGE`. Taking `output` keeps them out of what Snakemake compares with the last run."""
         return shlex.join(["--params", PARAMS, self.job(wildcards).target])

@@ -25,7 +25,7 @@ rule teacher:
     resources:
         mem_mb=2000,
         runtime=720,
-        gpu=1,
+        gpu=TEACHER.processes,
     params:
         job=TEACHER.arguments,
         digest=TEACHER.digest,
@@ -55,7 +55,7 @@ rule student:
     resources:
         mem_mb=2000,
         runtime=720,
-        gpu=1,
+        gpu=STUDENT.processes,
     params:
         job=STUDENT.arguments,
         digest=STUDENT.digest,

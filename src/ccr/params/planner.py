@@ -284,6 +284,8 @@ class Planner:
         files = ["model.safetensors", "config.json", "tokenizer.json", "history.csv", "provenance.json"]
         if settings["role"] == "teacher":
             files.append("embeddings.parquet")
+        padded = settings["network"]["pooling"] == "padded_mean"  # depends on the whole batch
+        processes = 1 if padded else self.params.train.processes
         return self._add(
             Job(
                 stage="train",
@@ -294,8 +296,9 @@ class Planner:
                     **settings,
                     "source_lang": self.params.datasets[dataset].source_lang,
                     "threads": self.params.train.threads,
+                    "processes": processes,
                 },
-                threads=self.params.train.threads,
+                threads=self.params.train.threads * processes,
                 checkpoint_minutes=self.params.train.checkpoint_minutes,
             )
         )

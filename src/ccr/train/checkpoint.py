@@ -21,6 +21,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from ccr.artifacts import atomic
+from ccr.train import processes
 
 CHECKPOINTS = Path("work/checkpoints")
 
@@ -105,12 +106,13 @@ def _digest(text: str, tensors: Mapping[str, Tensor]) -> str:
 
 
 def random_state() -> dict[str, Any]:
-    """Where every random generator stands that a training may draw from."""
+    """Where every random generator stands that a training may draw from; torch's in every process."""
+    cuda = torch.cuda.is_available()
     return {
         "python": random.getstate(),
         "numpy": {**(state := np.random.get_state(legacy=False)), "state": _listed(state["state"])},
-        "torch": torch.get_rng_state(),
-        "cuda": torch.cuda.get_rng_state() if torch.cuda.is_available() else None,
+        "torch": processes.gather(torch.get_rng_state()[None]),
+        "cuda": processes.gather(torch.cuda.get_rng_state()[None]) if cuda else None,
     }
 
 
@@ -122,6 +124,6 @@ def set_random_state(state: Mapping[str, Any]) -> None:
     """Put every random generator where `random_state` found it."""
     random.setstate(state["python"])
     np.random.set_state(state["numpy"])
-    torch.set_rng_state(state["torch"])
+    torch.set_rng_state(state["torch"][processes.rank()])
     if state["cuda"] is not None:
-        torch.cuda.set_rng_state(state["cuda"])
+        torch.cuda.set_rng_state(state["cuda"][processes.rank()])

@@ -8,6 +8,7 @@ from types import FrameType
 from typing import Any
 
 from ccr.artifacts import Job
+from ccr.train import processes
 from ccr.train.checkpoint import Checkpoint
 
 log = logging.getLogger(__name__)
@@ -24,7 +25,7 @@ class Keeper:
         self._job = job
         self._checkpoint = checkpoint
         self._last = time.monotonic()
-        self._signal: int | None = None
+        self._signal = 0  # none
         self._handlers: dict[int, Any] = {}
 
     def __enter__(self) -> "Keeper":
@@ -47,16 +48,24 @@ class Keeper:
 
         Raises `SystemExit` with the status by which shells tell of the signal.
         """
-        if self._signal is None and time.monotonic() - self._last < 60 * self._job.checkpoint_minutes:
+        due = time.monotonic() - self._last >= 60 * self._job.checkpoint_minutes
+        due, asked = processes.largest(due and processes.rank() == 0, self._signal)
+        if not (due or asked):
             return
-        self._checkpoint.save(state())
+        self._save(state())
         self._last = time.monotonic()
-        if self._signal is not None:
+        asked = processes.largest(self._signal)[0]  # perhaps in the meantime
+        if asked:
             log.warning(
                 "%s: stopped by %s. Its state is kept in %s; the same command goes on from there.",
-                self._job.target, signal.Signals(self._signal).name, self._checkpoint.path,
+                self._job.target, signal.Signals(asked).name, self._checkpoint.path,
             )  # fmt: skip
-            raise SystemExit(128 + self._signal)
+            raise SystemExit(128 + asked)
+
+    def _save(self, state: Any) -> None:
+        if processes.rank() == 0:
+            self._checkpoint.save(state)
+        processes.wait()  # torchrun ends the others when one has ended
 
     def done(self) -> None:
         """The result is there: nothing is left to go on from."""

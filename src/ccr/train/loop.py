@@ -23,6 +23,7 @@ from ccr.retrieval.embed import embed_captions, embed_items, visual_batch
 from ccr.retrieval.metrics import RECALLS, metrics
 from ccr.retrieval.ranks import rank_both
 from ccr.store import FeatureStore
+from ccr.train import processes
 from ccr.train.adversary import Adversary, Captions
 from ccr.train.batch import Batch, TextGroup, hide_words
 from ccr.train.checkpoint import random_state, set_random_state
@@ -72,6 +73,8 @@ class Trainer:
     """
 
     def __init__(self, network: DualEncoder, settings: Mapping[str, Any], tokens: Tokens, store: FeatureStore | None):
+        if processes.count() > 1 and network.shape is Padded:
+            raise CcrError("pooling: padded_mean depends on the whole batch; train with one process, or masked_mean.")
         self.network = network
         self.settings = settings
         self.tokens = tokens
@@ -119,6 +122,9 @@ class Trainer:
         """
         settings = self.settings
         steps = math.ceil(len(triplets) / settings["batch"])
+        fewest = min(len(triplets) // steps, *(len(part) for group in validation.groups for part in group[:2]))
+        if fewest < processes.count():
+            raise CcrError(f"train.processes: {processes.count()} cannot share batches or val sets of {fewest} rows.")
         total = steps * settings["epochs"]
         schedule = Schedule(settings["schedule"], self._optimizer, settings["lr"], settings["warmup"] * total, total)
         progress = Progress()
@@ -132,7 +138,8 @@ class Trainer:
 
         done = (progress.epoch - 1) * steps + progress.step
         interval = 0.1 if sys.stderr.isatty() else 10.0
-        with tqdm(total=total, initial=done, unit="step", mininterval=interval, dynamic_ncols=True) as bar:
+        shown = {"mininterval": interval, "dynamic_ncols": True, "disable": processes.rank() > 0}
+        with tqdm(total=total, initial=done, unit="step", **shown) as bar:
             while not progress.is_over(settings["epochs"], settings["patience"]):
                 self.network.train()
                 for rows in np.array_split(self._order(triplets, progress.epoch), steps)[progress.step :]:
@@ -224,17 +231,17 @@ class Trainer:
     def batch(self, triplets: Triplets, rows: np.ndarray) -> Batch:
         """These rows of the triplets; each item's features once."""
         network, device = self.network, self.network.device
-        items = triplets.items[rows]
+        items, mine = triplets.items[rows], processes.mine(rows)
         features = item_rows = None
         if "visual" in triplets.streams:
-            unique, inverse = np.unique(items, return_inverse=True)
+            unique, inverse = np.unique(triplets.items[mine], return_inverse=True)
             features = visual_batch(network, self.store, triplets.features[unique])
             item_rows = torch.from_numpy(inverse).to(device)
         streams = [stream for stream in triplets.streams if stream != "visual"]
         # padded captions depend on their batch: there each stream is its own, as published
         groups = [[stream] for stream in streams] if network.shape is Padded else [streams]
         return Batch(
-            [self._text_group({stream: triplets.rows[stream][rows] for stream in group}) for group in groups],
+            [self._text_group({stream: triplets.rows[stream][mine] for stream in group}) for group in groups],
             torch.from_numpy(items).to(device),
             features,
             item_rows,
@@ -271,13 +278,14 @@ class Trainer:
             weighted[name] = term["weight"] * value
             values[name] = value.item()
         loss = sum(weighted.values())
-        values = {"loss": loss.item(), **values}
+        values = processes.averaged({"loss": loss.item(), **values})
         if not math.isfinite(values["loss"]):
             return values
         if measure:
             values |= {f"{name}_share": share for name, share in self._shares(weighted).items()}
         self._optimizer.zero_grad()
         loss.backward()
+        processes.average(weight.grad for weight in self._weights)
         torch.nn.utils.clip_grad_norm_(self._weights, self.settings["clip_norm"])
         self._optimizer.step()
         return values
@@ -295,10 +303,11 @@ class Trainer:
                 with torch.set_grad_enabled(not self._cross_is_cut):
                     source, target = (CrossSide.of(*texts[stream]) for stream in ("source", "target"))
                     pooled["cross"] = network.pool_cross(source, target)
+            pooled = {stream: processes.gather(rows) for stream, rows in pooled.items()}
             embeddings = {s: network.embed_pooled(pooled[s]) for s in HEAD_ORDER if s in pooled}
             if batch.features is not None:
                 seen = network.pool_visual(*batch.features)[batch.item_rows]
-                embeddings["visual"] = network.embed_visual_pooled(seen)
+                embeddings["visual"] = network.embed_visual_pooled(processes.gather(seen))
             step = Step({}, batch.items, network.tau, teacher=batch.teacher, weights=batch.weights)
             if self.words:
                 self.words.fill(step, batch.texts, passes)
@@ -318,6 +327,7 @@ class Trainer:
             gradients = [None]
             if value.requires_grad and self._text_weights:
                 gradients = torch.autograd.grad(value, self._text_weights, retain_graph=True, allow_unused=True)
+                processes.average(gradients)
             norms[name] = math.sqrt(sum(g.double().square().sum().item() for g in gradients if g is not None))
         return {name: norm / (sum(norms.values()) or 1.0) for name, norm in norms.items()}
 
@@ -331,18 +341,22 @@ class Trainer:
 
         The same code path as the test's.
         """
-        self.network.eval()
-        batch = self.settings["batch"]
         found = []
         for rows, gallery, relevant in validation.groups:
-            captions = embed_captions(self.network, self.tokens, rows, batch)
+            captions = self.embed_captions(rows)
             if self.store is None:
-                partners = embed_captions(self.network, self.tokens, gallery, batch)
+                partners = self.embed_captions(gallery)
             else:
-                partners = embed_items(self.network, self.store, gallery, batch)
+                partners = embed_items(self.network, self.store, processes.mine(gallery), self.settings["batch"])
+                partners = processes.gather(partners)
             values = metrics(*rank_both(captions, partners, relevant))
             found.append((sum(values[f"t2v_r{k}"] for k in RECALLS), values["sumr"]))
         return dict(zip(("t2v", "sumr"), np.mean(found, axis=0).tolist(), strict=True))
+
+    def embed_captions(self, rows: np.ndarray) -> Tensor:
+        """(len(rows), dim) unit embeddings of these texts, on the CPU. Leaves the network in eval mode."""
+        mine = processes.mine(rows)
+        return processes.gather(embed_captions(self.network.eval(), self.tokens, mine, self.settings["batch"]))
 
 
 def _full(states: Tensor) -> Tensor:
