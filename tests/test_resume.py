@@ -1,5 +1,6 @@
 """A training that is interrupted goes on, and results in what it would have resulted in."""
 
+import contextlib
 import csv
 import json
 import logging
@@ -182,17 +183,21 @@ def test_how_often_a_state_is_kept_is_no_part_of_a_key(repository):
 
 def test_a_process_and_its_pipe_stopped_together_leave_a_state_and_nothing_else(data, tmp_path):
     """As Ctrl-C and SLURM do it: `tee` ends at once, and the process can no longer print."""
-    job = training("baseline", data, tmp_path / "run", epochs=100_000, patience=100_000)
+    job = training("baseline", data, tmp_path / "run", epochs=1000, patience=1000)
     Path("job.json").write_text(json.dumps(artifacts.dump_job(job)))
     training_shell = f"trap '' TERM; {sys.executable} -m ccr.train job.json; echo $? > status"
     shell = subprocess.Popen(["bash", "-c", f"({training_shell}) 2>&1 | tee log"], start_new_session=True)
-    while not (Path("log").exists() and "step" in Path("log").read_text()):
-        assert shell.poll() is None
-        time.sleep(0.1)
-    os.killpg(shell.pid, signal.SIGTERM)
-    shell.wait()
-    while not (Path("status").exists() and Path("status").read_text()):
-        time.sleep(0.1)
+    try:
+        while not (Path("log").exists() and "step" in Path("log").read_text()):
+            assert shell.poll() is None
+            time.sleep(0.1)
+        os.killpg(shell.pid, signal.SIGTERM)
+        shell.wait()
+        while not (Path("status").exists() and Path("status").read_text()):
+            time.sleep(0.1)
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(shell.pid, signal.SIGKILL)
     assert int(Path("status").read_text()) != 0
     assert len(checkpoints()) == 1 and not Path("run").exists()
     assert Checkpoint(job.key, "cpu").load()["progress"]["step"] > 0

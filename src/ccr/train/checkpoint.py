@@ -124,6 +124,7 @@ def set_random_state(state: Mapping[str, Any]) -> None:
     """Put every random generator where `random_state` found it."""
     random.setstate(state["python"])
     np.random.set_state(state["numpy"])
-    torch.set_rng_state(state["torch"][processes.rank()])
+    rank = processes.rank()
+    torch.set_rng_state(state["torch"][rank].clone())  # torch crashes where a tensor is a part of another one
     if state["cuda"] is not None:
-        torch.cuda.set_rng_state(state["cuda"][processes.rank()])
+        torch.cuda.set_rng_state(state["cuda"][rank].clone())
