@@ -46,6 +46,7 @@ TRAINING = {
     "word_dropout": 0.0,
     "schedule": "cosine", "select_by": "sumr", "gradient_every": 2, "on_missing": "error",
     "patience": 12, "select_on": "target", "source_lang": "en", "langs": ["zh"], "threads": 1, "seed": 0,
+    "processes": 1,
 }  # fmt: skip
 INFONCE = {"objective": "infonce", "weight": 1.0, "tau": None, "mask_same_item": True}
 BASELINE = {"vs": INFONCE | {"pair": ["visual", "source"]}, "vt": INFONCE | {"pair": ["visual", "target"]}}

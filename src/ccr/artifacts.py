@@ -326,7 +326,8 @@ class Job:
     """One unit of work: what it reads (role -> path or paths), writes (role -> path) and obeys.
 
     `target` is its name: the path of what it makes. `after`: files that must be there before, but do not change the
-    result. `threads`, `gpus`: what it asks for, which no result depends on. `key` identifies the result: see `job_key`.
+    result. `threads`, `gpus`: what it asks for; `checkpoint_minutes`: how often a training keeps its state: no result
+    depends on these. `key` identifies the result: see `job_key`.
     """
 
     stage: str
@@ -336,6 +337,7 @@ class Job:
     settings: dict[str, Any]
     threads: int = 1
     gpus: int = 0
+    checkpoint_minutes: float = 10.0
     after: tuple[str, ...] = ()
     key: str = ""
 

@@ -286,6 +286,8 @@ class Planner:
         files = ["model.safetensors", "config.json", "tokenizer.json", "history.csv", "provenance.json"]
         if settings["role"] == "teacher":
             files.append("embeddings.parquet")
+        padded = settings["network"]["pooling"] == "padded_mean"  # depends on the whole batch
+        processes = 1 if padded else self.params.train.processes
         return self._add(
             Job(
                 stage="train",
@@ -296,9 +298,11 @@ class Planner:
                     **settings,
                     "source_lang": self.params.datasets[dataset].source_lang,
                     "threads": self.params.train.threads,
+                    "processes": processes,
                 },
-                threads=self.params.train.threads,
-                gpus=1,
+                threads=self.params.train.threads * processes,
+                gpus=processes,
+                checkpoint_minutes=self.params.train.checkpoint_minutes,
             )
         )
 

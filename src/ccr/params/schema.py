@@ -310,9 +310,15 @@ class Features(Section):
 
 
 class Train(Section):
+    """`threads` of each process. `processes`, a GPU each, share a training's batches; its result is the same up to
+    rounding. `checkpoint_minutes`: how often it keeps its state to go on from; what it results in does not change.
+    """
+
     student: StudentTraining
     teacher: Training
     threads: Count
+    processes: Count = 1
+    checkpoint_minutes: Positive = 10.0
 
 
 class Evaluate(Section):

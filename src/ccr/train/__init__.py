@@ -16,9 +16,11 @@ from ccr.networks.dual_encoder import DualEncoder
 from ccr.networks.text import encoder_config
 from ccr.networks.tokens import Tokens, pretrained_tokenizer, train_tokenizer
 from ccr.registry import OBJECTIVES
-from ccr.retrieval.embed import embed_captions
 from ccr.retrieval.metrics import chance_sumr
 from ccr.store import open_features, read_embeddings, write_embeddings
+from ccr.train import processes
+from ccr.train.checkpoint import Checkpoint
+from ccr.train.keeper import Keeper
 from ccr.train.loop import Trainer
 from ccr.train.triplets import Triplets, Validation, read_texts, with_terms_in_force
 
@@ -26,10 +28,18 @@ log = logging.getLogger(__name__)
 
 
 def run(job: Job) -> None:
-    """Train one network and write its run directory.
+    """Train one network and write its run directory, in as many processes as the settings say.
 
-    Raises `CcrError` for missing or disagreeing inputs and for a loss that is not finite.
+    Raises `CcrError` for missing or disagreeing inputs and for a loss that is not finite, `SystemExit` after a signal.
     """
+    if processes.to_be_launched(job):
+        processes.launch(job)
+    else:
+        with processes.joined(job.settings["processes"]) as device:
+            _run(job, device)
+
+
+def _run(job: Job, device: torch.device) -> None:
     start = time.perf_counter()
     planned, job = job.settings, with_terms_in_force(job)
     settings = job.settings
@@ -61,22 +71,28 @@ def run(job: Job) -> None:
     network = DualEncoder(network_settings, text_config, feature_dim, pretrained=True)
     if "init_model" in job.inputs:
         load_text_encoder(network, job.inputs["init_model"])
-    trainer = Trainer(network.to("cuda" if torch.cuda.is_available() else "cpu"), settings, tokens, store)
-    history = trainer.fit(triplets, validation)
-    _warn_of_collapse(job, history, validation)
-
-    description = {"settings": planned, "terms": list(settings["objectives"])}
-    description |= {"text_config": text_config, "feature_dim": feature_dim}
-    _write(job, trainer, history, tokenizer, description)
-    if settings["role"] == "teacher":
-        rows = np.unique(np.concatenate([triplets.rows[stream] for stream in triplets.streams]))
-        rows = rows[(texts.table["role"].iloc[rows] != "parallel").to_numpy()]  # students see no parallel text
-        embeddings = embed_captions(trainer.network.eval(), tokens, rows, settings["batch"])
-        ids = texts.table["caption_id"].iloc[rows].tolist()
-        write_embeddings(job.outputs["embeddings"], ids, embeddings.numpy(), key=job.key)
-    seconds = time.perf_counter() - start
-    facts = {"seconds": round(seconds, 1), "device": str(network.device), "torch": torch.__version__}
-    artifacts.write_json(artifacts.provenance(job) | facts, job.outputs["provenance"])
+    trainer = Trainer(network.to(device), settings, tokens, store)
+    processes.draw_apart(settings["seed"])
+    with Keeper(job, Checkpoint(job.key, device.type)) as keeper:
+        history = trainer.fit(triplets, validation, keeper)
+        embeddings = None
+        if settings["role"] == "teacher":
+            rows = np.unique(np.concatenate([triplets.rows[stream] for stream in triplets.streams]))
+            rows = rows[(texts.table["role"].iloc[rows] != "parallel").to_numpy()]  # students see no parallel text
+            embeddings = trainer.embed_captions(rows)
+        if processes.rank():
+            return
+        _warn_of_collapse(job, history, validation)
+        description = {"settings": planned, "terms": list(settings["objectives"])}
+        description |= {"text_config": text_config, "feature_dim": feature_dim}
+        _write(job, trainer, history, tokenizer, description)
+        if embeddings is not None:
+            ids = texts.table["caption_id"].iloc[rows].tolist()
+            write_embeddings(job.outputs["embeddings"], ids, embeddings.numpy(), key=job.key)
+        seconds = time.perf_counter() - start
+        facts = {"seconds": round(seconds, 1), "device": str(network.device), "torch": torch.__version__}
+        artifacts.write_json(artifacts.provenance(job) | facts, job.outputs["provenance"])
+        keeper.done()
 
 
 def _warn_of_collapse(job: Job, history: list[dict], validation: Validation) -> None:

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from ccr.networks.discriminator import Discriminator
 from ccr.objectives.adversarial import discriminator_loss
+from ccr.train.processes import average, gather
 
 Captions = tuple[Tensor, Tensor]  # token states (B, L, width), counted positions (B, L)
 
@@ -27,13 +28,23 @@ class Adversary:
         """One step of the discriminator on detached states; returns its loss before that step."""
         self.discriminator.requires_grad_(True)
         logits = (self.discriminator(states.detach(), counted) for states, counted in (originals, translations))
-        loss = discriminator_loss(*logits)
+        loss = discriminator_loss(*map(gather, logits))
         self._optimizer.zero_grad()
         loss.backward()
+        average(weight.grad for weight in self.discriminator.parameters())
         self._optimizer.step()
         return loss.item()
 
     def logits(self, captions: Captions) -> Tensor:
-        """(B, 2), with a gradient for the states and none for the discriminator."""
+        """(B, 2) of the whole batch, with a gradient for the states and none for the discriminator."""
         self.discriminator.requires_grad_(False)
-        return self.discriminator(*captions)
+        return gather(self.discriminator(*captions))
+
+    def state_dict(self) -> dict[str, Any]:
+        """What further steps depend on."""
+        return {"discriminator": self.discriminator.state_dict(), "optimizer": self._optimizer.state_dict()}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from what `state_dict` returned."""
+        self.discriminator.load_state_dict(state["discriminator"])
+        self._optimizer.load_state_dict(state["optimizer"])

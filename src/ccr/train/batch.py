@@ -26,7 +26,7 @@ class TextGroup:
 
 @dataclass(frozen=True)
 class Batch:
-    """B triplets, ready for the networks.
+    """B triplets, ready for the networks; of several processes each has the texts and features of its slice of them.
 
     `texts`: every text stream in one of the groups. `items` (B,) int64: item of each row. `features`: frame features
     and shape of the items, None for a text-only network; `item_rows` (B,) int64: the sequence of each row's item.

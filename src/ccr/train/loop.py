@@ -1,9 +1,11 @@
 """The training loop: batches of triplets, weighted objectives, selection on validation recall."""
 
+import logging
 import math
 import sys
 import time
 from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
@@ -21,13 +23,40 @@ from ccr.retrieval.embed import embed_captions, embed_items, visual_batch
 from ccr.retrieval.metrics import RECALLS, metrics
 from ccr.retrieval.ranks import rank_both
 from ccr.store import FeatureStore
+from ccr.train import processes
 from ccr.train.adversary import Adversary, Captions
 from ccr.train.batch import Batch, TextGroup, hide_words
+from ccr.train.checkpoint import random_state, set_random_state
+from ccr.train.keeper import Keeper
 from ccr.train.schedule import Schedule
 from ccr.train.triplets import Triplets, Validation
 from ccr.train.words import WordLevel, variance
 
+log = logging.getLogger(__name__)
+
 HEAD_ORDER = ("source", "target", "cross", "back")  # in which a BatchNorm head sees the streams, as published
+
+
+@dataclass
+class Progress:
+    """How far a training has come.
+
+    `epoch` and the `step` of it that comes next; of the epoch so far the `values` of every step and the `seconds`;
+    `history`: a row for each epoch that is done; the `best` score and the epoch that has it, 0 for none.
+    """
+
+    epoch: int = 1
+    step: int = 0
+    values: dict[str, list[float]] = field(default_factory=dict)
+    seconds: float = 0.0
+    history: list[dict[str, float]] = field(default_factory=list)
+    best: float = -math.inf
+    best_epoch: int = 0
+
+    def is_over(self, epochs: int, patience: int) -> bool:
+        """Whether the epochs are done, or the last `patience` of them brought nothing."""
+        done = self.epoch - 1
+        return done == epochs or done - self.best_epoch >= patience
 
 
 class Trainer:
@@ -44,6 +73,8 @@ class Trainer:
     """
 
     def __init__(self, network: DualEncoder, settings: Mapping[str, Any], tokens: Tokens, store: FeatureStore | None):
+        if processes.count() > 1 and network.shape is Padded:
+            raise CcrError("pooling: padded_mean depends on the whole batch; train with one process, or masked_mean.")
         self.network = network
         self.settings = settings
         self.tokens = tokens
@@ -77,80 +108,140 @@ class Trainer:
         text = [network.text, *([network.text_layers] if network.text_layers else [])]
         self._text_weights = [p for part in text for p in part.parameters() if p.requires_grad]
 
-    def fit(self, triplets: Triplets, validation: Validation) -> list[dict[str, float]]:
+    def fit(self, triplets: Triplets, validation: Validation, keeper: Keeper | None = None) -> list[dict[str, float]]:
         """Train until the epochs are done or `patience` epochs brought nothing; returns one row per epoch.
 
         Rows: epoch, seconds, lr, tau, loss, per term its value (unweighted) and `{term}_share`, its weighted share
         of the gradient norm on the text encoder (mean of the measured steps), the discriminators' losses, with
         word-level terms word_variance (see `words.variance`), val_t2v and val_sumr. Afterwards the network holds the
         best epoch's weights. Raises `CcrError` when a loss is not finite.
+
+        Args:
+            keeper: brings the state of an interrupted training, which then goes on as if nothing had been, and is
+                told wherever this one may be interrupted.
         """
         settings = self.settings
         steps = math.ceil(len(triplets) / settings["batch"])
+        fewest = min(len(triplets) // steps, *(len(part) for group in validation.groups for part in group[:2]))
+        if fewest < processes.count():
+            raise CcrError(f"train.processes: {processes.count()} cannot share batches or val sets of {fewest} rows.")
         total = steps * settings["epochs"]
         schedule = Schedule(settings["schedule"], self._optimizer, settings["lr"], settings["warmup"] * total, total)
-        history: list[dict[str, float]] = []
-        best, best_epoch = -math.inf, 0
-        interval = 0.1 if sys.stderr.isatty() else 10.0
-        with tqdm(total=total, unit="step", mininterval=interval, dynamic_ncols=True) as bar:
-            for epoch in range(1, settings["epochs"] + 1):
-                start = time.perf_counter()
-                means = self._epoch(triplets, epoch, steps, schedule, bar)
-                scores = self.validate(validation)
-                score = scores[settings["select_by"]]
-                history.append(
-                    {
-                        "epoch": epoch,
-                        "seconds": round(time.perf_counter() - start, 2),
-                        "lr": self._optimizer.param_groups[0]["lr"],
-                        "tau": self.network.tau.item(),
-                        **means,
-                        **{f"val_{name}": value for name, value in scores.items()},
-                    }
-                )
-                schedule.after_epoch(improved=score > best)
-                if score > best:
-                    best, best_epoch = score, epoch
-                    self.best = {k: v.detach().cpu().clone() for k, v in self.network.state_dict().items()}
-                bar.set_postfix_str(f"epoch {epoch}, loss {means['loss']:.3f}, val {score:.1f}, best {best:.1f}")
-                if epoch - best_epoch >= settings["patience"]:
-                    break
-        self.network.load_state_dict(self.best)
-        return history
+        progress = Progress()
+        if keeper and (state := keeper.load()):
+            progress = self._set_state(state, schedule)
+            log.info("Going on from epoch %d, step %d of %d.", progress.epoch, progress.step + 1, steps)
 
-    def _epoch(self, triplets: Triplets, epoch: int, steps: int, schedule: Schedule, bar: tqdm) -> dict[str, float]:
-        """One pass over the triplets; the means of what `update` returns."""
-        order = np.random.default_rng([self.settings["seed"], epoch]).permutation(len(triplets))
-        every = self.settings["gradient_every"]
-        collected: dict[str, list[float]] = {}
-        self.network.train()
-        for number, rows in enumerate(np.array_split(order, steps)):
-            values = self.update(self.batch(triplets, rows), measure=every > 0 and number % every == 0)
-            if not math.isfinite(values["loss"]):
-                raise CcrError(
-                    f"Training diverged at epoch {epoch}, step {number + 1}: {values}. Lower lr, or raise warmup; "
-                    "nothing was written."
+        def may_stop() -> None:
+            if keeper:
+                keeper.between_steps(lambda: self._state(progress, schedule))
+
+        done = (progress.epoch - 1) * steps + progress.step
+        interval = 0.1 if sys.stderr.isatty() else 10.0
+        shown = {"mininterval": interval, "dynamic_ncols": True, "disable": processes.rank() > 0}
+        with tqdm(total=total, initial=done, unit="step", **shown) as bar:
+            while not progress.is_over(settings["epochs"], settings["patience"]):
+                self.network.train()
+                for rows in np.array_split(self._order(triplets, progress.epoch), steps)[progress.step :]:
+                    self._step(triplets, rows, progress)
+                    schedule.after_step()
+                    may_stop()
+                    bar.update()
+                self._end_epoch(validation, progress, schedule)
+                may_stop()
+                last = progress.history[-1]
+                bar.set_postfix_str(
+                    f"epoch {last['epoch']}, loss {last['loss']:.3f}, val {last['val_' + settings['select_by']]:.1f}, "
+                    f"best {progress.best:.1f}"
                 )
-            for name, value in values.items():
-                collected.setdefault(name, []).append(value)
-            schedule.after_step()
-            bar.update()
-        return {name: float(np.mean(values)) for name, values in collected.items()}
+        self.network.load_state_dict(self.best)
+        return progress.history
+
+    def _order(self, triplets: Triplets, epoch: int) -> np.ndarray:
+        """In which order an epoch sees the triplets: a matter of the seed and the epoch alone."""
+        return np.random.default_rng([self.settings["seed"], epoch]).permutation(len(triplets))
+
+    def _step(self, triplets: Triplets, rows: np.ndarray, progress: Progress) -> None:
+        """One step of an epoch, on these rows of the triplets."""
+        start = time.perf_counter()
+        every = self.settings["gradient_every"]
+        values = self.update(self.batch(triplets, rows), measure=every > 0 and progress.step % every == 0)
+        progress.step += 1
+        if not math.isfinite(values["loss"]):
+            raise CcrError(
+                f"Training diverged at epoch {progress.epoch}, step {progress.step}: {values}. Lower lr, or raise "
+                "warmup; nothing was written."
+            )
+        for name, value in values.items():
+            progress.values.setdefault(name, []).append(value)
+        progress.seconds += time.perf_counter() - start
+
+    def _end_epoch(self, validation: Validation, progress: Progress, schedule: Schedule) -> None:
+        """Validation, a row of history with the means of what `update` returned, the choice of the best epoch."""
+        start = time.perf_counter()
+        scores = self.validate(validation)
+        score = scores[self.settings["select_by"]]
+        progress.history.append(
+            {
+                "epoch": progress.epoch,
+                "seconds": round(progress.seconds + time.perf_counter() - start, 2),
+                "lr": self._optimizer.param_groups[0]["lr"],
+                "tau": self.network.tau.item(),
+                **{name: float(np.mean(values)) for name, values in progress.values.items()},
+                **{f"val_{name}": value for name, value in scores.items()},
+            }
+        )
+        schedule.after_epoch(improved=score > progress.best)
+        if score > progress.best:
+            progress.best, progress.best_epoch = score, progress.epoch
+            self.best = {k: v.detach().cpu().clone() for k, v in self.network.state_dict().items()}
+        progress.epoch, progress.step, progress.values, progress.seconds = progress.epoch + 1, 0, {}, 0.0
+
+    def _state(self, progress: Progress, schedule: Schedule) -> dict[str, Any]:
+        """All that the rest of a training depends on; frozen weights (half of mBERT) are as they were at the start."""
+        return {
+            "network": self._unfrozen(self.network.state_dict()),
+            "best": self._unfrozen(self.best),
+            "pointers": self.words.pointers.state_dict() if self.words else {},
+            "optimizer": self._optimizer.state_dict(),
+            "adversaries": {name: adversary.state_dict() for name, adversary in self.adversaries.items()},
+            "schedule": schedule.state_dict(),
+            "progress": asdict(progress),
+            "random": random_state(),
+        }
+
+    def _unfrozen(self, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        frozen = {name for name, parameter in self.network.named_parameters() if not parameter.requires_grad}
+        return {name: tensor for name, tensor in weights.items() if name not in frozen}
+
+    def _set_state(self, state: Mapping[str, Any], schedule: Schedule) -> Progress:
+        self.network.load_state_dict(state["network"], strict=False)
+        if state["best"]:
+            whole = {name: tensor.detach().cpu().clone() for name, tensor in self.network.state_dict().items()}
+            self.best = whole | state["best"]
+        if self.words:
+            self.words.pointers.load_state_dict(state["pointers"])
+        self._optimizer.load_state_dict(state["optimizer"])
+        for name, adversary in self.adversaries.items():
+            adversary.load_state_dict(state["adversaries"][name])
+        schedule.load_state_dict(state["schedule"])
+        set_random_state(state["random"])
+        return Progress(**state["progress"])
 
     def batch(self, triplets: Triplets, rows: np.ndarray) -> Batch:
         """These rows of the triplets; each item's features once."""
         network, device = self.network, self.network.device
-        items = triplets.items[rows]
+        items, mine = triplets.items[rows], processes.mine(rows)
         features = item_rows = None
         if "visual" in triplets.streams:
-            unique, inverse = np.unique(items, return_inverse=True)
+            unique, inverse = np.unique(triplets.items[mine], return_inverse=True)
             features = visual_batch(network, self.store, triplets.features[unique])
             item_rows = torch.from_numpy(inverse).to(device)
         streams = [stream for stream in triplets.streams if stream != "visual"]
         # padded captions depend on their batch: there each stream is its own, as published
         groups = [[stream] for stream in streams] if network.shape is Padded else [streams]
         return Batch(
-            [self._text_group({stream: triplets.rows[stream][rows] for stream in group}) for group in groups],
+            [self._text_group({stream: triplets.rows[stream][mine] for stream in group}) for group in groups],
             torch.from_numpy(items).to(device),
             features,
             item_rows,
@@ -187,13 +278,14 @@ class Trainer:
             weighted[name] = term["weight"] * value
             values[name] = value.item()
         loss = sum(weighted.values())
-        values = {"loss": loss.item(), **values}
+        values = processes.averaged({"loss": loss.item(), **values})
         if not math.isfinite(values["loss"]):
             return values
         if measure:
             values |= {f"{name}_share": share for name, share in self._shares(weighted).items()}
         self._optimizer.zero_grad()
         loss.backward()
+        processes.average(weight.grad for weight in self._weights)
         torch.nn.utils.clip_grad_norm_(self._weights, self.settings["clip_norm"])
         self._optimizer.step()
         return values
@@ -211,10 +303,11 @@ class Trainer:
                 with torch.set_grad_enabled(not self._cross_is_cut):
                     source, target = (CrossSide.of(*texts[stream]) for stream in ("source", "target"))
                     pooled["cross"] = network.pool_cross(source, target)
+            pooled = {stream: processes.gather(rows) for stream, rows in pooled.items()}
             embeddings = {s: network.embed_pooled(pooled[s]) for s in HEAD_ORDER if s in pooled}
             if batch.features is not None:
                 seen = network.pool_visual(*batch.features)[batch.item_rows]
-                embeddings["visual"] = network.embed_visual_pooled(seen)
+                embeddings["visual"] = network.embed_visual_pooled(processes.gather(seen))
             step = Step({}, batch.items, network.tau, teacher=batch.teacher, weights=batch.weights)
             if self.words:
                 self.words.fill(step, batch.texts, passes)
@@ -234,6 +327,7 @@ class Trainer:
             gradients = [None]
             if value.requires_grad and self._text_weights:
                 gradients = torch.autograd.grad(value, self._text_weights, retain_graph=True, allow_unused=True)
+                processes.average(gradients)
             norms[name] = math.sqrt(sum(g.double().square().sum().item() for g in gradients if g is not None))
         return {name: norm / (sum(norms.values()) or 1.0) for name, norm in norms.items()}
 
@@ -247,18 +341,22 @@ class Trainer:
 
         The same code path as the test's.
         """
-        self.network.eval()
-        batch = self.settings["batch"]
         found = []
         for rows, gallery, relevant in validation.groups:
-            captions = embed_captions(self.network, self.tokens, rows, batch)
+            captions = self.embed_captions(rows)
             if self.store is None:
-                partners = embed_captions(self.network, self.tokens, gallery, batch)
+                partners = self.embed_captions(gallery)
             else:
-                partners = embed_items(self.network, self.store, gallery, batch)
+                partners = embed_items(self.network, self.store, processes.mine(gallery), self.settings["batch"])
+                partners = processes.gather(partners)
             values = metrics(*rank_both(captions, partners, relevant))
             found.append((sum(values[f"t2v_r{k}"] for k in RECALLS), values["sumr"]))
         return dict(zip(("t2v", "sumr"), np.mean(found, axis=0).tolist(), strict=True))
+
+    def embed_captions(self, rows: np.ndarray) -> Tensor:
+        """(len(rows), dim) unit embeddings of these texts, on the CPU. Leaves the network in eval mode."""
+        mine = processes.mine(rows)
+        return processes.gather(embed_captions(self.network.eval(), self.tokens, mine, self.settings["batch"]))
 
 
 def _full(states: Tensor) -> Tensor:

@@ -1,6 +1,7 @@
 """Learning rate over a training."""
 
 import math
+from collections.abc import Mapping
 
 from torch.optim import Optimizer
 
@@ -42,6 +43,15 @@ class Schedule:
         if not improved and self._epochs_at_rate >= PATIENCE:
             self._decay /= 2
             self._epochs_at_rate = 0
+        self._apply()
+
+    def state_dict(self) -> dict[str, float]:
+        """How far the schedule has come."""
+        return {"step": self._step, "decay": self._decay, "epochs_at_rate": self._epochs_at_rate}
+
+    def load_state_dict(self, state: Mapping[str, float]) -> None:
+        """Go on from what `state_dict` returned."""
+        self._step, self._decay, self._epochs_at_rate = state["step"], state["decay"], state["epochs_at_rate"]
         self._apply()
 
     def _apply(self) -> None:

@@ -12,6 +12,7 @@ from ccr.networks.pointer import Pointer
 from ccr.objectives.step import Step
 from ccr.objectives.transport import Words
 from ccr.train.batch import TextGroup, hide_words
+from ccr.train.processes import gather
 
 
 class WordLevel:
@@ -34,8 +35,8 @@ class WordLevel:
     def fill(self, step: Step, groups: Sequence[TextGroup], states: Sequence[TextStates]) -> None:
         """`states`: of the groups, from the ordinary pass, every layer of them."""
         for group, found in zip(groups, states, strict=True):
-            step.words |= self._words(group, found)
-            step.clean |= self._words(group, self._clean(group))
+            step.words |= _gathered(self._words(group, found))
+            step.clean |= _gathered(self._words(group, self._clean(group)))
         for term, pointer in zip(self.pointing, self.pointers, strict=True):
             layer, masked = term["layer"], {}
             for group in groups:
@@ -43,7 +44,8 @@ class WordLevel:
                 masked |= self._words(group, self.network.encode_text(tokens, group.shape, every_layer=True))
             (source, _), (target, _) = (masked[stream, layer] for stream in term["pair"])
             logits = pointer(source, target), pointer(target, source)
-            step.pointers[(*term["pair"], layer)] = tuple(x.to(source.dtype) for x in logits)  # autocast gives bf16
+            logits = (gather(x.to(source.dtype)) for x in logits)  # autocast gives bf16
+            step.pointers[(*term["pair"], layer)] = tuple(logits)
 
     @torch.no_grad()
     def _clean(self, group: TextGroup) -> TextStates:
@@ -58,6 +60,10 @@ class WordLevel:
             pooled, mask = group.shape.pool_words(states.at(layer), group.words)
             words |= {(stream, layer): (pooled[rows], mask[rows]) for stream, rows in group.rows.items()}
         return words
+
+
+def _gathered(words: dict[tuple[str, int | str], Words]) -> dict[tuple[str, int | str], Words]:
+    return {place: (gather(states), gather(mask)) for place, (states, mask) in words.items()}
 
 
 def variance(words: Mapping[tuple[str, int | str], Words]) -> float:
