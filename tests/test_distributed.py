@@ -1,5 +1,6 @@
 """Several processes train what one process trains."""
 
+import contextlib
 import multiprocessing
 import os
 import signal
@@ -13,6 +14,8 @@ import pytest
 import torch
 import yaml
 from torch import distributed
+from torch.distributed.elastic.multiprocessing.api import SignalException
+from torch.distributed.launcher import api
 from toy_trainings import NAMES, training, write_data
 
 from ccr import params, train
@@ -160,6 +163,18 @@ def stop_after_the_first_step():
     while not list(CHECKPOINTS.rglob("*.safetensors")):
         time.sleep(0.01)
     os.kill(os.getpid(), signal.SIGTERM)
+
+
+@pytest.mark.parametrize("written", [True, False])
+def test_a_signal_that_comes_when_all_is_written_is_no_interruption(data, tmp_path, monkeypatch, written):
+    def signalled(*_):
+        raise SignalException("", signal.SIGTERM)
+
+    monkeypatch.setattr(api, "elastic_launch", lambda *_: signalled)
+    job = training("teacher", data, data / "teacher" if written else tmp_path)
+    job = replace(job, settings=job.settings | {"processes": 2})
+    with contextlib.nullcontext() if written else pytest.raises(SystemExit):
+        train.run(job)
 
 
 @pytest.mark.slow

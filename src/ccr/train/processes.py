@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor, distributed
 
-from ccr.artifacts import Job, dump_job, write_json
+from ccr.artifacts import Job, dump_job, recorded_key, write_json
 from ccr.errors import CcrError
 
 
@@ -47,6 +47,7 @@ def launch(job: Job) -> None:
     SIGTERM and SIGINT reach the processes, which have half a minute to keep their state; then `SystemExit`. Raises
     `CcrError` when one of them fails.
     """
+    # heavy, and the processes themselves need none of it
     from torch.distributed.elastic.multiprocessing.api import SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch
@@ -62,7 +63,8 @@ def launch(job: Job) -> None:
         try:
             elastic_launch(config, sys.executable)("-m", "ccr.train", str(path))
         except SignalException as error:
-            raise SystemExit(128 + error.sigval) from error
+            if recorded_key(job) != job.key:  # else it came when all was written
+                raise SystemExit(128 + error.sigval) from error
         except ChildFailedError as error:
             raise CcrError(f"{job.target}: one of its {number} processes failed; above stands what it said.") from error
 
