@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 
 import pytest
-from checkouts import TABLE, Checkout
+from checkouts import CL2CM, TABLE, Checkout
 
 pytestmark = pytest.mark.slurm
 
@@ -59,6 +59,23 @@ if "train" in sys.orig_argv:
     if "teachers" in name and not os.path.exists("saved." + name):
         signal.signal(signal.SIGTERM, save)
         time.sleep(600)
+"""
+
+# A training whose steps last five seconds.
+SLOW_STEPS = """
+import sys
+
+if "train" in sys.orig_argv:
+    import time
+    from ccr.train.loop import Trainer
+
+    update = Trainer.update
+
+    def slow(self, *arguments, **options):
+        time.sleep(5)
+        return update(self, *arguments, **options)
+
+    Trainer.update = slow
 """
 
 
@@ -179,6 +196,22 @@ def test_a_training_is_told_before_its_time_is_up_and_can_save_where_it_is(train
     trains.run("--set-resources", "teacher:runtime=3 * attempt - 2", "teacher:slurm_extra='--signal=TERM@20'")
     assert len(list(trains.folder.glob("saved.*"))) == 2
     assert trains.read() == local.read()
+
+
+@pytest.mark.slow
+def test_a_training_longer_than_two_limits_ends_in_a_third_allocation(trains, tmp_path):
+    run = f"results/runs/{CL2CM.replace('cl2cm', 'baseline')}/seed0"
+    trains.edit(lambda params: params["train"]["student"].update(epochs=10))  # of three steps: 150 s
+    alone = Checkout(trains.copy(tmp_path / "alone").folder)
+    alone.run("--", f"{run}/model.safetensors")
+    (trains.folder / "src/sitecustomize.py").write_text(SLOW_STEPS)
+    limits = ("--set-resources", "student:runtime=1 * attempt", "student:slurm_extra='--signal=TERM@20'")
+    trains.run(*limits, "--", f"{run}/model.safetensors")
+    log = trains.read(f"logs/train/runs/{CL2CM.replace('cl2cm', 'baseline')}/seed0.log").decode()
+    assert len([made for _, made, _ in trains.jobs() if made.startswith("rule_student")]) == 3
+    assert "goes on" in log
+    assert trains.read(f"{run}/model.safetensors") == alone.read(f"{run}/model.safetensors")
+    assert not list(trains.folder.glob("work/checkpoints/*"))
 
 
 @pytest.mark.slow
