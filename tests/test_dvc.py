@@ -264,28 +264,33 @@ def test_killed_in_any_stage_and_reproduced_it_makes_the_same_table(fresh, repos
 
 @pytest.mark.slow
 @pytest.mark.skipif(os.geteuid() != 0, reason="a small disk is mounted, which only root may")
-def test_a_full_disk_is_an_error_and_nothing_is_recorded(reproduced, tmp_path):
+@pytest.mark.parametrize("free", [0, 100_000])
+def test_a_full_disk_is_an_error_and_nothing_is_recorded(reproduced, tmp_path, free):
     disk = tmp_path / "disk"
     disk.mkdir()
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=8m", "tmpfs", disk], **CAUGHT)
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=200m", "tmpfs", disk], **CAUGHT)
     if mounted.returncode:
         pytest.skip(f"no disk can be mounted here: {mounted.stdout}")
     try:
-        checkout = reproduced.copy(tmp_path / "full")
+        checkout = reproduced.copy(disk / "checkout")
+        assert checkout.repro() == (set(), set())
         lock = checkout.read("dvc.lock")
-        shutil.rmtree(checkout.folder / "results")
-        (checkout.folder / "results").symlink_to(disk)
-        (disk / "filler").write_bytes(b"0" * (8 << 20))
-        (checkout.folder / "dvc.lock").unlink()
+        change, expected = CHANGES["a weight of the student"]
+        change(checkout)
+        room = shutil.disk_usage(disk).free
+        with open(disk / "filler", "wb") as filler:
+            os.posix_fallocate(filler.fileno(), 0, max(room - free, 1))
         result = subprocess.run(
             [sys.executable, "-m", "dvc", "repro"], cwd=checkout.folder, env=checkout.environment, **CAUGHT
         )
         assert result.returncode != 0
         assert "No space left on device" in result.stdout
-        assert "train@" not in checkout.read("dvc.lock").decode()
+        recorded, before = (yaml.safe_load(text)["stages"] for text in (checkout.read("dvc.lock"), lock))
+        assert recorded[f"train@{DATA}"] == before[f"train@{DATA}"]
         (disk / "filler").unlink()
-        checkout.repro()
-        assert yaml.safe_load(checkout.read("dvc.lock")) == yaml.safe_load(lock)
+        checkout.dvc("checkout", "--force")
+        assert checkout.repro()[0] == expected
+        assert checkout.broken() == []
     finally:
         subprocess.run(["umount", disk], check=True)
 

@@ -1,5 +1,6 @@
 """The command line: one subcommand per stage, each makes one target of the plan; the only door into the package."""
 
+import errno
 import json
 import logging
 import os
@@ -265,10 +266,14 @@ def empty_memo() -> None:
 
 
 def main() -> None:
-    """Entry point: a `CcrError` is a message and exit status 1, without a traceback."""
+    """Entry point: a `CcrError`, or a full disk, is a message and exit status 1, without a traceback."""
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     try:
         app()
     except CcrError as error:
-        print(f"ccr: {error}", file=sys.stderr)
-        sys.exit(1)
+        sys.exit(f"ccr: {error}")
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        where = error.filename or Path.cwd()
+        sys.exit(f"ccr: {where}: {error.strerror}. Nothing was left half-written: make room and run the same again.")
