@@ -79,7 +79,7 @@ def test_pipeline_removes_the_lock_of_a_killed_one(folder):
 
 def test_pipeline_leaves_the_lock_of_a_living_snakemake(folder):
     (folder / "Snakefile").write_text(
-        'rule a:\n    output: "results/{x}.csv"\n    shell: "touch started; sleep 5; touch {output}"\n'
+        'rule a:\n    output: "results/{x}.csv"\n    shell: "touch started; until [ -e end ]; do sleep 0.1; done; touch {output}"\n'
     )
     by_hand = subprocess.Popen(
         [sys.executable, "-m", "snakemake", "--cores", "1", "--", "results/a.csv"],
@@ -89,7 +89,10 @@ def test_pipeline_leaves_the_lock_of_a_living_snakemake(folder):
     )
     while not (folder / "started").exists():
         assert by_hand.poll() is None
-    result = pipeline(folder, "--", "results/a.csv")
+    try:
+        result = pipeline(folder, "--", "results/a.csv")
+    finally:
+        (folder / "end").touch()
     assert result.returncode != 0
     assert "LockException" in result.stderr + result.stdout
     assert by_hand.wait() == 0
