@@ -79,7 +79,8 @@ def test_pipeline_removes_the_lock_of_a_killed_one(folder):
 
 def test_pipeline_leaves_the_lock_of_a_living_snakemake(folder):
     (folder / "Snakefile").write_text(
-        'rule a:\n    output: "results/{x}.csv"\n    shell: "touch started; until [ -e end ]; do sleep 0.1; done; touch {output}"\n'
+        'rule a:\n    output: "results/{x}.csv"\n'
+        '    shell: "touch started; until [ -e end ]; do sleep 0.1; done; touch {output}"\n'
     )
     by_hand = subprocess.Popen(
         [sys.executable, "-m", "snakemake", "--cores", "1", "--", "results/a.csv"],
