@@ -31,6 +31,7 @@ NETWORK = {
     "dropout": 0.0,
 }  # fmt: skip
 
+WHO = {f"GIT_{role}_{what}": "test@localhost" for role in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")}
 CAUGHT = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
 
 
@@ -47,7 +48,7 @@ class Checkout:
     def __init__(self, folder: Path):
         self.folder = folder
         path = os.pathsep.join([str(Path(sys.executable).parent), *os.get_exec_path()])
-        self.environment = os.environ | {"PATH": path, "PYTHONPATH": str(folder / "src")}
+        self.environment = os.environ | {"PATH": path, "PYTHONPATH": str(folder / "src")} | WHO
 
     def copy(self, folder: Path) -> "Checkout":
         shutil.copytree(self.folder, folder)  # keeps the times that Snakemake looks at
@@ -123,7 +124,7 @@ class Tracked(Checkout):
         return self.command(sys.executable, "-m", "dvc", *words)
 
     def git(self, *words: str) -> str:
-        return self.command("git", "-c", "user.name=Test", "-c", "user.email=test@localhost", *words)
+        return self.command("git", *words)
 
     def repro(self) -> tuple[set[str], set[str]]:
         """`dvc repro`: the targets that were computed, and those that were copied from the memo."""
