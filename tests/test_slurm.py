@@ -201,7 +201,7 @@ def test_a_training_is_told_before_its_time_is_up_and_can_save_where_it_is(train
 @pytest.mark.slow
 def test_a_training_longer_than_two_limits_ends_in_a_third_allocation(trains, tmp_path):
     run = f"results/runs/{CL2CM.replace('cl2cm', 'baseline')}/seed0"
-    trains.edit(lambda params: params["train"]["student"].update(epochs=10))  # of three steps: 150 s
+    trains.edit(lambda params: params["train"]["student"].update(epochs=10, patience=10))  # of three steps: 150 s
     alone = Checkout(trains.copy(tmp_path / "alone").folder)
     alone.run("--", f"{run}/model.safetensors")
     (trains.folder / "src/sitecustomize.py").write_text(SLOW_STEPS)
@@ -209,7 +209,7 @@ def test_a_training_longer_than_two_limits_ends_in_a_third_allocation(trains, tm
     trains.run(*limits, "--", f"{run}/model.safetensors")
     log = trains.read(f"logs/train/runs/{CL2CM.replace('cl2cm', 'baseline')}/seed0.log").decode()
     assert len([made for _, made, _ in trains.jobs() if made.startswith("rule_student")]) == 3
-    assert "goes on" in log
+    assert "Going on from epoch" in log
     assert trains.read(f"{run}/model.safetensors") == alone.read(f"{run}/model.safetensors")
     assert not list(trains.folder.glob("work/checkpoints/*"))
 
