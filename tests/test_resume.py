@@ -87,7 +87,7 @@ def test_a_training_stopped_again_and_again_results_in_the_same_bits(data, tmp_p
         assert "stopped by SIGTERM" in caplog.text and "goes on from there" in caplog.text
     with caplog.at_level(logging.INFO):
         train.run(job)
-    assert "Going on from epoch 3, step 3 of 3." in caplog.text
+    assert "Going on after step 2 of 3 of epoch 3." in caplog.text
     assert results(job) == results(training(name, data, data / name))
     assert not any(CHECKPOINTS.iterdir())
 
@@ -261,8 +261,8 @@ def begun_at(log, steps_of_an_epoch):
     """The step after which a process went on, by what it said; no torn file was met."""
     text = Path(f"{log}.txt").read_text()
     assert "Training starts at the beginning" not in text
-    found = re.search(r"Going on from epoch (\d+), step (\d+) of", text)
-    return (int(found[1]) - 1) * steps_of_an_epoch + int(found[2]) - 1 if found else 0
+    found = re.search(r"Going on after step (\d+) of \d+ of epoch (\d+)", text)
+    return (int(found[2]) - 1) * steps_of_an_epoch + int(found[1]) if found else 0
 
 
 def test_a_training_that_was_killed_goes_on(data, tmp_path):

@@ -209,7 +209,7 @@ def test_a_training_longer_than_two_limits_ends_in_a_third_allocation(trains, tm
     trains.run(*limits, "--", f"{run}/model.safetensors")
     log = trains.read(f"logs/train/runs/{CL2CM.replace('cl2cm', 'baseline')}/seed0.log").decode()
     assert len([made for _, made, _ in trains.jobs() if made.startswith("rule_student")]) == 3
-    assert "Going on from epoch" in log
+    assert "Going on after step" in log
     assert trains.read(f"{run}/model.safetensors") == alone.read(f"{run}/model.safetensors")
     assert not list(trains.folder.glob("work/checkpoints/*"))
 

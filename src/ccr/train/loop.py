@@ -130,7 +130,7 @@ class Trainer:
         progress = Progress()
         if keeper and (state := keeper.load()):
             progress = self._set_state(state, schedule)
-            log.info("Going on from epoch %d, step %d of %d.", progress.epoch, progress.step + 1, steps)
+            log.info("Going on after step %d of %d of epoch %d.", progress.step, steps, progress.epoch)
 
         def may_stop() -> None:
             if keeper:
