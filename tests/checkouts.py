@@ -4,6 +4,7 @@ import hashlib
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -40,6 +41,11 @@ def targets(verb: str, output: str) -> set[str]:
     return set(re.findall(rf"((?:data|results|work)/[^\s:]+): {verb} ", output))
 
 
+def heed_ctrl_c() -> None:
+    """Commands that a shell puts into the background, such as tests, and all that they start ignore SIGINT."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 class Checkout:
     """A copy of the project with a tiny table, in which Snakemake is run."""
 
@@ -61,6 +67,7 @@ class Checkout:
             cwd=self.folder,
             env=self.environment,
             start_new_session=True,
+            preexec_fn=heed_ctrl_c,
             **CAUGHT,
         )
 
