@@ -16,7 +16,7 @@ import yaml
 from torch import distributed
 from torch.distributed.elastic.multiprocessing.api import SignalException
 from torch.distributed.launcher import api
-from toy_trainings import NAMES, training, write_data
+from toy_trainings import NAMES, trained, training
 
 from ccr import params, train
 from ccr.artifacts import content_hash
@@ -36,12 +36,7 @@ STEPS, BATCH = 20, 15  # an odd number: the slices differ
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("data")
-    write_data(folder)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(folder)
-        train.run(training("teacher", folder, folder / "teacher"))
-    return folder
+    return trained(tmp_path_factory.mktemp("data"), ["teacher"])
 
 
 def exact(job, norm):

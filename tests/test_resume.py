@@ -19,7 +19,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from toy_trainings import NAMES, training, write_data
+from toy_trainings import NAMES, trained, training
 
 from ccr import artifacts, params, train
 from ccr.artifacts import job_key
@@ -33,13 +33,7 @@ pytestmark = pytest.mark.usefixtures("in_a_folder_of_its_own")
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
     """The data, and every training's uninterrupted results in a folder of its name."""
-    folder = tmp_path_factory.mktemp("data")
-    write_data(folder)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(folder)
-        for name in sorted(NAMES, reverse=True):  # the teacher before its student
-            train.run(training(name, folder, folder / name))
-    return folder
+    return trained(tmp_path_factory.mktemp("data"), sorted(NAMES, reverse=True))  # the teacher before its student
 
 
 def checkpoints():

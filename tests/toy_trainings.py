@@ -1,5 +1,6 @@
 """Trainings of a second: a baseline, an NRCCR and a CL2CM student and a teacher, on colours and their names."""
 
+import contextlib
 import copy
 from dataclasses import replace
 from pathlib import Path
@@ -7,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ccr import artifacts
+from ccr import artifacts, train
 from ccr.artifacts import CAPTIONS, ITEMS, Job, job_key
 from ccr.store import write_features
 
@@ -122,3 +123,12 @@ def training(name: str, data: Path, folder: Path, *, minutes: float = 10.0, **se
     outputs = {file.split(".")[0]: str(folder / file) for file in files}
     job = Job("train", str(folder), inputs, outputs, settings, checkpoint_minutes=minutes)
     return replace(job, key=job_key(job))
+
+
+def trained(folder: Path, names: list[str]) -> Path:
+    """The folder, with the data and the results of these trainings, each in a folder of its name."""
+    write_data(folder)
+    with contextlib.chdir(folder):
+        for name in names:
+            train.run(training(name, folder, folder / name))
+    return folder
