@@ -91,10 +91,9 @@ class RandomStore:
         return self.array[np.concatenate(taken)], self.frames[items]
 
 
-def data() -> tuple[RandomTokens, RandomStore, SimpleNamespace]:
-    """Tokens, features and triplets."""
+def data(number: int = BATCH * STEPS) -> tuple[RandomTokens, RandomStore, SimpleNamespace]:
+    """Tokens, features and so many triplets."""
     rng = np.random.default_rng(0)
-    number = BATCH * STEPS
 
     def lengths(longest: int) -> np.ndarray:
         return rng.integers(longest // 4, longest + 1, number)

@@ -2,35 +2,23 @@
 
 import hashlib
 import os
+import random
 import re
 import shutil
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import yaml
+
+from ccr import params
 
 TABLE = "results/tiny.csv"
 DATA = "vatex-synthetic"
 CL2CM = f"{DATA}/lexicon/descriptor/zh/cl2cm"
 TINY = {"tables": {"tiny": {"data": ["vatex"], "methods": ["baseline", "cl2cm"], "seeds": [0]}}, "run": ["tiny"]}
-WORLD = {"train": 40, "val": 12, "test": 16, "captions": 2, "frames": 4, "size": 32, "seed": 0}
-NETWORK = {
-    "text": {
-        "encoder": "scratch", "hidden": 16, "layers": 1, "heads": 2, "feedforward": 16, "vocabulary": 300,
-        "max_tokens": 32, "dropout": 0.0, "frozen_layers": 0,
-        "block": {"hidden": 16, "heads": 2, "keys": 16, "input_dropout": 0.0, "dropout": 0.0},
-    },
-    "visual": {
-        "hidden": 16, "layer_norm": True, "max_frames": 8, "input_dropout": 0.0, "dropout": 0.0,
-        "block": {"heads": 2, "keys": 16},
-    },
-    "dim": 16,
-    "norm": "layer",
-    "pooling": "masked_mean",
-    "dropout": 0.0,
-}  # fmt: skip
 
 WHO = {f"GIT_{role}_{what}": "test@localhost" for role in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")}
 CAUGHT = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
@@ -89,9 +77,9 @@ class Checkout:
 
     def edit(self, change) -> None:
         file = self.folder / "params.yaml"
-        params = yaml.safe_load(file.read_text())
-        change(params)
-        file.write_text(yaml.safe_dump(params, sort_keys=False))
+        raw = yaml.safe_load(file.read_text())
+        change(raw)
+        file.write_text(yaml.safe_dump(raw, sort_keys=False))
 
     def read(self, path: str = TABLE) -> bytes:
         return (self.folder / path).read_bytes()
@@ -107,21 +95,39 @@ def check_out(repository: Path, folder: Path) -> Checkout:
     return Checkout(folder)
 
 
-def make_tiny(params) -> None:
-    """Settings of a table that takes seconds."""
-    params.update(TINY)
-    params["networks"]["tiny"] = NETWORK
-    for role in ("student", "teacher"):
-        params["train"][role] |= {"network": "tiny", "batch": 32, "epochs": 1}
-    params["datasets"]["vatex"] |= {"source": "synthetic", "world": WORLD}
-    params["datasets"]["vatex"].pop("train", None)
-    params["features"]["extractors"]["descriptor"] = {"frames": 2, "size": 32, "grid": 2}
+def make_tiny(checkout: Checkout) -> None:
+    """Preset `smoke`, with a table of two methods and one seed."""
+    params.use("smoke", checkout.folder / "params.yaml")
+    checkout.edit(lambda raw: raw.update(TINY))
+
+
+def killed_until_done(start: Callable[[], subprocess.Popen], seconds: tuple[float, float], look=lambda: None) -> int:
+    """Kills all that `start` starts, in a session of its own, after a random time between these, and starts it again.
+
+    `look` is called after each kill. Returns how many it took; from the 30th on nothing is killed.
+    """
+    moments = random.Random(0)
+    for kills in range(30):
+        process = start()
+        try:
+            output = process.communicate(timeout=moments.uniform(*seconds))[0]
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.communicate()
+            look()
+        else:
+            assert process.returncode == 0, output
+            return kills
+    process = start()
+    output = process.communicate()[0]
+    assert process.returncode == 0, output
+    return 30
 
 
 class Tracked(Checkout):
     """A checkout under git and DVC."""
 
-    def command(self, *words: str, timeout: float = 600) -> str:
+    def command(self, *words: str, timeout: float = 1200) -> str:
         """What a command prints; it must succeed."""
         result = subprocess.run(words, cwd=self.folder, env=self.environment, timeout=timeout, **CAUGHT)
         assert result.returncode == 0, f"{words}: {result.stdout}"
@@ -132,6 +138,11 @@ class Tracked(Checkout):
 
     def git(self, *words: str) -> str:
         return self.command("git", *words)
+
+    def start_repro(self) -> subprocess.Popen:
+        """`dvc repro` in a session of its own, so that it can be killed with all its jobs."""
+        command = [sys.executable, "-m", "dvc", "repro"]
+        return subprocess.Popen(command, cwd=self.folder, env=self.environment, start_new_session=True, **CAUGHT)
 
     def repro(self) -> tuple[set[str], set[str]]:
         """`dvc repro`: the targets that were computed, and those that were copied from the memo."""

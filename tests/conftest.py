@@ -55,7 +55,7 @@ def in_a_folder_of_its_own(tmp_path, monkeypatch) -> None:
 def fresh(tmp_path_factory) -> Checkout:
     """The project with a tiny table; nothing made yet."""
     checkout = check_out(REPOSITORY, tmp_path_factory.mktemp("workflow") / "fresh")
-    checkout.edit(make_tiny)
+    make_tiny(checkout)
     return checkout
 
 
@@ -100,7 +100,7 @@ def reproduced(made, once) -> Tracked:
     def make(folder: Path) -> None:
         folder.mkdir()
         checkout = track(check_out(REPOSITORY, folder / "clone"), REPOSITORY)
-        checkout.edit(make_tiny)
+        make_tiny(checkout)
         shutil.copytree(made.folder / "work/memo", checkout.folder / "work/memo")
         checkout.dvc("remote", "add", "--default", "shared", "../remote")
         assert checkout.repro()[0] == set()

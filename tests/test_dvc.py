@@ -4,15 +4,15 @@ import os
 import random
 import re
 import shutil
-import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
 
 import pytest
+import tiny_models
 import yaml
-from checkouts import CAUGHT, CL2CM, DATA, TABLE, Checkout, targets, track
+from checkouts import CAUGHT, CL2CM, DATA, TABLE, Checkout, Tracked, killed_until_done, targets, track
 
 from ccr import artifacts, params
 
@@ -104,13 +104,33 @@ CHANGES = {
 @pytest.mark.slow
 @pytest.mark.parametrize("change", CHANGES)
 def test_a_change_redoes_what_it_touches(reproduced, tmp_path, change):
-    make, expected = CHANGES[change]
-    by_dvc, by_snakemake = (reproduced.copy(tmp_path / name) for name in ("dvc", "snakemake"))
-    make(by_dvc)
+    redoes(reproduced, tmp_path, *CHANGES[change])
+
+
+@pytest.mark.slow
+def test_the_beam_of_a_neural_engine_redoes_what_it_translates(reproduced, tmp_path):
+    model = tiny_models.marian(tmp_path / "model")
+    variant = {"engine": "transformers", "model": str(model), "on_failure": "keep_source"}
+
+    def neural(raw) -> None:
+        raw["translate"]["variants"]["neural"] = variant
+        raw["datasets"]["vatex"]["mt"] = "neural"
+
+    checkout = reproduced.copy(tmp_path / "neural")
+    checkout.edit(neural)
+    expected = {path.replace("/lexicon/", "/neural/") for path in (TRANSLATION, TEACHER, *trained(B, C))}
+    assert checkout.repro()[0] == expected
+    redoes(checkout, tmp_path, setting("translate.variants.neural.beams", 2), expected)
+
+
+def redoes(made: Tracked, tmp_path: Path, change, expected: set[str]) -> None:
+    """After the change DVC and Snakemake, each in a copy, compute the expected targets and come to the same table."""
+    by_dvc, by_snakemake = (made.copy(tmp_path / name) for name in ("dvc", "snakemake"))
+    change(by_dvc)
     computed, _ = by_dvc.repro()
     assert computed == expected
     assert "Nothing to be done" in by_dvc.run()
-    make(by_snakemake)
+    change(by_snakemake)
     assert by_snakemake.computed() == expected
     assert by_snakemake.read() == by_dvc.read()
 
@@ -233,28 +253,12 @@ def test_experiments(reproduced, tmp_path):
 @pytest.mark.slow
 def test_killed_in_any_stage_and_reproduced_it_makes_the_same_table(fresh, repository, made, tmp_path):
     checkout = track(fresh.copy(tmp_path / "killed"), repository)
-    moments = random.Random(0)
-    kills = 0
-    for _ in range(30):
-        process = subprocess.Popen(
-            [sys.executable, "-m", "dvc", "repro"],
-            cwd=checkout.folder,
-            env=checkout.environment,
-            start_new_session=True,
-            **CAUGHT,
-        )
-        try:
-            output = process.communicate(timeout=moments.uniform(2.0, 15.0))[0]
-            assert process.returncode == 0, output
-            break
-        except subprocess.TimeoutExpired:
-            os.killpg(process.pid, signal.SIGKILL)
-            process.communicate()
-            kills += 1
+
+    def look() -> None:
         if list((checkout.folder / ".dvc/cache/files/md5").glob("??/*")):
             assert checkout.broken() == []
-    else:
-        checkout.repro()
+
+    kills = killed_until_done(checkout.start_repro, (2.0, 15.0), look)
     assert kills >= 5
     assert checkout.read() == made.read()
     assert checkout.broken() == []
@@ -360,7 +364,7 @@ EDITS = {  # one that takes effect, for each section
     "datasets": ("datasets.vatex.world.seed", 7),
     "translate": ("translate.variants.lexicon.error_rate", 0.5),
     "features": ("features.extractors.descriptor.grid", 3),
-    "networks": ("networks.tiny.dim", 8),
+    "networks": ("networks.small.dim", 8),
     "train": ("train.student.lr", 0.5),
     "train.teacher": ("train.teacher.lr", 0.5),
     "train.threads": ("train.threads", 2),

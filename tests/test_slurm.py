@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 
 import pytest
-from checkouts import CL2CM, TABLE, Checkout
+from checkouts import CL2CM, TABLE, Checkout, track
 
 pytestmark = pytest.mark.slurm
 
@@ -175,12 +175,24 @@ def test_the_table_is_the_one_that_the_local_profile_makes(local, fresh, tmp_pat
     assert checkout.read("hungry.txt") == b"1400\n"  # MB of the second attempt
 
     jobs = checkout.jobs()
-    assert {made.split("_wildcards_")[0] for id_, made, _ in jobs if "_" in id_} == {"rule_features_shard"}  # arrays
+    arrays = {made.split("_wildcards_")[0] for id_, made, _ in jobs if "_" in id_}
+    assert arrays == {"rule_features_shard", "rule_teacher", "rule_student"}
     assert all((partition == "gpu") == made.startswith(("rule_teacher", "rule_student")) for _, made, partition in jobs)
     groups = [made for _, made, _ in jobs if not made.startswith(RULES)]
     assert sorted(groups) == ["rule_evaluation_evaluate", "rule_import_captions_world"]
     (checkout.folder / "params.yaml").write_bytes(settings)
     assert "Nothing to be done" in checkout.run()
+
+
+@pytest.mark.slow
+def test_dvc_repro_runs_on_the_cluster(local, fresh, repository, tmp_path):
+    checkout = track(fresh.copy(tmp_path / "dvc"), repository)
+    checkout.edit(two_seeds)
+    checkout.environment |= {"SNAKEMAKE_PROFILE": "workflow/profiles/slurm"}
+    checkout.repro()
+    assert checkout.read() == local.read()
+    assert {made.split("_wildcards_")[0] for _, made, _ in OnCluster(checkout.folder).jobs()} >= set(RULES[:-1])
+    assert "up to date" in checkout.dvc("status")
 
 
 @pytest.mark.slow
@@ -201,7 +213,7 @@ def test_a_training_is_told_before_its_time_is_up_and_can_save_where_it_is(train
 @pytest.mark.slow
 def test_a_training_longer_than_two_limits_ends_in_a_third_allocation(trains, tmp_path):
     run = f"results/runs/{CL2CM.replace('cl2cm', 'baseline')}/seed0"
-    trains.edit(lambda params: params["train"]["student"].update(epochs=10, patience=10))  # of three steps: 150 s
+    trains.edit(lambda params: params["train"]["student"].update(epochs=30, patience=30))  # of a step: 150 s
     alone = Checkout(trains.copy(tmp_path / "alone").folder)
     alone.run("--", f"{run}/model.safetensors")
     (trains.folder / "src/sitecustomize.py").write_text(SLOW_STEPS)

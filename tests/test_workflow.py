@@ -2,7 +2,6 @@
 
 import csv
 import os
-import random
 import re
 import shutil
 import signal
@@ -12,7 +11,7 @@ import time
 
 import pytest
 import yaml
-from checkouts import CL2CM, DATA, TABLE, Checkout, check_out
+from checkouts import CL2CM, DATA, TABLE, Checkout, check_out, killed_until_done
 from translation_server import TranslationServer
 
 from ccr import params
@@ -181,20 +180,7 @@ def test_the_tables_of_the_papers_in_small_with_every_method(smoke):
 @pytest.mark.slow
 def test_killed_at_any_moment_and_started_again_it_makes_the_same_table(fresh, made, tmp_path):
     checkout = fresh.copy(tmp_path / "killed")
-    moments = random.Random(0)
-    kills = 0
-    for _ in range(12):
-        process = checkout.start()
-        try:
-            output = process.communicate(timeout=moments.uniform(2.0, 8.0))[0]
-            assert process.returncode == 0, output
-            break
-        except subprocess.TimeoutExpired:
-            os.killpg(process.pid, signal.SIGKILL)
-            process.communicate()
-            kills += 1
-    else:
-        checkout.run()
+    kills = killed_until_done(checkout.start, (2.0, 8.0))
     assert kills >= 3
     assert checkout.read() == made.read()
     assert "Nothing to be done" in checkout.run()

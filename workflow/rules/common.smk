@@ -77,9 +77,9 @@ class Planned:
         return shlex.join(["--params", PARAMS, self.job(wildcards).target])
 
 
-def growing(amount):
+def growing(amount, times=lambda wildcards: 1):
     """A resource of which a job gets more each time it is tried again: the want of it may have ended it."""
-    return lambda wildcards, attempt: amount * attempt
+    return lambda wildcards, attempt: amount * times(wildcards) * attempt
 
 
 def made_or_found(path):

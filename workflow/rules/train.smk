@@ -3,6 +3,7 @@ STUDENT = Planned("results/runs/{data}/{mt}/{visual}/{langs}/{method}/seed{seed}
 
 
 # SIGTERM is what SLURM sends before it kills a job: `ccr` obeys it, the shell waits for `ccr` and `tee` for its last words.
+# `train.processes` of them share a training, with a GPU and memory for each.
 rule teacher:
     input:
         TEACHER.inputs,
@@ -24,7 +25,7 @@ rule teacher:
         "../../environment.yml"
     threads: TEACHER.threads
     resources:
-        mem_mb=growing(8000),
+        mem_mb=growing(8000, TEACHER.gpus),
         runtime=growing(720),
         gpu=TEACHER.gpus,
     params:
@@ -53,7 +54,7 @@ rule student:
         "../../environment.yml"
     threads: STUDENT.threads
     resources:
-        mem_mb=growing(8000),
+        mem_mb=growing(8000, STUDENT.gpus),
         runtime=growing(720),
         gpu=STUDENT.gpus,
     params:
