@@ -10,6 +10,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
+from safetensors.torch import save_file
 
 from ccr import artifacts, registry
 from ccr.artifacts import ITEMS, Job
@@ -97,6 +99,20 @@ def test_a_full_disk_leaves_the_old_file(monkeypatch):
         temporary.symlink_to("/dev/full")
         temporary.write_text("new")
     assert Path("file").read_text() == "old"
+
+
+@pytest.mark.parametrize("mode", [0o755, 0o700, 0o2775])
+def test_whoever_may_read_the_folder_may_read_what_is_written_there(mode):
+    """Colleagues who share a checkout, a memo or DVC's remote; safetensors writes for the owner alone."""
+    folder = Path("shared")
+    folder.mkdir()
+    folder.chmod(mode)
+    with artifacts.atomic(folder / "weights") as temporary:
+        save_file({"weight": torch.zeros(1)}, temporary)
+    with artifacts.atomic_folder(folder / "run") as temporary:
+        save_file({"weight": torch.zeros(1)}, temporary / "weights")
+    assert (folder / "weights").stat().st_mode & 0o777 == mode & 0o666
+    assert (folder / "run/weights").stat().st_mode & 0o777 == (folder / "run").stat().st_mode & 0o666
 
 
 def test_a_folder_takes_the_place_of_the_old_one_whole_or_not_at_all():

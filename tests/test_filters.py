@@ -90,9 +90,7 @@ def test_a_filter_needs_the_way_back(translate):
     translate(min_chrf=40)
     table = read_parquet("whole_back.parquet", CAPTIONS)
     write_parquet(table.slice(1), "whole_back.parquet", CAPTIONS)
-    with pytest.raises(
-        CcrError, match=r"no back-translation of 1 of 4 train captions \(i0@mt, .*filtered.filter"
-    ):
+    with pytest.raises(CcrError, match=r"no back-translation of 1 of 4 train captions \(i0@mt, .*filtered.filter"):
         run_forward(min_chrf=40)
     write_parquet(table.slice(1), "whole_back.parquet", CAPTIONS, metadata={"refused": '{"i0@mt": "too long"}'})
     run_forward(min_chrf=40)

@@ -5,6 +5,7 @@ import json
 import subprocess
 import sys
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -18,8 +19,10 @@ from torch import nn
 from ccr import artifacts, evaluate, train
 from ccr.artifacts import CAPTIONS, ITEMS, Job, job_key
 from ccr.errors import CcrError
+from ccr.evaluate import encoder
+from ccr.networks.checkpoint import load_tokenizer
 from ccr.retrieval.ranks import rank_both
-from ccr.store import read_embeddings, write_features
+from ccr.store import open_features, read_embeddings, write_features
 from ccr.train.adversary import Adversary
 from ccr.train.schedule import Schedule
 from ccr.train.triplets import Triplets, read_texts
@@ -158,7 +161,7 @@ def test_the_best_epoch_is_kept(data, baseline):
     network, _ = load_network(baseline.outputs["model"], baseline.outputs["config"])
     texts = train.read_texts(baseline)
     store = train.open_features(baseline.inputs["features"])
-    tokenizer = train.Tokens(evaluate.load_tokenizer(baseline.outputs["tokenizer"]), texts.texts, 16)
+    tokenizer = train.Tokens(load_tokenizer(baseline.outputs["tokenizer"]), texts.texts, 16)
     trainer = train.Trainer(network, baseline.settings, tokenizer, store)
     scores = trainer.validate(train.Validation(baseline, texts, store))
     assert scores["sumr"] == pytest.approx(pd.read_csv(baseline.outputs["history"])["val_sumr"].max())
@@ -196,6 +199,39 @@ def test_embeddings_of_the_test_set_give_the_same_ranks_again(data, baseline, tm
         ranks = rank_both(*(file.get_tensor(name) for name in ("target", "items", "caption_item")))
     written = artifacts.read_parquet(job.outputs["ranks"], artifacts.RANKS)["rank"].to_numpy()
     assert np.array_equal(np.concatenate([direction.first for direction in ranks]), written)
+
+
+def test_a_collection_has_the_embeddings_of_the_test_set(data, baseline, tmp_path):
+    """Items of a features file and the lines of a text file, by `ccr embed`."""
+    job = evaluation_job(data, baseline, tmp_path)
+    job = replace(job, outputs=job.outputs | {"embeddings": str(tmp_path / "embeddings.safetensors")})
+    evaluate.run(job)
+    expected = load_file(job.outputs["embeddings"])
+    ranks = artifacts.read_parquet(job.outputs["ranks"], artifacts.RANKS).to_pandas()
+    captions = artifacts.read_parquet(job.inputs["captions"], artifacts.CAPTIONS).to_pandas().set_index("caption_id")
+    asked = ranks.loc[ranks["direction"] == "t2v", "query_id"]
+    (tmp_path / "queries.txt").write_text("\n".join(captions["text"][asked]), encoding="utf-8")
+    store = open_features(job.inputs["features"])
+    of_test = store.index(ranks.loc[ranks["direction"] == "v2t", "query_id"].tolist())
+    for name, collection, rows, count in (
+        ("target", tmp_path / "queries.txt", slice(None), len(asked)),
+        ("items", Path(job.inputs["features"]), of_test, len(store.frames)),
+    ):
+        output = tmp_path / f"{name}.safetensors"
+        assert encoder.embed(baseline.outputs, collection, output, batch=7) == count
+        assert torch.allclose(load_file(output)["embeddings"][rows], expected[name], atol=1e-6)
+
+
+def test_a_collection_that_cannot_be_embedded_is_one_message(data, baseline, teacher, tmp_path):
+    queries, output = tmp_path / "queries.txt", tmp_path / "out.safetensors"
+    for content, message in ((b"a dog\n\na cat\n", "line 2 is empty"), (b"\xff\xfe", "UTF-8"), (b"", "line 1")):
+        queries.write_bytes(content)
+        with pytest.raises(CcrError, match=message):
+            encoder.embed(baseline.outputs, queries, output, batch=7)
+    features = Path(evaluation_job(data, baseline, tmp_path).inputs["features"])
+    with pytest.raises(CcrError, match="Take a student"):
+        encoder.embed(teacher.outputs, features, output, batch=7)
+    assert not output.exists()
 
 
 @pytest.fixture(scope="module")
@@ -241,7 +277,7 @@ def test_a_teacher_learns_the_words_of_its_parallel_text_and_leaves_embeddings_o
     train.run(job_with_pairs)
     ids, _ = read_embeddings(job_with_pairs.outputs["embeddings"])
     assert len(ids) == 2 * SPLITS["train"] and all(i.startswith("train") for i in ids)
-    tokenizer = evaluate.load_tokenizer(job_with_pairs.outputs["tokenizer"])
+    tokenizer = load_tokenizer(job_with_pairs.outputs["tokenizer"])
     assert tokenizer.token_to_id("sky") is not None
 
 

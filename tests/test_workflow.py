@@ -1,10 +1,8 @@
 """Real Snakemake on a tiny synthetic table: what runs again after which change, and what a kill leaves behind."""
 
 import csv
-import os
 import re
 import shutil
-import signal
 import subprocess
 import sys
 import time

@@ -86,6 +86,12 @@ def _sync(path: Path) -> None:
         os.close(descriptor)
 
 
+def _settle(file: Path) -> None:
+    """Sync a new file and let those read it who may read its folder: safetensors writes for the owner alone."""
+    file.chmod(file.parent.stat().st_mode & 0o666)
+    _sync(file)
+
+
 @contextmanager
 def atomic(path: str | os.PathLike) -> Iterator[Path]:
     """Yield a temporary name beside `path`; on success it is synced and renamed to `path`, else removed."""
@@ -94,7 +100,7 @@ def atomic(path: str | os.PathLike) -> Iterator[Path]:
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.tmp")
     try:
         yield temporary
-        _sync(temporary)
+        _settle(temporary)
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
@@ -111,7 +117,7 @@ def atomic_folder(path: str | os.PathLike) -> Iterator[Path]:
         yield temporary
         for file in temporary.rglob("*"):
             if file.is_file():
-                _sync(file)
+                _settle(file)
         while True:
             if path.exists():
                 shutil.rmtree(path, ignore_errors=True)

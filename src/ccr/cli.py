@@ -69,18 +69,23 @@ def _make(stage: str, target: str, file: Path, run: Path | None = None) -> None:
     execute(plan.keyed(target))
 
 
-def _of_run(job: Job, run: Path) -> Job:
-    """The evaluation `job` of another run directory, its results beside that run."""
-    model = {role: str(run / file) for role, file in artifacts.RUN_FILES.items()}
-    for path in model.values():
+def _run_files(run: Path) -> dict[str, str]:
+    """A run directory's files by role; `CcrError` when one is missing."""
+    files = {role: str(run / file) for role, file in artifacts.RUN_FILES.items()}
+    for path in files.values():
         if not Path(path).is_file():
             raise CcrError(
-                f"{path}: no such file. --run names a folder with {', '.join(artifacts.RUN_FILES.values())}: a trained "
+                f"{path}: no such file. Name a folder with {', '.join(artifacts.RUN_FILES.values())}: a trained "
                 "run's, or one that `ccr import-nrccr` made."
             )
+    return files
+
+
+def _of_run(job: Job, run: Path) -> Job:
+    """The evaluation `job` of another run directory, its results beside that run."""
     folder = run / "evaluation"
     outputs = {role: str(folder / Path(path).name) for role, path in job.outputs.items()}
-    return replace(job, target=str(folder), inputs=job.inputs | model, outputs=outputs)
+    return replace(job, target=str(folder), inputs=job.inputs | _run_files(run), outputs=outputs)
 
 
 def _stage_command(stage: str) -> Callable[..., None]:
@@ -138,6 +143,22 @@ def import_nrccr(
     """Import a published NRCCR checkpoint; `ccr evaluate TARGET --run DIR` scores it."""
     import_module("ccr.networks.published").import_checkpoint(file, folder, text_encoder)
     log.info("%s: imported from %s", folder, file)
+
+
+@app.command("embed")
+def embed(
+    run: Annotated[Path, typer.Argument(metavar="DIR", help="A trained run's folder.")],
+    collection: Annotated[
+        Path,
+        typer.Argument(metavar="COLLECTION", help="Features (.parquet), or a text file with a query a line."),
+    ],
+    output: Annotated[Path, typer.Argument(metavar="FILE", help="The embeddings to write (.safetensors).")],
+    file: ParamsFile = PARAMS,
+) -> None:
+    """Write the embeddings of a collection of items, or of queries: galleries to search without the network."""
+    batch = params.load(file).evaluate.batch
+    count = import_module("ccr.evaluate.encoder").embed(_run_files(run), collection, output, batch)
+    log.info("%s: %s embeddings", output, f"{count:,}")
 
 
 @app.command("align")

@@ -12,13 +12,10 @@ from ccr import artifacts
 from ccr.artifacts import Job
 from ccr.errors import CcrError
 from ccr.evaluate import alignment
-from ccr.networks.checkpoint import load_network, load_tokenizer
-from ccr.networks.tokens import Tokens
-from ccr.retrieval.embed import embed_captions, embed_items
+from ccr.evaluate.encoder import Encoder
 from ccr.retrieval.fusion import rank_fused
 from ccr.retrieval.metrics import chance_sumr, metrics
 from ccr.retrieval.ranks import Ranks, rank_both
-from ccr.store import open_features
 
 log = logging.getLogger(__name__)
 
@@ -48,29 +45,16 @@ def retrieve(job: Job) -> None:
     Raises `CcrError` for an empty test set, missing translations, and embeddings that are not finite.
     """
     test = _test_set(job)
-    network, description = load_network(job.inputs["model"], job.inputs["config"])
-    network.to("cuda" if torch.cuda.is_available() else "cpu")
-    tokenizer = load_tokenizer(job.inputs["tokenizer"])
-    store = open_features(job.inputs["features"])
-    if store.dim != description["feature_dim"]:
-        raise CcrError(
-            f"{job.inputs['features']}: {store.dim} dimensions; {job.inputs['model']} was trained on "
-            f"{description['feature_dim']}. Train it again on these features."
-        )
-    batch = job.settings["batch"]
-    visual = embed_items(network, store, store.index(list(test.items)), batch)
-    max_tokens = description["settings"]["network"]["text"]["max_tokens"]
-    captions = {}
-    for query in job.settings["queries"]:
-        tokens = Tokens(tokenizer, _query_texts(job, test, query), max_tokens)
-        captions[query] = embed_captions(network, tokens, np.arange(len(tokens)), batch)
+    encoder = Encoder(job.inputs, job.settings["batch"])
+    visual = encoder.items(job.inputs["features"], test.items)
+    captions = {query: encoder.texts(_query_texts(job, test, query)) for query in job.settings["queries"]}
     parts = [(weight, captions[query]) for query, weight in job.settings["queries"].items()]
     t2v, v2t = _ranks(parts, visual, test.caption_item, job.settings["fusion"])
     if "embeddings" in job.outputs:
         tensors = {"items": visual, "caption_item": torch.from_numpy(test.caption_item), **captions}
         with artifacts.atomic(job.outputs["embeddings"]) as temporary:
             save_file(tensors, temporary, {"ccr.key": job.key})
-    _write(job, test, t2v, v2t, description.get("terms", []))
+    _write(job, test, t2v, v2t, encoder.description.get("terms", []))
 
 
 def _test_set(job: Job) -> TestSet:

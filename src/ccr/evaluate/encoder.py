@@ -1,0 +1,85 @@
+"""A trained run as what makes embeddings: of test captions and items, and of any collection."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors.torch import save_file
+from torch import Tensor
+
+from ccr import artifacts
+from ccr.errors import CcrError
+from ccr.networks.checkpoint import load_network, load_tokenizer
+from ccr.networks.tokens import Tokens
+from ccr.retrieval.embed import embed_captions, embed_items
+from ccr.store import open_features
+
+
+class Encoder:
+    """A run's network, on the GPU where there is one.
+
+    Args:
+        files: the run's, by role (see `artifacts.RUN_FILES`). `CcrError` when one is missing or torn.
+        batch: texts or items at a time.
+
+    Attributes:
+        description: the run's config.
+    """
+
+    def __init__(self, files: Mapping[str, str], batch: int):
+        self._network, self.description = load_network(files["model"], files["config"])
+        self._network.to("cuda" if torch.cuda.is_available() else "cpu")
+        self._tokenizer = load_tokenizer(files["tokenizer"])
+        self._model, self._batch = files["model"], batch
+
+    def texts(self, texts: Sequence[str]) -> Tensor:
+        """(texts, dim) float32 unit vectors on the CPU."""
+        tokens = Tokens(self._tokenizer, texts, self.description["settings"]["network"]["text"]["max_tokens"])
+        return embed_captions(self._network, tokens, np.arange(len(tokens)), self._batch)
+
+    def items(self, features: str, item_ids: Sequence[str] | None = None) -> Tensor:
+        """(items, dim) float32 unit vectors on the CPU: of these items, or of all in the order of the features file.
+
+        Raises `CcrError` when an item has no features, and when they are not of the dimensions of the run's training.
+        """
+        store = open_features(features)
+        if store.dim != self.description["feature_dim"]:
+            trained = self.description["feature_dim"]
+            raise CcrError(
+                f"{features}: {store.dim} dimensions; {self._model} was trained on {trained or 'text alone'}. "
+                + ("Train it again on these features." if trained else "Take a student, not a teacher.")
+            )
+        rows = np.arange(len(store.frames)) if item_ids is None else store.index(list(item_ids))
+        return embed_items(self._network, store, rows, self._batch)
+
+
+def embed(files: Mapping[str, str], collection: Path, output: Path, batch: int) -> int:
+    """Write the embeddings of a collection to a safetensors file; returns how many there are.
+
+    The file has one tensor, `embeddings` (rows, dim) float32, unit vectors: of the items of a features file
+    (`.parquet`), in its order, or of the lines of a text file (UTF-8), a query each.
+
+    Raises `CcrError` when a file cannot be read, and naming the line that is empty.
+    """
+    encoder = Encoder(files, batch)
+    if collection.suffix == ".parquet":
+        embeddings = encoder.items(str(collection))
+    else:
+        embeddings = encoder.texts(_lines(collection))
+    with artifacts.atomic(output) as temporary:
+        save_file({"embeddings": embeddings}, temporary, {"collection": artifacts.content_hash(str(collection))})
+    return len(embeddings)
+
+
+def _lines(path: Path) -> list[str]:
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise CcrError(
+            f"{path}: cannot be read ({error}). Give a features file (.parquet), or text in UTF-8."
+        ) from error
+    empty = next((number for number, line in enumerate(lines, start=1) if not line.strip()), None)
+    if empty or not lines:
+        raise CcrError(f"{path}: line {empty or 1} is empty; every line is a text to embed.")
+    return lines
