@@ -227,9 +227,10 @@ def test_a_training_longer_than_two_limits_ends_in_a_third_allocation(trains, tm
 
 
 @pytest.mark.slow
-def test_a_cancelled_training_is_sent_again(trains, local):
+@pytest.mark.parametrize("command", ["scancel", "scontrol requeue"])
+def test_a_training_that_is_cancelled_or_requeued_runs_again(trains, local, command):
     process = trains.start()
-    slurm(f"scancel {trains.until_it_trains(process)}")
+    slurm(f"{command} {trains.until_it_trains(process)}")
     end(process)
     assert trains.read() == local.read()
 
