@@ -257,6 +257,8 @@ def test_killed_in_any_stage_and_reproduced_it_makes_the_same_table(fresh, repos
     def look() -> None:
         if list((checkout.folder / ".dvc/cache/files/md5").glob("??/*")):
             assert checkout.broken() == []
+        if has_torn_lock_file(checkout):
+            (checkout.folder / "dvc.lock").unlink()  # as docs/dvc.md says
 
     kills = killed_until_done(checkout.start_repro, (2.0, 15.0), look)
     assert kills >= 5
@@ -264,6 +266,29 @@ def test_killed_in_any_stage_and_reproduced_it_makes_the_same_table(fresh, repos
     assert checkout.broken() == []
     assert "Data and pipelines are up to date" in checkout.dvc("repro")
     assert "Nothing to be done" in checkout.run()
+
+
+def has_torn_lock_file(checkout: Tracked) -> bool:
+    """Whether DVC was killed while it wrote dvc.lock, which it then refuses to read."""
+    command = [sys.executable, "-m", "dvc", "status"]
+    result = subprocess.run(command, cwd=checkout.folder, env=checkout.environment, **CAUGHT)
+    assert result.returncode == 0 or "dvc.lock" in result.stdout
+    return result.returncode != 0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("share", [0, 0.4])
+def test_a_torn_lock_file_is_deleted_and_nothing_computed_again(reproduced, tmp_path, share):
+    checkout = reproduced.copy(tmp_path / "torn")
+    lock = checkout.folder / "dvc.lock"
+    lock.write_bytes(lock.read_bytes()[: int(share * lock.stat().st_size)])
+    torn = has_torn_lock_file(checkout)
+    assert torn or share  # a cut may leave what DVC reads, stages missing
+    if torn:
+        lock.unlink()
+    assert checkout.repro()[0] == set()
+    assert checkout.read() == reproduced.read()
+    assert checkout.git("status", "--short").strip() == ""
 
 
 @pytest.mark.slow
