@@ -18,6 +18,8 @@ from ccr import artifacts, params
 
 BASELINE = CL2CM.replace("cl2cm", "baseline")
 TEACHER = f"results/teachers/{DATA}/lexicon/zh/cl/seed0"
+RAW = f"data/raw/{DATA}"
+CAPTIONS = f"data/{DATA}/captions.parquet"
 TRANSLATION = f"data/{DATA}/translations/lexicon/zh.parquet"
 FEATURES = f"data/{DATA}/features/descriptor.parquet"
 
@@ -67,6 +69,10 @@ SUBSTITUTED = {path.replace("/lexicon/", "/lexicon_substitute20/") for path in (
 COARSE = {path.replace("/descriptor", "/coarse") for path in (FEATURES, *trained(B, C))}
 # the table of docs/dvc.md: what is changed, how, what must be computed
 CHANGES = {
+    "the mini-world": (
+        setting("datasets.vatex.world.seed", 1),
+        {RAW, CAPTIONS, TRANSLATION, FEATURES, TEACHER} | trained(B, C),
+    ),
     "a weight of the teacher": (
         setting("teachers.cl.objectives.instance_alignment.weight", 0.5),
         {TEACHER} | trained(C),

@@ -22,6 +22,14 @@ def test_a_dry_run_lists_the_jobs_and_makes_none(fresh):
     assert not (fresh.folder / "data").exists()
 
 
+def test_every_job_reads_the_note_of_what_made_its_outputs(fresh):
+    """What tells Snakemake that other settings or other code made what is there."""
+    output = fresh.run("--dry-run", "--forceall", "--nocolor", "--quiet", "host")
+    jobs = re.findall(r"^rule (\w+):\n((?: .*\n)+)", output, re.M)
+    assert len(jobs) >= 8
+    assert [rule for rule, job in jobs if "work/made/" not in job] == ["all"]
+
+
 def test_a_dry_run_does_not_import_torch(fresh):
     script = (
         "import sys; from snakemake.cli import main\ntry: main(sys.argv[1:])\nfinally: print('torch' in sys.modules)"

@@ -5,6 +5,8 @@ PARALLEL = Planned("data/{data}/parallel/{parallel}/{lang}.parquet")
 
 # the mini-world publishes raw data; its manifest names every file and is written last
 rule world:
+    input:
+        WORLD.inputs,
     output:
         "data/raw/{data}/manifest.json",
     log:
