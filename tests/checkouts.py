@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from itertools import count
 from pathlib import Path
 
 import yaml
@@ -49,9 +50,13 @@ class Checkout:
         return Checkout(folder)
 
     def start(self, *options: str) -> subprocess.Popen:
-        """The pipeline in a session of its own, so that it can be killed with all its jobs."""
+        """The pipeline."""
+        return self.launch("workflow/pipeline.py", *self.OPTIONS, *options)
+
+    def launch(self, *words: str) -> subprocess.Popen:
+        """Python with these words, in a session of its own, so that it can be killed with all its jobs."""
         return subprocess.Popen(
-            [sys.executable, "workflow/pipeline.py", *self.OPTIONS, *options],
+            [sys.executable, *words],
             cwd=self.folder,
             env=self.environment,
             start_new_session=True,
@@ -107,10 +112,10 @@ def killed_until_done(start: Callable[[], subprocess.Popen], seconds: tuple[floa
     `look` is called after each kill. Returns how many it took; from the 30th on nothing is killed.
     """
     moments = random.Random(0)
-    for kills in range(30):
+    for kills in count():
         process = start()
         try:
-            output = process.communicate(timeout=moments.uniform(*seconds))[0]
+            output = process.communicate(timeout=moments.uniform(*seconds) if kills < 30 else None)[0]
         except subprocess.TimeoutExpired:
             os.killpg(process.pid, signal.SIGKILL)
             process.communicate()
@@ -118,10 +123,6 @@ def killed_until_done(start: Callable[[], subprocess.Popen], seconds: tuple[floa
         else:
             assert process.returncode == 0, output
             return kills
-    process = start()
-    output = process.communicate()[0]
-    assert process.returncode == 0, output
-    return 30
 
 
 class Tracked(Checkout):
@@ -138,11 +139,6 @@ class Tracked(Checkout):
 
     def git(self, *words: str) -> str:
         return self.command("git", *words)
-
-    def start_repro(self) -> subprocess.Popen:
-        """`dvc repro` in a session of its own, so that it can be killed with all its jobs."""
-        command = [sys.executable, "-m", "dvc", "repro"]
-        return subprocess.Popen(command, cwd=self.folder, env=self.environment, start_new_session=True, **CAUGHT)
 
     def repro(self) -> tuple[set[str], set[str]]:
         """`dvc repro`: the targets that were computed, and those that were copied from the memo."""

@@ -266,7 +266,7 @@ def test_killed_in_any_stage_and_reproduced_it_makes_the_same_table(fresh, repos
         if has_torn_lock_file(checkout):
             (checkout.folder / "dvc.lock").unlink()  # as docs/dvc.md says
 
-    kills = killed_until_done(checkout.start_repro, (2.0, 15.0), look)
+    kills = killed_until_done(lambda: checkout.launch("-m", "dvc", "repro"), (2.0, 15.0), look)
     assert kills >= 5
     assert checkout.read() == made.read()
     assert checkout.broken() == []

@@ -190,10 +190,16 @@ def test_evaluation_does_not_depend_on_its_batch(data, baseline, tmp_path):
     assert whole == parts
 
 
-def test_embeddings_of_the_test_set_give_the_same_ranks_again(data, baseline, tmp_path):
+@pytest.fixture
+def evaluated_with_embeddings(data, baseline, tmp_path):
     job = evaluation_job(data, baseline, tmp_path)
     job = replace(job, outputs=job.outputs | {"embeddings": str(tmp_path / "embeddings.safetensors")})
     evaluate.run(job)
+    return job
+
+
+def test_embeddings_of_the_test_set_give_the_same_ranks_again(evaluated_with_embeddings):
+    job = evaluated_with_embeddings
     with safe_open(job.outputs["embeddings"], "pt") as file:
         assert set(file.keys()) == {"target", "items", "caption_item"} and file.metadata() == {"ccr.key": "k"}
         ranks = rank_both(*(file.get_tensor(name) for name in ("target", "items", "caption_item")))
@@ -201,11 +207,9 @@ def test_embeddings_of_the_test_set_give_the_same_ranks_again(data, baseline, tm
     assert np.array_equal(np.concatenate([direction.first for direction in ranks]), written)
 
 
-def test_a_collection_has_the_embeddings_of_the_test_set(data, baseline, tmp_path):
+def test_a_collection_has_the_embeddings_of_the_test_set(evaluated_with_embeddings, baseline, tmp_path):
     """Items of a features file and the lines of a text file, by `ccr embed`."""
-    job = evaluation_job(data, baseline, tmp_path)
-    job = replace(job, outputs=job.outputs | {"embeddings": str(tmp_path / "embeddings.safetensors")})
-    evaluate.run(job)
+    job = evaluated_with_embeddings
     expected = load_file(job.outputs["embeddings"])
     ranks = artifacts.read_parquet(job.outputs["ranks"], artifacts.RANKS).to_pandas()
     captions = artifacts.read_parquet(job.inputs["captions"], artifacts.CAPTIONS).to_pandas().set_index("caption_id")
