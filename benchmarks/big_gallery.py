@@ -24,7 +24,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from ccr.artifacts import write_json
+from ccr.artifacts.files import write_json
 from ccr.retrieval.ranks import rank
 from ccr.retrieval.tiles import SIDE, take
 

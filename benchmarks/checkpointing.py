@@ -24,7 +24,7 @@ import torch
 from transformers import BertConfig
 
 from ccr import params
-from ccr.artifacts import write_json
+from ccr.artifacts.files import write_json
 from ccr.networks.dual_encoder import DualEncoder
 from ccr.networks.text import encoder_config
 from ccr.train.checkpoint import Checkpoint

@@ -21,7 +21,7 @@ import throughput
 import torch
 
 from ccr import params
-from ccr.artifacts import write_json
+from ccr.artifacts.files import write_json
 from ccr.networks.dual_encoder import DualEncoder
 from ccr.networks.text import encoder_config
 from ccr.train.loop import Trainer

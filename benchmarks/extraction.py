@@ -22,7 +22,7 @@ import torch
 import transformers
 from PIL import Image
 
-from ccr.artifacts import write_json
+from ccr.artifacts.files import write_json
 from ccr.features import network
 from ccr.features.image_model import Extractor
 from ccr.features.media import File

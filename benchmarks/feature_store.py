@@ -21,7 +21,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ccr.artifacts import write_json
+from ccr.artifacts.files import write_json
 from ccr.store import open_features, write_features
 
 ITEMS, FRAMES, DIM, BATCH = 35_000, 32, 1024, 128

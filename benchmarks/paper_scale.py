@@ -23,7 +23,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from transformers import BertConfig
 
 from ccr import params
-from ccr.artifacts import write_json
+from ccr.artifacts.files import write_json
 from ccr.networks.dual_encoder import DualEncoder
 from ccr.train.loop import Trainer
 

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from ccr.artifacts import write_json
+from ccr.artifacts.files import write_json
 from ccr.retrieval.metrics import metrics
 from ccr.retrieval.ranks import rank_both
 

@@ -16,7 +16,10 @@ from scipy.sparse import csr_matrix, diags
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import Ridge
 
-from ccr import artifacts, params
+from ccr import params
+from ccr.artifacts.files import read_json
+from ccr.artifacts.parquet import read_parquet
+from ccr.artifacts.schemas import CAPTIONS
 from ccr.retrieval.ranks import rank
 from ccr.store import open_features
 
@@ -26,7 +29,7 @@ NGRAMS = ((1, 1), (1, 2))
 
 def captions(path: str, **values: str) -> pd.DataFrame:
     """The captions of a file whose columns have these values."""
-    table = artifacts.read_parquet(path, artifacts.CAPTIONS).to_pandas()
+    table = read_parquet(path, CAPTIONS).to_pandas()
     return table[np.logical_and.reduce([(table[c].astype(str) == v).to_numpy() for c, v in values.items()])]
 
 
@@ -79,7 +82,7 @@ def main(table: str, dataset: str) -> None:
     _, chosen, vectorizer, ridge = best
     print(f"\ntest, text to photo, {dataset}, {row['mt']} translations, human {row['target_lang']} queries")
     print(f"ridge {chosen}: ", evaluate("test", vectorizer, ridge))
-    values = [artifacts.read_json(path) for path in row["metrics"]]
+    values = [read_json(path) for path in row["metrics"]]
     print(
         "baseline:         ", {f"R@{k}": round(float(np.mean([v[f"t2v_r{k}"] for v in values])), 1) for k in (1, 5, 10)}
     )

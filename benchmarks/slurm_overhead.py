@@ -17,7 +17,7 @@ from tempfile import TemporaryDirectory
 
 import throughput
 
-from ccr.artifacts import write_json
+from ccr.artifacts.files import write_json
 
 REPOSITORY = Path(__file__).parents[1].resolve()
 CPUS, SLEEP, LEVELS = 4, 1, 4

@@ -25,7 +25,7 @@ from types import SimpleNamespace
 import numpy as np
 import torch
 
-from ccr.artifacts import write_json
+from ccr.artifacts.files import write_json
 from ccr.networks.dual_encoder import DualEncoder
 from ccr.networks.text import encoder_config
 from ccr.networks.tokens import Tokens

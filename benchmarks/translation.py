@@ -26,7 +26,10 @@ import throughput
 import torch
 import transformers
 
-from ccr.artifacts import CAPTIONS, Job, write_json, write_parquet
+from ccr.artifacts.files import write_json
+from ccr.artifacts.jobs import Job
+from ccr.artifacts.parquet import write_parquet
+from ccr.artifacts.schemas import CAPTIONS
 from ccr.translate import run
 from ccr.translate.engine import languages
 from ccr.translate.memory import Memory

@@ -6,10 +6,13 @@ from typing import Any
 
 import av
 import numpy as np
+from hand_made import hand_made
+from hand_made import run as hand_made_run
 from PIL import Image
 
-from ccr import artifacts, features
-from ccr.artifacts import Job
+from ccr.artifacts.jobs import Job
+from ccr.artifacts.parquet import read_parquet, write_parquet
+from ccr.artifacts.schemas import ITEMS
 from ccr.params.entries import options_of
 from ccr.registry import EXTRACTORS
 from ccr.store import FeatureStore, open_features
@@ -61,17 +64,17 @@ def job(
         "path": [path for _, path, _ in items],
         "kind": [kind for _, _, kind in items],
     }
-    artifacts.write_parquet(columns, folder / "items.parquet", artifacts.ITEMS)
+    write_parquet(columns, folder / "items.parquet", ITEMS)
     stem = f"{folder}/features/{name}"
     settings: dict[str, Any] = {"extractor": extractor}
     settings["options"] = options_of(EXTRACTORS[extractor], options, f"features.extractors.{name}")
-    return Job(
+    return hand_made(
         "features",
         f"{stem}.parquet",
         {"items": str(folder / "items.parquet"), "root": str(root or folder)},
         {"features": f"{stem}.parquet", "rejected": f"{stem}.rejected.parquet"},
         settings,
-        threads,
+        threads=threads,
         key="the-key",
     )
 
@@ -81,8 +84,8 @@ def run(
 ) -> tuple[FeatureStore, list[dict[str, Any]]]:
     """Run the stage; returns the opened store and the rejected rows."""
     made = job(folder, items, extractor, **options)
-    features.run(made)
-    rejected = artifacts.read_parquet(made.outputs["rejected"]).to_pylist()
+    hand_made_run(made)
+    rejected = read_parquet(made.outputs["rejected"]).to_pylist()
     return open_features(made.outputs["features"], folder / "cache"), rejected
 
 

@@ -12,12 +12,15 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from hand_made import hand_made, run
 
-from ccr import artifacts, evaluate, params, tables
+from ccr import params
 from ccr.alignment import sentences
 from ccr.alignment.aligner import Aligner, Alignment
 from ccr.alignment.quality import Quality, judge
-from ccr.artifacts import ALIGNMENT, CAPTIONS, Job
+from ccr.artifacts.files import read_json, write_json
+from ccr.artifacts.parquet import write_parquet
+from ccr.artifacts.schemas import ALIGNMENT, CAPTIONS, RUN_FILES
 from ccr.errors import CcrError
 from ccr.networks.checkpoint import save_weights
 from ccr.networks.dual_encoder import DualEncoder
@@ -62,12 +65,12 @@ def teacher(tmp_path_factory):
     (folder / "tokenizer.json").write_text(tokenizer.to_str())
     settings = {"network": NETWORK, "objectives": {"instance_alignment": INSTANCE, "word_alignment": POINTER}}
     description = {"key": "k", "settings": settings, "text_config": text_config, "feature_dim": None}
-    artifacts.write_json(description, folder / "config.json")
+    write_json(description, folder / "config.json")
     return folder
 
 
 def aligner(teacher, options=SOLVER):
-    return Aligner(*(teacher / file for file in artifacts.RUN_FILES.values()), options)
+    return Aligner(*(teacher / file for file in RUN_FILES.values()), options)
 
 
 # the error rate
@@ -148,7 +151,7 @@ def test_a_run_without_word_level_term_is_aligned_by_the_defaults(teacher, tmp_p
     del description["settings"]["objectives"]["word_alignment"]
     student = tmp_path / "student"
     student.mkdir()
-    artifacts.write_json(description, student / "config.json")
+    write_json(description, student / "config.json")
     for file in ("model.safetensors", "tokenizer.json"):
         (student / file).symlink_to(teacher / file)
     solver = word_level({}) | {"layer": -1}
@@ -185,7 +188,7 @@ def test_a_folder_that_is_no_run_is_named(teacher):
 
 
 def test_a_model_of_others_is_no_run(tmp_path):
-    for file in artifacts.RUN_FILES.values():
+    for file in RUN_FILES.values():
         (tmp_path / file).write_text('{"model_type": "bert"}')
     with pytest.raises(CcrError, match="config.json: not of a run"):
         sentences.align("red", "红", tmp_path, "a.svg")
@@ -213,16 +216,16 @@ def quality_job(teacher, tmp_path):
     )
     for name, rows, schema in files:
         columns = dict(zip(schema.names, map(list, zip(*rows, strict=True)), strict=True))
-        artifacts.write_parquet(columns, f"{name}.parquet", schema)
+        write_parquet(columns, f"{name}.parquet", schema)
     inputs = {name: f"{name}.parquet" for name, *_ in files}
-    inputs |= {file.split(".")[0]: str(teacher / file) for file in artifacts.RUN_FILES.values()}
+    inputs |= {file.split(".")[0]: str(teacher / file) for file in RUN_FILES.values()}
     settings = {"solver": SOLVER, "batch": 8, "threads": 1}
-    return Job("evaluate", "quality", inputs, {"metrics": "quality/metrics.json"}, settings, key="k")
+    return hand_made("evaluate", "quality", inputs, {"metrics": "quality/metrics.json"}, settings, key="k")
 
 
 def test_a_teacher_is_judged_on_val(quality_job):
-    evaluate.run(quality_job)
-    numbers = artifacts.read_json("quality/metrics.json")
+    run(quality_job)
+    numbers = read_json("quality/metrics.json")
     assert (numbers["n_pairs"], numbers["n_predicted"], numbers["n_phrases"]) == (2, 2, 3)
     assert (numbers["precision"], numbers["recall"]) == (1, pytest.approx(2 / 3))
     assert numbers["aer"] == pytest.approx(1 - (2 + 2) / (2 + 3))
@@ -232,13 +235,13 @@ def test_a_teacher_is_judged_on_val(quality_job):
 def test_a_missing_file_is_named(quality_job, role):
     job = replace(quality_job, inputs=quality_job.inputs | {role: "nowhere"})
     with pytest.raises(CcrError, match="^nowhere: no such file"):
-        evaluate.run(job)
+        run(job)
 
 
 def test_an_alignment_of_other_captions_is_refused(quality_job):
-    artifacts.write_parquet(ALIGNMENT.empty_table(), "alignment.parquet", ALIGNMENT)
+    write_parquet(ALIGNMENT.empty_table(), "alignment.parquet", ALIGNMENT)
     with pytest.raises(CcrError, match="alignment.parquet: no alignment of any val caption"):
-        evaluate.run(quality_job)
+        run(quality_job)
 
 
 @pytest.fixture
@@ -317,12 +320,12 @@ def table_job(raw):
         for seed, path in zip(row["seeds"], row["metrics"], strict=True):
             aer = 0.3 + 0.1 * seed + 0.1 * (row["noise_rate"] > 0)
             numbers = {"precision": 1 - aer, "recall": 0.5, "aer": aer, "n_pairs": 9, "n_phrases": 40}
-            artifacts.write_json({"key": path, **numbers}, path)
+            write_json({"key": path, **numbers}, path)
     return replace(job, key="abc")
 
 
 def test_the_table_has_means_deviations_and_says_what_it_is(table_job):
-    tables.run(table_job)
+    run(table_job)
     with open("results/words.csv", newline="") as file:
         lines = list(csv.DictReader(file))
     assert [(line["teacher"], line["mt"], line["n_seeds"]) for line in lines][:1] == [("cl_instance", "lexicon", "2")]
@@ -337,6 +340,6 @@ def test_the_table_has_means_deviations_and_says_what_it_is(table_job):
 
 def test_metrics_of_other_pairs_do_not_go_together(table_job):
     path = table_job.settings["rows"][0]["metrics"][1]
-    artifacts.write_json(artifacts.read_json(path) | {"n_pairs": 8}, path)
+    write_json(read_json(path) | {"n_pairs": 8}, path)
     with pytest.raises(CcrError, match="seed1/metrics.json: measured on other pairs"):
-        tables.run(table_job)
+        run(table_job)

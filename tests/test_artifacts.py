@@ -1,6 +1,5 @@
 """Atomic writes, content hashes, keys and the memo."""
 
-import ast
 import os
 import signal
 import subprocess
@@ -13,9 +12,15 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from ccr import artifacts, registry
-from ccr.artifacts import ITEMS, Job
+from ccr.artifacts.contents import content_hash
+from ccr.artifacts.files import atomic, atomic_folder, read_json
+from ccr.artifacts.jobs import Job, job_key
+from ccr.artifacts.memo import adopt, recall, remember
+from ccr.artifacts.parquet import read_parquet, write_parquet
+from ccr.artifacts.schemas import CAPTIONS, ITEMS
+from ccr.artifacts.seals import seal
 from ccr.errors import CcrError
+from ccr.notes import note, noted
 
 ROWS = {"item_id": ["a", "b"], "split": ["train", "val"], "path": [None, "b.jpg"], "kind": ["image", "image"]}
 
@@ -24,58 +29,58 @@ pytestmark = pytest.mark.usefixtures("in_a_folder_of_its_own")
 
 
 def test_parquet_goes_there_and_back_with_the_same_bytes():
-    artifacts.write_parquet(ROWS, "one.parquet", ITEMS, key="k")
-    artifacts.write_parquet(ROWS, "two.parquet", ITEMS, key="k")
+    write_parquet(ROWS, "one.parquet", ITEMS, key="k")
+    write_parquet(ROWS, "two.parquet", ITEMS, key="k")
     assert Path("one.parquet").read_bytes() == Path("two.parquet").read_bytes()
-    assert artifacts.read_parquet("one.parquet", ITEMS).to_pydict() == ROWS
+    assert read_parquet("one.parquet", ITEMS).to_pydict() == ROWS
 
 
 def test_content_hashes_follow_the_content_and_not_the_key():
-    artifacts.write_parquet(ROWS, "one.parquet", ITEMS, key="k")
-    artifacts.write_parquet(ROWS, "two.parquet", ITEMS, key="other")
-    assert artifacts.content_hash("one.parquet") == artifacts.content_hash("two.parquet")
+    write_parquet(ROWS, "one.parquet", ITEMS, key="k")
+    write_parquet(ROWS, "two.parquet", ITEMS, key="other")
+    assert content_hash("one.parquet") == content_hash("two.parquet")
     changes = [{"item_id": ["ab", ""]}, {"path": ["", "b.jpg"]}, {"split": ["train", "test"]}]
-    hashes = {artifacts.content_hash("one.parquet")}
+    hashes = {content_hash("one.parquet")}
     for change in changes:
-        artifacts.write_parquet(ROWS | change, "two.parquet", ITEMS)
-        hashes.add(artifacts.content_hash("two.parquet"))
-    artifacts.write_parquet(ROWS, "two.parquet", ITEMS, metadata={"dim": "3"})
-    assert len(hashes | {artifacts.content_hash("two.parquet")}) == 5
+        write_parquet(ROWS | change, "two.parquet", ITEMS)
+        hashes.add(content_hash("two.parquet"))
+    write_parquet(ROWS, "two.parquet", ITEMS, metadata={"dim": "3"})
+    assert len(hashes | {content_hash("two.parquet")}) == 5
 
 
 @pytest.mark.parametrize("spoil", [lambda b: b[:-30], lambda b: b"", lambda b: b"no parquet" * 9])
 def test_a_bad_parquet_file_is_one_message(spoil):
-    artifacts.write_parquet(ROWS, "one.parquet", ITEMS)
+    write_parquet(ROWS, "one.parquet", ITEMS)
     Path("one.parquet").write_bytes(spoil(Path("one.parquet").read_bytes()))
-    for read in (lambda: artifacts.read_parquet("one.parquet", ITEMS), lambda: artifacts.content_hash("one.parquet")):
+    for read in (lambda: read_parquet("one.parquet", ITEMS), lambda: content_hash("one.parquet")):
         with pytest.raises(CcrError, match="one.parquet: not a readable Parquet file"):
             read()
 
 
 def test_a_flipped_bit_is_seen():
     rows = {name: values * 500 for name, values in ROWS.items()} | {"item_id": [str(n) for n in range(1000)]}
-    artifacts.write_parquet(rows, "one.parquet", ITEMS)
+    write_parquet(rows, "one.parquet", ITEMS)
     data = bytearray(Path("one.parquet").read_bytes())
     data[200] ^= 4
     Path("one.parquet").write_bytes(data)
     with pytest.raises(CcrError, match="one.parquet"):
-        artifacts.read_parquet("one.parquet", ITEMS)
+        read_parquet("one.parquet", ITEMS)
 
 
 def test_missing_files_and_columns_are_named():
     with pytest.raises(CcrError, match="none.parquet: no such file"):
-        artifacts.read_parquet("none.parquet")
-    artifacts.write_parquet(ROWS, "one.parquet", ITEMS)
+        read_parquet("none.parquet")
+    write_parquet(ROWS, "one.parquet", ITEMS)
     with pytest.raises(CcrError, match="no column 'caption_id'"):
-        artifacts.read_parquet("one.parquet", artifacts.CAPTIONS)
+        read_parquet("one.parquet", CAPTIONS)
     Path("torn.json").write_text('{"a": ')
     with pytest.raises(CcrError, match="torn.json: not valid JSON"):
-        artifacts.read_json("torn.json")
+        read_json("torn.json")
 
 
 def test_an_error_while_writing_leaves_the_old_file_and_no_rest():
     Path("file").write_text("old")
-    with pytest.raises(RuntimeError), artifacts.atomic("file") as temporary:
+    with pytest.raises(RuntimeError), atomic("file") as temporary:
         temporary.write_text("half")
         raise RuntimeError
     assert Path("file").read_text() == "old"
@@ -85,7 +90,7 @@ def test_an_error_while_writing_leaves_the_old_file_and_no_rest():
 def test_kill_9_while_writing_leaves_the_old_file():
     Path("file").write_text("old")
     code = (
-        "import os, signal\nfrom ccr.artifacts import atomic\n"
+        "import os, signal\nfrom ccr.artifacts.files import atomic\n"
         "with atomic('file') as t:\n    t.write_text('half')\n    os.kill(os.getpid(), signal.SIGKILL)"
     )
     assert subprocess.run([sys.executable, "-c", code]).returncode == -signal.SIGKILL
@@ -95,7 +100,7 @@ def test_kill_9_while_writing_leaves_the_old_file():
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
 def test_a_full_disk_leaves_the_old_file(monkeypatch):
     Path("file").write_text("old")
-    with pytest.raises(OSError, match="No space left"), artifacts.atomic("file") as temporary:
+    with pytest.raises(OSError, match="No space left"), atomic("file") as temporary:
         temporary.symlink_to("/dev/full")
         temporary.write_text("new")
     assert Path("file").read_text() == "old"
@@ -107,71 +112,76 @@ def test_whoever_may_read_the_folder_may_read_what_is_written_there(mode):
     folder = Path("shared")
     folder.mkdir()
     folder.chmod(mode)
-    with artifacts.atomic(folder / "weights") as temporary:
+    with atomic(folder / "weights") as temporary:
         save_file({"weight": torch.zeros(1)}, temporary)
-    with artifacts.atomic_folder(folder / "run") as temporary:
+    with atomic_folder(folder / "run") as temporary:
         save_file({"weight": torch.zeros(1)}, temporary / "weights")
     assert (folder / "weights").stat().st_mode & 0o777 == mode & 0o666
     assert (folder / "run/weights").stat().st_mode & 0o777 == (folder / "run").stat().st_mode & 0o666
 
 
 def test_a_folder_takes_the_place_of_the_old_one_whole_or_not_at_all():
-    with artifacts.atomic_folder("folder") as temporary:
+    with atomic_folder("folder") as temporary:
         (temporary / "a").write_text("1")
-    with pytest.raises(RuntimeError), artifacts.atomic_folder("folder") as temporary:
+    with pytest.raises(RuntimeError), atomic_folder("folder") as temporary:
         (temporary / "b").write_text("2")
         raise RuntimeError
     assert os.listdir("folder") == ["a"]
-    with artifacts.atomic_folder("folder") as temporary:
+    with atomic_folder("folder") as temporary:
         (temporary / "b").write_text("2")
     assert os.listdir("folder") == ["b"] and os.listdir() == ["folder"]
 
 
 @pytest.fixture
 def job():
-    artifacts.write_parquet(ROWS, "in.parquet", ITEMS, key="upstream")
-    job = Job("captions", "out.parquet", {"items": "in.parquet"}, {"captions": "out.parquet"}, {"lang": "zh"})
-    return replace(job, key=artifacts.job_key(job))
+    write_parquet(ROWS, "in.parquet", ITEMS, key="upstream")
+    outputs = {"captions": "out.parquet"}
+    job = Job("captions", "out.parquet", {"items": "in.parquet"}, outputs, {"lang": "zh"}, "ccr.captions.dataset")
+    return replace(job, key=job_key(job))
 
 
 def test_the_memo_gives_back_what_it_was_given(job):
-    assert not artifacts.recall(job)
-    artifacts.write_parquet(ROWS, "out.parquet", ITEMS, key=job.key)
-    artifacts.remember(job)
+    assert not recall(job)
+    write_parquet(ROWS, "out.parquet", ITEMS, key=job.key)
+    remember(job)
     before = Path("out.parquet").read_bytes()
     os.remove("out.parquet")
-    assert artifacts.recall(job)
+    assert recall(job)
     assert Path("out.parquet").read_bytes() == before
 
 
 def test_the_key_follows_settings_input_content_and_stage_but_not_names(job):
-    assert artifacts.job_key(replace(job, target="x", outputs={"captions": "y"})) == job.key
-    assert artifacts.job_key(replace(job, settings={"lang": "de"})) != job.key
-    assert artifacts.job_key(replace(job, stage="translate")) != job.key
-    artifacts.write_parquet(ROWS, "in.parquet", ITEMS, key="made by another version")
-    assert artifacts.job_key(job) == job.key
-    artifacts.write_parquet(ROWS | {"item_id": ["a", "c"]}, "in.parquet", ITEMS)
-    assert artifacts.job_key(job) != job.key
+    assert job_key(replace(job, target="x", outputs={"captions": "y"})) == job.key
+    assert job_key(replace(job, settings={"lang": "de"})) != job.key
+    assert job_key(replace(job, stage="translate")) != job.key
+    write_parquet(ROWS, "in.parquet", ITEMS, key="made by another version")
+    assert job_key(job) == job.key
+    write_parquet(ROWS | {"item_id": ["a", "c"]}, "in.parquet", ITEMS)
+    assert job_key(job) != job.key
 
 
 def test_results_are_adopted_only_under_the_key_that_made_them(job):
-    artifacts.write_parquet(ROWS, "out.parquet", ITEMS, key="another key")
-    assert not artifacts.adopt(job)
-    artifacts.write_parquet(ROWS, "out.parquet", ITEMS, key=job.key)
-    assert artifacts.adopt(job) and artifacts.recall(job)
-    artifacts.clear_memo()
-    assert not artifacts.recall(job)
+    write(replace(job, key="another key"))
+    assert not adopt(job)
+    write(job)
+    assert adopt(job) and recall(job)
+
+
+def write(job, rows=ROWS):
+    """The job's output, as it comes from elsewhere."""
+    write_parquet(rows, "out.parquet", ITEMS, key=job.key)
+    seal(job)
 
 
 def make(job, rows=ROWS):
     """The job's output, as the job itself leaves it."""
-    artifacts.write_parquet(rows, "out.parquet", ITEMS, key=job.key)
-    artifacts.note(job)
+    write(job, rows)
+    note(job)
 
 
 def asks_for_a_run(job) -> bool:
     """Whether Snakemake, which goes by times, would run the job."""
-    times = [path.stat().st_mtime_ns for path in (artifacts.noted(job), Path("in.parquet"))]
+    times = [path.stat().st_mtime_ns for path in (noted(job), Path("in.parquet"))]
     return Path("out.parquet").stat().st_mtime_ns < max(times)
 
 
@@ -185,43 +195,56 @@ def test_other_settings_ask_for_a_run_and_the_old_ones_again(job):
     make(job)
     other = replace(job, settings={"lang": "de"})
     assert asks_for_a_run(other)
-    make(replace(other, key=artifacts.job_key(other)))
+    make(replace(other, key=job_key(other)))
     assert not asks_for_a_run(other)
     assert asks_for_a_run(job)
 
 
 @pytest.mark.parametrize("age", [-1000, 0, 1000])
 def test_outputs_from_elsewhere_are_known_by_their_key_whatever_their_times(job, age):
-    artifacts.write_parquet(ROWS, "out.parquet", ITEMS, key=job.key)
+    write(job)
     os.utime("out.parquet", (time.time() + age, time.time() + age))
     assert not asks_for_a_run(job)
-    artifacts.write_parquet(ROWS, "out.parquet", ITEMS, key="of other settings")
+    write(replace(job, key="of other settings"))
     os.utime("out.parquet", (time.time() + age, time.time() + age))
     assert asks_for_a_run(job)
 
 
 def test_outputs_put_back_under_settings_that_did_not_make_them_ask_for_a_run(job):
     other = replace(job, settings={"lang": "de"})
-    other = replace(other, key=artifacts.job_key(other))
+    other = replace(other, key=job_key(other))
     make(other)
-    old = Path("out.parquet").read_bytes()
+    old = {name: Path(name).read_bytes() for name in ("out.parquet", "out.seal.json")}
     make(job)
-    Path("out.parquet").write_bytes(old)  # newer than all it was made of
+    for name, content in old.items():  # newer than all it was made of
+        Path(name).write_bytes(content)
     assert asks_for_a_run(job)
 
 
 def test_inputs_that_are_newer_and_the_same_ask_for_no_run(job):
     make(job)
-    artifacts.write_parquet(ROWS, "in.parquet", ITEMS, key="made again")
+    write_parquet(ROWS, "in.parquet", ITEMS, key="made again")
     assert not asks_for_a_run(job)
-    artifacts.write_parquet(ROWS | {"item_id": ["a", "c"]}, "in.parquet", ITEMS)
+    write_parquet(ROWS | {"item_id": ["a", "c"]}, "in.parquet", ITEMS)
     assert asks_for_a_run(job)
 
 
 def test_a_torn_output_asks_for_a_run(job):
-    artifacts.write_parquet(ROWS, "out.parquet", ITEMS, key=job.key)
+    write(job)
     whole = Path("out.parquet").read_bytes()
     Path("out.parquet").write_bytes(whole[: len(whole) // 2])
+    assert asks_for_a_run(job)
+
+
+def test_an_edited_output_asks_for_a_run(job):
+    make(job)
+    write_parquet(ROWS | {"item_id": ["a", "x"]}, "out.parquet", ITEMS, key=job.key)
+    assert asks_for_a_run(job)
+
+
+def test_outputs_without_a_seal_ask_for_a_run(job):
+    make(job)
+    Path("out.seal.json").unlink()
     assert asks_for_a_run(job)
 
 
@@ -233,56 +256,11 @@ def test_an_output_more_than_was_made_asks_for_a_run(job):
 def test_raw_data_are_known_by_their_bytes_and_not_their_times():
     Path("raw").mkdir()
     Path("raw/a.txt").write_text("one")
-    before = artifacts.content_hash("raw")
+    before = content_hash("raw")
     os.utime("raw/a.txt", (1, 1))
-    assert artifacts.content_hash("raw") == before
+    assert content_hash("raw") == before
     Path("raw/a.txt").write_text("two")
-    assert artifacts.content_hash("raw") != before
+    assert content_hash("raw") != before
     Path("raw/a.txt").write_text("one")
     Path("raw/b.txt").write_text("")
-    assert artifacts.content_hash("raw") != before
-
-
-def test_code_hashes_ignore_comments_and_docstrings(tmp_path, monkeypatch):
-    package = tmp_path / "ccr"
-    (package / "tables").mkdir(parents=True)
-    (package / "retrieval").mkdir()
-    monkeypatch.setattr(artifacts, "__file__", str(package / "artifacts.py"))
-    hashes = []
-    for source in ("x = 1", "x = 1  # why", '"""What."""\nx = 1', "x = 2"):
-        (package / "tables" / "a.py").write_text(source)
-        artifacts.code_hash.cache_clear()
-        hashes.append(artifacts.code_hash("tables"))
-    artifacts.code_hash.cache_clear()
-    assert hashes[0] == hashes[1] == hashes[2] != hashes[3]
-
-
-def imported(package, module):
-    """Modules of ccr that a module imports."""
-    path = package.joinpath(*module.split(".")[1:])
-    tree = ast.parse((path / "__init__.py" if path.is_dir() else path.with_suffix(".py")).read_text())
-    for node in ast.walk(tree):
-        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("ccr"):
-            for name in node.names:  # a name may be a module of the package
-                inner = package.joinpath(*node.module.split(".")[1:], name.name)
-                is_module = inner.is_dir() or inner.with_suffix(".py").exists()
-                yield f"{node.module}.{name.name}" if is_module else node.module
-        elif isinstance(node, ast.Import):
-            yield from (name.name for name in node.names if name.name.startswith("ccr"))
-
-
-def test_the_code_of_a_stage_is_all_that_it_imports(repository):
-    """A room that a stage imports and that its hash leaves out would let a stale result pass for fresh."""
-    package = repository / "src/ccr"
-    entries = {"translate": registry.ENGINES, "captions": registry.IMPORTERS, "features": registry.EXTRACTORS}
-    entries["train"] = registry.OBJECTIVES
-    for stage, rooms in artifacts.CODE.items():
-        assert all((package / room).is_dir() for room in rooms), stage  # a file would not be hashed
-        todo = [f"ccr.{stage}", *(entry.module for entry in entries.get(stage, {}).values())]
-        seen = set()
-        while todo:
-            module = todo.pop()
-            if module not in seen and module.split(".")[1:2] not in ([], ["artifacts"], ["errors"], ["registry"]):
-                seen.add(module)
-                todo += imported(package, module)
-        assert {module.split(".")[1] for module in seen} <= set(rooms), stage
+    assert content_hash("raw") != before

@@ -8,12 +8,13 @@ from pathlib import Path
 
 import pyarrow as pa
 import pytest
+from hand_made import hand_made, run
 from hypothesis import given
 from hypothesis import strategies as st
 from raw_files import counts, write
 
-from ccr.artifacts import CAPTIONS, ITEMS, SPLITS, Job, read_parquet, write_parquet
-from ccr.captions import run
+from ccr.artifacts.parquet import read_parquet, write_parquet
+from ccr.artifacts.schemas import CAPTIONS, ITEMS, SPLITS
 from ccr.captions import visualsearch as visualsearch_layout
 from ccr.captions.checks import checked
 from ccr.captions.raw import Raw, found, listed
@@ -29,7 +30,7 @@ def job_outputs(root, importer, out, langs=("en", "zh"), data="toy", source="off
     options = defaults.get(importer, {}) | options
     outputs = {name: str(out / f"{name}.parquet") for name in ("captions", "items")}
     settings = {"importer": importer, "data": data, "kind": kind, "source": source, "langs": list(langs)}
-    run(Job("captions", "t", {"root": str(root)}, outputs, {**settings, "options": options}, key="k"))
+    run(hand_made("captions", "t", {"root": str(root)}, outputs, {**settings, "options": options}, key="k"))
     return outputs["captions"], outputs["items"]
 
 
@@ -131,7 +132,7 @@ def export(folder, rows, direction="forward", split="train", engine="lexicon", t
     settings = {"direction": direction, "engine": engine, "source_lang": "en", "target_lang": "zh"}
     made_by = "" if engine == "none" else "_google_swap20"
     file = folder / "TextData" / f"toy{split}{made_by}_{tag}.caption.txt"
-    job = Job("translate", "zh.parquet", {}, {"translations": str(folder / "zh.parquet")}, settings)
+    job = hand_made("translate", "zh.parquet", {}, {"translations": str(folder / "zh.parquet")}, settings)
     visualsearch_layout.export(job, split, file)
     return file
 

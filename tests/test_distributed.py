@@ -19,7 +19,7 @@ from torch.distributed.launcher import api
 from toy_trainings import NAMES, trained, training
 
 from ccr import params, train
-from ccr.artifacts import content_hash
+from ccr.artifacts.contents import content_hash
 from ccr.errors import CcrError
 from ccr.networks.dual_encoder import DualEncoder
 from ccr.networks.text import encoder_config

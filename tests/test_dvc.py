@@ -14,7 +14,8 @@ import tiny_models
 import yaml
 from checkouts import CAUGHT, CL2CM, DATA, TABLE, Checkout, Tracked, killed_until_done, targets, track
 
-from ccr import artifacts, params
+from ccr import params
+from ccr.artifacts.code import CODE
 
 BASELINE = CL2CM.replace("cl2cm", "baseline")
 TEACHER = f"results/teachers/{DATA}/lexicon/zh/cl/seed0"
@@ -387,7 +388,7 @@ def test_the_code_that_dvc_watches_is_the_code_in_a_jobs_key(stages):
     for name, stage in stages.items():
         watched = {dep.removeprefix("src/ccr/") for dep in stage["deps"] if dep.startswith("src/")}
         # and what makes settings of params.yaml, which is in the key by what it makes
-        assert watched - {"params", "registry.py"} == set(artifacts.CODE[name]), name
+        assert watched - {"params", "registry.py"} == set(CODE[name]), name
         assert "params" in watched
 
 
@@ -423,7 +424,7 @@ def test_a_section_that_reaches_a_stage_is_watched_by_dvc(fresh, stages, section
     for name in above:
         at = at[name]
     at[last] = value
-    changed = {stage for stage in artifacts.CODE if jobs(raw)[stage] != before[stage]}
+    changed = {stage for stage in CODE if jobs(raw)[stage] != before[stage]}
     assert changed
     if section == "run":
         changed.remove("tables")  # a run of that stage for each table
@@ -435,7 +436,7 @@ def test_a_section_that_reaches_a_stage_is_watched_by_dvc(fresh, stages, section
 def jobs(raw) -> dict[str, dict[str, str]]:
     """Digests of the jobs of each stage that the tables under `run` need."""
     plan = params.plan(params.validate(raw))
-    found = {stage: {} for stage in artifacts.CODE}
+    found = {stage: {} for stage in CODE}
     for table in plan.run:
         for job in plan.needs(f"results/{table}.csv"):
             found[job.stage][job.target] = job.digest

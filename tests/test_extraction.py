@@ -16,10 +16,12 @@ import tiny_vision
 import torch
 import transformers as hf
 import yaml
+from hand_made import run as hand_made_run
 from media_files import bad_media, job, rows_of, run, write_video
 from PIL import Image
 
-from ccr import artifacts, features, params, registry
+from ccr import params, registry
+from ccr.artifacts.jobs import job_key
 from ccr.errors import CcrError
 from ccr.features.checkpoint import find
 from ccr.features.preprocess import PROCESSORS, preprocess_of
@@ -477,7 +479,8 @@ def scatter(whole, shards):
     paths = [f"work/features/shards/data/visual/{number}of{shards}.parquet" for number in range(shards)]
     for number, path in reversed([*enumerate(paths)]):
         settings = whole.settings | {"shard": {"number": number, "of": shards}}
-        features.run(replace(whole, target=path, outputs={"shard": path}, settings=settings))
+        shard = {"module": "ccr.features.shards", "outputs": {"shard": path}, "settings": settings}
+        hand_made_run(replace(whole, target=path, **shard))
     return replace(whole, after=tuple(paths))
 
 
@@ -491,13 +494,13 @@ def test_shards_give_the_bytes_of_one_job(tmp_path, models, monkeypatch, extract
     if extractor == "image_model":
         options |= {"model": str(models("clip")), "batch": 4}
     one = job(tmp_path, items, **options)
-    features.run(one)
+    hand_made_run(one)
     expected = [Path(path).read_bytes() for path in one.outputs.values()]
     shutil.rmtree("work")
     gathers = scatter(one, shards)
     # what shards have done, unreadable files too, is not done again
     monkeypatch.setattr(registry.EXTRACTORS[extractor].load().Extractor, "extract", None)
-    features.run(gathers)
+    hand_made_run(gathers)
     assert [Path(path).read_bytes() for path in one.outputs.values()] == expected
 
 
@@ -534,7 +537,7 @@ def test_another_model_in_the_same_folder_is_another_job(raw, models, tmp_path):
     keys = []
     for _ in range(2):
         planned = params.plan(params.validate(raw)).job(target)
-        keys.append(artifacts.job_key(replace(planned, inputs={"model": planned.inputs["model"]})))
+        keys.append(job_key(replace(planned, inputs={"model": planned.inputs["model"]})))
         (tmp_path / "model/model.safetensors").write_bytes(b"other weights")
     assert keys[0] != keys[1]
 

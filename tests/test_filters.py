@@ -3,13 +3,14 @@
 import pyarrow as pa
 import pytest
 import torch
+from hand_made import hand_made, run
 from sacrebleu.metrics import CHRF
 
-from ccr.artifacts import CAPTIONS, WEIGHTS, Job, read_parquet, write_parquet
+from ccr.artifacts.parquet import read_parquet, write_parquet
+from ccr.artifacts.schemas import CAPTIONS, WEIGHTS
 from ccr.errors import CcrError
 from ccr.objectives.step import Step
 from ccr.registry import OBJECTIVES
-from ccr.translate import run
 
 pytestmark = pytest.mark.usefixtures("in_a_folder_of_its_own")
 
@@ -41,7 +42,7 @@ def run_forward(**given):
     inputs = {name: f"{name}.parquet" for name in ("captions", "whole", "whole_back")}
     outputs = {"translations": "zh.parquet", "weights": "zh.weights.parquet"}
     settings = SETTINGS | {"filter": {"weight": 0.0} | given, "direction": "forward"}
-    run(Job("translate", "zh.parquet", inputs, outputs, settings))
+    run(hand_made("translate", "zh.parquet", inputs, outputs, settings))
 
 
 @pytest.fixture
@@ -58,7 +59,7 @@ def translate():
         run_forward(**given)
         inputs = {"forward": "zh.parquet", "whole_back": "whole_back.parquet"}
         settings = SETTINGS | {"filter": {"weight": 0.0} | given, "direction": "back"}
-        run(Job("translate", "zh.back.parquet", inputs, {"translations": "zh.back.parquet"}, settings))
+        run(hand_made("translate", "zh.back.parquet", inputs, {"translations": "zh.back.parquet"}, settings))
         weights = read_parquet("zh.weights.parquet", WEIGHTS)
         return read_parquet("zh.parquet", CAPTIONS), read_parquet("zh.back.parquet", CAPTIONS), weights
 

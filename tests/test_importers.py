@@ -11,21 +11,21 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import yaml
+from hand_made import hand_made, run
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from raw_files import counts, write
 from typer.testing import CliRunner
 
 from ccr import params
-from ccr.artifacts import CAPTIONS, ITEMS, SPLITS, Job, read_parquet
-from ccr.captions import run
+from ccr.artifacts.parquet import read_parquet
+from ccr.artifacts.schemas import CAPTIONS, ITEMS, SPLITS
 from ccr.captions.inventory import inventory
 from ccr.captions.mscoco import COCO_CN
-from ccr.cli import app
+from ccr.cli import app, execute
 from ccr.errors import CcrError
 from ccr.params.entries import options_of
 from ccr.registry import IMPORTERS
-from ccr.world import run as publish
 
 REPOSITORY = Path(__file__).parents[1]
 
@@ -36,7 +36,7 @@ def import_(root, importer, langs=("en", "zh"), data="toy", source="official", k
     outputs = {name: str(out / f"{name}.parquet") for name in ("captions", "items")}
     options = options_of(IMPORTERS[importer], options, "options")
     job = {"importer": importer, "data": data, "kind": kind, "source": source, "langs": list(langs), "options": options}
-    run(Job("captions", "t", {"root": str(root)}, outputs, job, key="k"))
+    run(hand_made("captions", "t", {"root": str(root)}, outputs, job, key="k"))
     return [read_parquet(outputs[n], s).to_pylist() for n, s in (("captions", CAPTIONS), ("items", ITEMS))]
 
 
@@ -602,8 +602,8 @@ def test_the_mini_world_stands_in(data, tmp_path, repository, monkeypatch):
     raw["tables"]["vatex_table"]["data"] = [data]
     plan = params.plan(params.validate(raw))
     monkeypatch.chdir(tmp_path)
-    publish(plan.keyed(f"data/raw/{data}-synthetic"))
-    run(plan.keyed(f"data/{data}-synthetic/captions.parquet"))
+    for target in (f"data/raw/{data}-synthetic", f"data/{data}-synthetic/captions.parquet"):
+        execute(plan.keyed(target))
     captions = read_parquet(f"data/{data}-synthetic/captions.parquet", CAPTIONS).to_pylist()
     langs = ["en", *raw["datasets"][data]["target_langs"]]
     assert counts(captions, "lang", "split") == {(lang, s): 2 * SMALL[s] for lang in langs for s in SPLITS}

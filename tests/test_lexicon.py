@@ -6,10 +6,11 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pytest
+from hand_made import hand_made
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from ccr.artifacts import ALIGNMENT, LANGUAGES, Job
+from ccr.artifacts.schemas import ALIGNMENT, LANGUAGES
 from ccr.errors import CcrError
 from ccr.translate.lexicon import Engine
 from ccr.world.captions import describe, realise
@@ -31,7 +32,7 @@ def path(tmp_path_factory) -> Path:
 def engine(path: Path, source="en", target="zh", direction="forward", **options) -> Engine:
     options = {"error_rate": 0.0, "seed": 0, **WEIGHTS, **options}
     choices = {"direction": direction, "source_lang": source, "target_lang": target, "options": options}
-    return Engine(Job(stage="translate", target="t", inputs={"lexicon": str(path)}, outputs={}, settings=choices))
+    return Engine(hand_made(stage="translate", target="t", inputs={"lexicon": str(path)}, outputs={}, settings=choices))
 
 
 def captions(texts: list[str]) -> pa.Table:

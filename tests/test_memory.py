@@ -14,11 +14,13 @@ from types import ModuleType
 
 import pyarrow as pa
 import pytest
+from hand_made import hand_made, run
 
-from ccr.artifacts import CAPTIONS, Job, read_parquet, refused_of, write_parquet
+from ccr.artifacts.parquet import read_parquet, refused_of, write_parquet
+from ccr.artifacts.schemas import CAPTIONS
 from ccr.errors import CcrError
 from ccr.registry import ENGINES, Entry
-from ccr.translate import memory, run
+from ccr.translate import memory
 from ccr.translate.engine import Refused
 from ccr.translate.memory import MEMORY, Memory, remembered
 
@@ -83,7 +85,9 @@ def job(path="captions.parquet", direction="forward", out="zh.parquet", after=()
     settings["options"] = {"on_failure": "error", **options}
     outputs = {"shard" if shard else "translations": out}
     inputs = {"forward": path} if direction == "back" else {"captions": path}
-    return Job("translate", out, inputs, outputs, settings | ({"shard": shard} if shard else {}), after=after, key="k")
+    return hand_made(
+        "translate", out, inputs, outputs, settings | ({"shard": shard} if shard else {}), after=after, key="k"
+    )
 
 
 def translated(**given):

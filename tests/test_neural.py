@@ -18,11 +18,13 @@ import pytest
 import tiny_models
 import torch
 import transformers
+from hand_made import hand_made, run
 from safetensors.torch import load_file, save_file
 
-from ccr.artifacts import CAPTIONS, Job, read_parquet, write_parquet
+from ccr.artifacts.jobs import Job
+from ccr.artifacts.parquet import read_parquet, write_parquet
+from ccr.artifacts.schemas import CAPTIONS
 from ccr.errors import CcrError
-from ccr.translate import run
 from ccr.translate.engine import Refused
 from ccr.translate.neural import Engine
 
@@ -46,7 +48,7 @@ def sentences(number: int, longest: int = 12) -> list[str]:
 def job(model, source="en", target="zh", direction="forward", threads=1, **options) -> Job:
     settings = {"direction": direction, "variant": "opus", "engine": "transformers"}
     settings |= {"source_lang": source, "target_lang": target, "options": OPTIONS | {"model": str(model)} | options}
-    return Job("translate", "zh.parquet", {}, {}, settings, threads)
+    return hand_made("translate", "zh.parquet", {}, {}, settings, threads=threads)
 
 
 def translated(engine: Engine, texts: list[str]) -> dict:
@@ -370,7 +372,6 @@ def test_weights_of_torch(folder, tmp_path):
 
 PROGRAM = """
 import json, sys
-from ccr.artifacts import Job
 from ccr.errors import CcrError
 from ccr.translate.neural import Engine
 
@@ -380,7 +381,7 @@ for settings, texts, offline in json.loads(sys.argv[1]):
     huggingface_hub.constants.HF_HUB_OFFLINE = offline
     step = {"texts": {}}
     try:
-        engine = Engine(Job("translate", "zh.parquet", {}, {}, settings))
+        engine = Engine(hand_made("translate", "zh.parquet", {}, {}, settings))
         step |= {"torch": "torch" in sys.modules or "transformers" in sys.modules}
         step |= {"name": engine.name, "identity": engine.identity}
         if texts:
@@ -499,7 +500,7 @@ def test_the_stage_remembers(folder, in_a_folder_of_its_own):
     def stage(**options) -> list[dict]:
         settings = job(folder("nllb"), on_failure="drop", **options).settings
         outputs = {"translations": "zh.parquet"}
-        run(Job("translate", "zh.parquet", {"captions": "captions.parquet"}, outputs, settings))
+        run(hand_made("translate", "zh.parquet", {"captions": "captions.parquet"}, outputs, settings))
         return read_parquet("zh.parquet", CAPTIONS).to_pylist()
 
     first = stage()

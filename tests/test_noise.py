@@ -8,12 +8,14 @@ from pathlib import Path
 
 import pyarrow as pa
 import pytest
+from hand_made import hand_made, run
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ccr.artifacts import CAPTIONS, Job, content_hash, read_parquet, write_parquet
+from ccr.artifacts.contents import content_hash
+from ccr.artifacts.parquet import read_parquet, write_parquet
+from ccr.artifacts.schemas import CAPTIONS
 from ccr.params.schema import Noise
-from ccr.translate import run
 from ccr.translate.noise import KINDS, UNSPACED, Vocabulary, corrupted
 from ccr.world.lexicon import lexicon
 
@@ -224,7 +226,7 @@ class Stage:
         options = {"published": "google"} if self.engine == "precomputed" else LEXICON
         settings = {"direction": direction, "variant": "v", "engine": self.engine, "options": options}
         settings |= {"source_lang": "en", "target_lang": "zh"} | ({"noise": noise} if noise else {})
-        run(Job("translate", name, inputs, {"translations": self.path(name)}, settings, key=name))
+        run(hand_made("translate", name, inputs, {"translations": self.path(name)}, settings, key=name))
         return read_parquet(self.path(name), CAPTIONS).to_pylist()
 
 

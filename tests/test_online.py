@@ -22,9 +22,12 @@ from deep_translator.constants import (
     LIBRE_LANGUAGES_TO_CODES,
     MY_MEMORY_LANGUAGES_TO_CODES,
 )
+from hand_made import hand_made
 from translation_server import FAULTS, TranslationServer, seeded
 
-from ccr.artifacts import CAPTIONS, Job, dump_job, read_parquet, write_parquet
+from ccr.artifacts.jobs import Job, dump_job
+from ccr.artifacts.parquet import read_parquet, write_parquet
+from ccr.artifacts.schemas import CAPTIONS
 from ccr.errors import CcrError
 from ccr.registry import ENGINES
 from ccr.translate.engine import Refused, Remembered
@@ -52,7 +55,7 @@ def job(base_url="", source="en", target="zh", direction="forward", inputs=None,
     quick = {"service": "libretranslate", "base_url": base_url, "requests_per_second": 1000.0, "timeout": 5.0}
     settings = {"direction": direction, "variant": "online", "engine": "deep_translator", "source_lang": source}
     settings |= {"target_lang": target, "options": entry | quick | options}
-    return Job("translate", "zh.parquet", inputs or {}, outputs or {}, settings)
+    return hand_made("translate", "zh.parquet", inputs or {}, outputs or {}, settings)
 
 
 class Outcomes(dict):
@@ -441,8 +444,8 @@ def test_a_key_goes_to_its_service_and_nowhere_else():
 
 STAGE = """
 import json, logging, sys
-from ccr.artifacts import Job
-from ccr.translate import run
+from ccr.artifacts.jobs import Job
+from ccr.translate.machine import run
 logging.basicConfig(level=logging.DEBUG)
 run(Job(**json.load(open(sys.argv[1]))))
 """

@@ -7,12 +7,14 @@ from pathlib import Path
 
 import pytest
 import yaml
+from hand_made import hand_made, run
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ccr import params, world
-from ccr.artifacts import CAPTIONS, LEFT_OUT_PAIRS, Job, job_key, read_parquet, write_parquet
-from ccr.captions import run
+from ccr import params
+from ccr.artifacts.jobs import job_key
+from ccr.artifacts.parquet import read_parquet, write_parquet
+from ccr.artifacts.schemas import CAPTIONS, LEFT_OUT_PAIRS
 from ccr.captions.parallel import normalised
 from ccr.errors import CcrError
 
@@ -55,7 +57,7 @@ def job(captions, source=None, target=None, **settings):
     defaults = {"data": "toy", "parallel": "extra", "source_lang": "en", "target_lang": "zh", "ids": False}
     outputs = {"parallel": str(folder / "zh.parquet"), "rejected": str(folder / "zh.rejected.parquet")}
     inputs = {"captions": str(captions), **files}
-    return Job("captions", "t", inputs, outputs, {**defaults, "on_leak": "error", **settings}, key="k")
+    return hand_made("captions", "t", inputs, outputs, {**defaults, "on_leak": "error", **settings}, key="k")
 
 
 def pairs(job):
@@ -189,11 +191,11 @@ def test_the_mini_worlds_pairs_do_not_leak(tmp_path):
         "captions": 1, "frames": 1, "size": 32, "seed": 0, "parallel": 50,
     }  # fmt: skip
     root = tmp_path / "raw"
-    world.run(Job("world", str(root), {}, {"root": str(root)}, settings))
+    run(hand_made("world", str(root), {}, {"root": str(root)}, settings))
     outputs = {name: str(tmp_path / f"{name}.parquet") for name in ("captions", "items")}
     importing = {"importer": "multi30k", "data": "toy", "kind": "image", "source": "synthetic", "langs": ["en", "de"]}
     importing["options"] = {"task": 1, "test": ""}
-    run(Job("captions", "t", {"root": str(root)}, outputs, importing))
+    run(hand_made("captions", "t", {"root": str(root)}, outputs, importing))
     made = job(tmp_path / "captions.parquet", target_lang="de")
     for side, lang in (("source", "en"), ("target", "de")):
         made.inputs[side] = str(root / "parallel" / f"{lang}.txt")
@@ -288,7 +290,7 @@ def real_captions(real, folder):
     }
     outputs = {name: str(folder / f"{name}.parquet") for name in ("captions", "items")}
     options = {"task": 1, "test": ""}
-    run(Job("captions", "t", {"root": str(real / "multi30k")}, outputs, settings | {"options": options}))
+    run(hand_made("captions", "t", {"root": str(real / "multi30k")}, outputs, settings | {"options": options}))
     return Path(outputs["captions"])
 
 

@@ -10,14 +10,20 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pytest
 import torch
 import yaml
+from hand_made import run
 from safetensors.torch import load_file
 from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
 
-from ccr import artifacts, cli, evaluate, params
-from ccr.artifacts import CAPTIONS, ITEMS
+from ccr import cli, params
+from ccr.artifacts.contents import content_hash
+from ccr.artifacts.files import read_json
+from ccr.artifacts.parquet import write_parquet
+from ccr.artifacts.schemas import CAPTIONS, ITEMS, REJECTED
+from ccr.artifacts.seals import seal
 from ccr.errors import CcrError
 from ccr.networks.checkpoint import load_network, load_tokenizer
 from ccr.networks.discriminator import Discriminator
@@ -206,9 +212,9 @@ def test_what_an_imported_run_says_of_itself(encoder):
     path = save(published(encoder))
     import_checkpoint(path, "one", encoder)
     import_checkpoint(path, "two", encoder)
-    description, facts = (artifacts.read_json(f"one/{name}.json") for name in ("config", "provenance"))
+    description, facts = (read_json(f"one/{name}.json") for name in ("config", "provenance"))
     assert facts == {
-        "key": description["key"], "file": path, "blake2b": artifacts.content_hash(path), "epoch": 11
+        "key": description["key"], "file": path, "blake2b": content_hash(path), "epoch": 11
     }  # fmt: skip
     assert description["terms"] == ["imported NRCCR checkpoint"]
     for file in Path("one").iterdir():
@@ -422,11 +428,16 @@ def planned(repository):
     metadata = {"dim": str(FEATURES), "extractor": "toy", "weights": "", "preprocess": "", "frame_sampling": ""}
     features = [(i, rng.normal(size=(3 + n, FEATURES)).astype(np.float32)) for n, i in enumerate(items)]
     write_features(job.inputs["features"], features, metadata=metadata)
+    write(plan.job(job.inputs["features"]).outputs["rejected"], [], REJECTED)
+    for role in ("captions", "features"):
+        seal(plan.job(job.inputs[role]))
     return job
 
 
 def write(path, rows, schema):
-    artifacts.write_parquet(dict(zip(schema.names, map(list, zip(*rows, strict=True)), strict=True)), path, schema)
+    write_parquet(
+        pa.Table.from_pylist([dict(zip(schema.names, row, strict=True)) for row in rows], schema), path, schema
+    )
 
 
 def ccr(*arguments):
@@ -437,14 +448,14 @@ def test_an_imported_run_is_evaluated_and_the_plans_files_stay_untouched(encoder
     save(published(encoder))
     ccr("import-nrccr", "model_best.pth.tar", "imported", "--text-encoder", encoder)
     ccr("evaluate", planned.target, "--run", "imported")
-    numbers = artifacts.read_json("imported/evaluation/metrics.json")
+    numbers = read_json("imported/evaluation/metrics.json")
     assert numbers["n_queries"] == 6 and numbers["terms"] == ["imported NRCCR checkpoint"]
     assert Path("imported/evaluation/ranks.parquet").exists() and not Path("results").exists()
 
     inputs = planned.inputs | run_directory("imported")
     outputs = {"metrics": "again/metrics.json", "ranks": "again/ranks.parquet"}
-    evaluate.run(replace(planned, inputs=inputs, outputs=outputs, key=numbers["key"]))
-    assert artifacts.read_json("again/metrics.json") == numbers
+    run(replace(planned, inputs=inputs, outputs=outputs, key=numbers["key"]))
+    assert read_json("again/metrics.json") == numbers
     for file in Path("imported/evaluation").iterdir():
         file.unlink()
     caplog.set_level("INFO", "ccr")

@@ -11,15 +11,19 @@ from pathlib import Path
 
 import pytest
 import yaml
+from hand_made import hand_made, run
 from hypothesis import given
 from hypothesis import strategies as st
 from sacrebleu.metrics import BLEU, CHRF
 
-from ccr import artifacts, params
-from ccr.artifacts import CAPTIONS, Job, read_json, write_json, write_parquet
+from ccr import params
+from ccr.artifacts.files import read_json, write_json
+from ccr.artifacts.memo import MEMO, adopt
+from ccr.artifacts.parquet import read_parquet, write_parquet
+from ccr.artifacts.schemas import CAPTIONS, SPLITS
 from ccr.cli import execute
 from ccr.errors import CcrError
-from ccr.translate import chrf, quality, run
+from ccr.translate import chrf, quality
 
 pytestmark = pytest.mark.usefixtures("in_a_folder_of_its_own")
 
@@ -69,7 +73,7 @@ def measure(pairs, back=(), human=(), source="en", target="de", refused=None, re
 def job(source="en", target="de"):
     settings = {"variant": "toy", "source_lang": source, "target_lang": target}
     inputs = {role: f"{role}.parquet" for role in ("captions", "forward", "back")}
-    return Job("translate", "q.json", inputs, {"quality": "q.json"}, settings, key="k")
+    return hand_made("translate", "q.json", inputs, {"quality": "q.json"}, settings, key="k")
 
 
 # scores
@@ -302,7 +306,7 @@ def raw(repository):
 @pytest.fixture
 def toy():
     """Two captions an item: English, Chinese, Google's Chinese and English again; number 1 is a human translation."""
-    for split in artifacts.SPLITS:
+    for split in SPLITS:
         kinds = {
             "": ("enc", "a dog runs", NASTY),
             "_zh": ("zh", "狗跑", "一只猫"),
@@ -354,8 +358,8 @@ def test_deleted_figures_come_back_from_the_memo_and_can_be_adopted(raw, toy, ca
     plan = params.plan(params.validate(raw))
     target = "data/toy/translations/google/zh.quality.json"
     make(plan, target)
-    shutil.rmtree(artifacts.MEMO)
-    assert artifacts.adopt(plan.job(target))
+    shutil.rmtree(MEMO)
+    assert adopt(plan.job(target))
     Path(target).unlink()
     caplog.set_level(logging.INFO)
     execute(plan.keyed(target))
@@ -473,8 +477,8 @@ def test_real_vatex_against_its_human_translations(repository, real):
     make(plan, target)
     found = read_json(target)
     assert (found["n"], found["round_trip"], found["worst_by"]) == (15000, None, "forward")
-    captions = artifacts.read_parquet("data/vatex_captions/captions.parquet", CAPTIONS).to_pylist()
-    forward = artifacts.read_parquet("data/vatex_captions/translations/google/zh.parquet", CAPTIONS).to_pylist()
+    captions = read_parquet("data/vatex_captions/captions.parquet", CAPTIONS).to_pylist()
+    forward = read_parquet("data/vatex_captions/translations/google/zh.parquet", CAPTIONS).to_pylist()
     machine = {row["parent_id"]: row["text"] for row in forward}
     pairs = [(machine[c["parent_id"]], c["text"]) for c in captions if c["origin"] == "human" and c["parent_id"]]
     hypotheses, references = map(list, zip(*pairs, strict=True))

@@ -14,7 +14,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from ccr import artifacts
+from ccr.artifacts.contents import content_hash
+from ccr.artifacts.parquet import write_parquet
+from ccr.artifacts.schemas import EMBEDDINGS, FEATURES
 from ccr.errors import CcrError
 from ccr.store import features as features_module
 from ccr.store import open_features, read_embeddings, uniform_positions, write_embeddings, write_features
@@ -30,7 +32,7 @@ def items(count, dim=4, seed=0):
 def write_raw(path, ids, frames, features, dim="2"):
     """A features file without our checks."""
     columns = {"item_id": ids, "frames": frames, "features": [[np.float16(v) for v in row] for row in features]}
-    artifacts.write_parquet(columns, path, artifacts.FEATURES, metadata={"dim": dim, **METADATA})
+    write_parquet(columns, path, FEATURES, metadata={"dim": dim, **METADATA})
 
 
 @st.composite
@@ -92,27 +94,29 @@ def test_bytes_hash_and_metadata(tmp_path, monkeypatch):
     write_features(tmp_path / "d.parquet", items(50, seed=1), metadata=METADATA, key="k")
     assert pq.ParquetFile(tmp_path / "a.parquet").num_row_groups > 3
     assert (tmp_path / "a.parquet").read_bytes() == (tmp_path / "b.parquet").read_bytes()
-    assert artifacts.content_hash(tmp_path / "a.parquet") == artifacts.content_hash(tmp_path / "c.parquet")
-    assert artifacts.content_hash(tmp_path / "a.parquet") != artifacts.content_hash(tmp_path / "d.parquet")
+    assert content_hash(tmp_path / "a.parquet") == content_hash(tmp_path / "c.parquet")
+    assert content_hash(tmp_path / "a.parquet") != content_hash(tmp_path / "d.parquet")
     found = {k.decode(): v.decode() for k, v in pq.read_schema(tmp_path / "c.parquet").metadata.items()}
     assert found["ccr.key"] == "other" and found["dim"] == "4" and METADATA.items() <= found.items()
-    assert pq.read_table(tmp_path / "a.parquet").cast(artifacts.FEATURES).num_rows == 50
+    assert pq.read_table(tmp_path / "a.parquet").cast(FEATURES).num_rows == 50
 
 
 def test_decoded_once_and_a_torn_cache_is_not_used(tmp_path):
     path, cache = tmp_path / "f.parquet", tmp_path / "cache"
     write_features(path, items(20), metadata=METADATA)
     expected = np.array(open_features(path, cache).array)
-    (file,) = cache.iterdir()
-    assert file.name == f"{artifacts.content_hash(path)}.npy"
+    (file,) = cache.glob("*.npy")
+    assert file.name == f"{content_hash(path)}.npy"
     before = file.stat().st_mtime_ns
     open_features(path, cache)
     assert file.stat().st_mtime_ns == before
     whole = file.read_bytes()
-    for torn in (b"", whole[:50], whole[:-1]):
-        file.write_bytes(torn)
+    flipped = bytearray(whole)
+    flipped[-5] ^= 1
+    for damaged in (b"", whole[:50], whole[:-1], bytes(flipped)):
+        file.write_bytes(damaged)
         np.testing.assert_array_equal(open_features(path, cache).array, expected)
-    assert [f.name for f in cache.iterdir()] == [file.name]
+    assert {f.name for f in cache.iterdir()} == {file.name, f"{file.stem}.hash"}
 
 
 def test_two_processes_at_once(tmp_path):
@@ -120,13 +124,13 @@ def test_two_processes_at_once(tmp_path):
     write_features(tmp_path / "f.parquet", rows, metadata=METADATA)
     code = "import sys; from ccr.store import open_features as o; print(o(*sys.argv[1:]).array.astype('f8').sum())"
     command = [sys.executable, "-c", code, str(tmp_path / "f.parquet"), str(tmp_path / "cache")]
-    source = str(Path(artifacts.__file__).parents[1])
+    source = str(Path(features_module.__file__).parents[2])
     processes = [
         subprocess.Popen(command, stdout=subprocess.PIPE, env={**os.environ, "PYTHONPATH": source}) for _ in range(2)
     ]
     sums = {process.communicate()[0] for process in processes}
     assert len(sums) == 1 and float(sums.pop()) == pytest.approx(sum(f.astype("f8").sum() for _, f in rows))
-    assert len(list((tmp_path / "cache").iterdir())) == 1
+    assert len(list((tmp_path / "cache").glob("*.npy"))) == 1
 
 
 def test_index_names_items_without_features(tmp_path):
@@ -215,6 +219,6 @@ def test_embeddings(tmp_path):
     with pytest.raises(CcrError, match="4 caption ids"):
         write_embeddings(path, ids[:4], matrix)
     columns = {"caption_id": ["a", "b"], "embedding": [[1.0], [1.0, 2.0]]}
-    artifacts.write_parquet(columns, path, artifacts.EMBEDDINGS)
+    write_parquet(columns, path, EMBEDDINGS)
     with pytest.raises(CcrError, match="'b' has 2 values"):
         read_embeddings(path)

@@ -9,13 +9,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hand_made import hand_made, run
 
-from ccr import tables
-from ccr.artifacts import RANKS, Job, write_json, write_parquet
+from ccr.artifacts.files import write_json
+from ccr.artifacts.parquet import write_parquet
+from ccr.artifacts.schemas import RANKS
 from ccr.errors import CcrError
 from ccr.retrieval.metrics import METRICS, chance_sumr, metrics
 from ccr.retrieval.ranks import Ranks
 from ccr.tables import columns, figures
+from ccr.tables.comparison import compare
+from ccr.tables.rows import read_row
 
 N_ITEMS, PER_ITEM = 60, 3
 
@@ -53,9 +57,9 @@ def history(path, n_epochs, shares):
     path.parent.mkdir(parents=True, exist_ok=True)
     with open(path, "w", newline="") as file:
         writer = csv.writer(file)
-        writer.writerow(["epoch", "seconds", "loss", *(f"{term}_share" for term in shares), "val_sumr"])
+        writer.writerow(["epoch", "loss", *(f"{term}_share" for term in shares), "val_sumr"])
         for epoch in range(1, n_epochs + 1):
-            writer.writerow([epoch, 1.5, 1 / epoch, *shares.values(), 10 * epoch])
+            writer.writerow([epoch, 1 / epoch, *shares.values(), 10 * epoch])
 
 
 def row(
@@ -96,7 +100,7 @@ def planned(method, seeds, folders, trained_in, **settings):
 def job(rows, left_out=()):
     """A table job as it is planned."""
     folder = "results/figures/some_table"
-    return Job(
+    return hand_made(
         stage="tables",
         target="results/some_table.csv",
         inputs={role: [path for r in rows for path in r[role]] for role in ("metrics", "ranks", "history")},
@@ -124,7 +128,7 @@ def small_table(tmp_path):
         row(tmp_path, "one_seed", 2, seeds=(0,), trained=False),
     ]
     made = job(rows, ["vatex, zh, nrccr: no engine for the way back"])
-    tables.run(made)
+    run(made)
     return made
 
 
@@ -196,7 +200,7 @@ def test_latex_has_whole_lines_and_no_bare_underscore(small_table):
 
 def test_the_same_job_gives_the_same_bytes(small_table):
     before = {path: Path(path).read_bytes() for path in small_table.outputs.values()}
-    tables.run(small_table)
+    run(small_table)
     assert {path: Path(path).read_bytes() for path in small_table.outputs.values()} == before
     assert before[small_table.outputs["curves"]].startswith(b"\x89PNG")
 
@@ -208,7 +212,7 @@ def test_published_figures_stand_beside_official_data_only(tmp_path):
         row(tmp_path, "other", 6, dataset="vatex2", published=published),
     ]
     made = job(rows)
-    tables.run(made)
+    run(made)
     lines = read_csv(made)
     assert lines["baseline"]["published_sumr"] == "366.5"
     assert lines["baseline"]["published_source"] == "the authors' page"
@@ -228,12 +232,12 @@ def test_baseline_of_the_same_translations_is_preferred(tmp_path):
         row(tmp_path, "supervised", 5, mt="human"),
     ]
     made = job(rows)
-    tables.run(made)
+    run(made)
     with open(made.outputs["csv"], newline="") as file:
         lines = list(csv.DictReader(file))
     assert [line["p_vs_baseline"] for line in lines] == ["", "", "1.0", "1.0", ""]
     assert [line["compared_with"] for line in lines] == ["", "", "baseline", "baseline", ""]
-    assert columns.labels(columns.groups([tables.read_row(r) for r in rows])[0])[0] == "baseline (clean)"
+    assert columns.labels(columns.groups([read_row(r) for r in rows])[0])[0] == "baseline (clean)"
 
 
 @pytest.fixture
@@ -249,7 +253,7 @@ def ablation(tmp_path):
 
 def test_rows_may_be_compared_with_others_than_the_baseline(ablation):
     made = job(ablation)
-    tables.run(made)
+    run(made)
     lines = read_csv(made)
     assert [line["compared_with"] for line in lines.values()] == ["", "baseline", "cl2cm", "baseline"]
     assert float(lines["cl2cm_no_words"]["p_vs_baseline"]) == 1  # as good as the one that it is compared with
@@ -266,7 +270,7 @@ def test_rows_may_be_compared_with_others_than_the_baseline(ablation):
 def test_the_one_method_that_all_are_compared_with_stands_in_the_heading(ablation):
     rows = [r | {"reference": None if r["method"] == "cl2cm" else "cl2cm"} for r in ablation]
     made = job(rows)
-    tables.run(made)
+    run(made)
     text = Path(made.outputs["md"]).read_text()
     assert "| vs cl2cm | p |" in text and "test against `cl2cm` of the same data" in text
     assert "against cl2cm, Holm" in Path(made.outputs["tex"]).read_text()
@@ -277,13 +281,13 @@ def test_nothing_is_claimed_when_the_seeds_disagree(tmp_path):
     better, worse = row(tmp_path, "mixed", 40, seeds=(0,)), row(tmp_path, "mixed", 4.8, seeds=(1,))
     mixed = better | {"seeds": [0, 1]}
     mixed |= {role: better[role] + worse[role] for role in ("metrics", "ranks", "history")}
-    _, compared = tables.compare([tables.read_row(r) for r in (row(tmp_path, "baseline", 5), mixed)])
+    _, compared = compare([read_row(r) for r in (row(tmp_path, "baseline", 5), mixed)])
     assert compared.p < 0.05 and compared.verdict == ""
 
 
 def test_a_table_without_training_has_a_figure_too(tmp_path):
     made = job([row(tmp_path, "baseline", 5, trained=False)])
-    tables.run(made)
+    run(made)
     for role in ("curves", "shares"):
         assert Path(made.outputs[role]).read_bytes().startswith(b"\x89PNG")
 
@@ -308,7 +312,7 @@ def test_shares_of_gradient_have_a_panel_for_every_method_of_several_terms(tmp_p
         row(tmp_path, "without_shares", 5),
         row(tmp_path, "not_trained", 5, trained=False),
     ]
-    figures.gradient_shares([tables.read_row(r) for r in rows], "")
+    figures.gradient_shares([read_row(r) for r in rows], "")
     ((title, axes),) = drawn.items()
     assert "SYNTHETIC" in title and "nrccr" in title
     lines = {line.get_label(): line for line in axes.lines}
@@ -325,7 +329,7 @@ def test_sumr_is_a_curve_where_translations_differ_in_noise_and_bars_where_not(t
         for method, skill in (("baseline", 0.6), ("nrccr", 0.7))
         for mt, rate in reversed(rates.items())
     ]
-    read = [tables.read_row(r) for r in rows]
+    read = [read_row(r) for r in rows]
     figures.sumr(read, "")
     ((title, curves),) = drawn.items()
     assert "SYNTHETIC" in title and "chance" in curves.get_legend_handles_labels()[1]
@@ -338,13 +342,13 @@ def test_sumr_is_a_curve_where_translations_differ_in_noise_and_bars_where_not(t
 
 
 def test_shares_that_nobody_logged_give_a_figure_that_says_so(tmp_path, drawn):
-    figures.gradient_shares([tables.read_row(row(tmp_path, "baseline", 5))], "")
+    figures.gradient_shares([read_row(row(tmp_path, "baseline", 5))], "")
     assert "no method" in drawn[""].texts[0].get_text()
 
 
 def test_a_term_that_was_dropped_is_not_in_the_table(tmp_path):
     made = job([row(tmp_path, "baseline", 5, terms=("vs", "vt")), row(tmp_path, "nrccr", 6, terms=("vs", "tv"))])
-    tables.run(made)
+    run(made)
     lines = read_csv(made)
     assert lines["baseline"]["terms"] == "vs+vt"
     assert lines["nrccr"]["terms"] == "vs+tv"
@@ -387,7 +391,7 @@ def test_markdown_and_latex_are_the_golden_files(repository):
         golden_row("vatex", "zh", "baseline", 0, visual="i3d"),
     ]
     made = job(rows, ["multi30k_task1, de, source_only: 100 % made up"])
-    tables.run(made)
+    run(made)
     for role in ("md", "tex"):
         golden = (repository / f"tests/golden/table.{role}").read_text(encoding="utf-8")
         assert Path(made.outputs[role]).read_text(encoding="utf-8") == golden
@@ -397,20 +401,20 @@ def test_seeds_that_trained_on_different_terms_are_refused(tmp_path):
     mixed = row(tmp_path, "nrccr", 5)
     evaluation("evaluations/lexicon/nrccr/seed1", 5, 1, terms=("vs",))
     with pytest.raises(CcrError, match="seed1/metrics.json: trained on the terms vs, the first seed .* on vs, vt"):
-        tables.read_row(mixed)
+        read_row(mixed)
 
 
 def test_files_of_different_evaluations_are_refused(tmp_path):
     mixed_up = row(tmp_path, "a", 5) | {"ranks": row(tmp_path, "b", 9)["ranks"]}
     with pytest.raises(CcrError, match="different evaluations"):
-        tables.run(job([mixed_up]))
+        run(job([mixed_up]))
 
 
 def test_a_paired_test_of_different_items_is_refused(tmp_path):
     rows = [row(tmp_path, "baseline", 5, seeds=(0,)), row(tmp_path, "other", 5, seeds=(0,))]
     evaluation("evaluations/lexicon/other/seed0", 5, 0, first_item=1)
     with pytest.raises(CcrError, match="same test items"):
-        tables.run(job(rows))
+        run(job(rows))
 
 
 def test_missing_and_incomplete_files_are_named(tmp_path):
@@ -418,22 +422,22 @@ def test_missing_and_incomplete_files_are_named(tmp_path):
     (path,) = made.inputs["metrics"]
     write_json({"key": "k", "sumr": 3.0}, path)
     with pytest.raises(CcrError, match=f"{path}: no 't2v_r1'"):
-        tables.run(made)
+        run(made)
     with pytest.raises(CcrError, match="2 seeds but 1 metrics"):
-        tables.read_row(made.settings["rows"][0] | {"seeds": [0, 1]})
+        read_row(made.settings["rows"][0] | {"seeds": [0, 1]})
     (tmp_path / path).unlink()
     with pytest.raises(CcrError, match="no such file"):
-        tables.run(made)
+        run(made)
 
 
 def test_a_torn_history_is_named(tmp_path):
     made = job([row(tmp_path, "baseline", 5, seeds=(0,))])
-    (tmp_path / made.inputs["history"][0]).write_text("epoch,seconds,loss,val_sumr\n1,2.0,0.5\n")
+    (tmp_path / made.inputs["history"][0]).write_text("epoch,loss,val_sumr\n1,0.5\n")
     with pytest.raises(CcrError, match=r"history.csv: every line needs"):
-        tables.run(made)
+        run(made)
 
 
 def test_tables_do_not_need_torch():
-    code = "import sys, ccr.tables; assert 'torch' not in sys.modules"
-    source = str(Path(tables.__file__).parents[2])
+    code = "import sys, ccr.tables.retrieval_table; assert 'torch' not in sys.modules"
+    source = str(Path(columns.__file__).parents[2])
     subprocess.run([sys.executable, "-c", code], check=True, env=os.environ | {"PYTHONPATH": source})

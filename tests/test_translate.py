@@ -7,12 +7,12 @@ from types import ModuleType
 
 import pyarrow as pa
 import pytest
+from hand_made import hand_made, run
 
-from ccr.artifacts import ALIGNMENT, CAPTIONS, Job, read_parquet, write_parquet
-from ccr.captions import run as run_captions
+from ccr.artifacts.parquet import read_parquet, write_parquet
+from ccr.artifacts.schemas import ALIGNMENT, CAPTIONS
 from ccr.errors import CcrError
 from ccr.registry import ENGINES, Entry
-from ccr.translate import run
 
 REAL = Path("../shared/real")
 real = pytest.mark.skipif(not REAL.is_dir(), reason="the real data are not at ../shared/real")
@@ -72,7 +72,7 @@ def translate(tmp_path):
             outputs["alignment"] = str(tmp_path / "alignment.parquet")
         settings = {"direction": direction, "variant": variant, "engine": engine, "source_lang": "en"}
         options = {"published": "", **options} if engine == "precomputed" else options
-        run(Job("translate", str(target), inputs, outputs, {**settings, "target_lang": "zh", "options": options}))
+        run(hand_made("translate", str(target), inputs, outputs, {**settings, "target_lang": "zh", "options": options}))
         return read_parquet(target, CAPTIONS).to_pylist()
 
     return call
@@ -266,11 +266,11 @@ def test_real_translations(tmp_path, name, engine, sizes):
     outputs = {"captions": str(tmp_path / "captions.parquet"), "items": str(tmp_path / "items.parquet")}
     settings = {"importer": "visualsearch", "data": name, "kind": "image", "source": "official", "langs": ["en", "zh"]}
     settings["options"] = {"collection": "", "translated": ""}
-    run_captions(Job("captions", "t", {"root": str(REAL / name)}, outputs, settings))
+    run(hand_made("captions", "t", {"root": str(REAL / name)}, outputs, settings))
     target = str(tmp_path / "zh.parquet")
     settings = {"direction": "forward", "variant": "google", "engine": engine, "source_lang": "en", "target_lang": "zh"}
     settings["options"] = {"published": "google"} if engine == "precomputed" else {}
-    run(Job("translate", target, outputs, {"translations": target}, settings))
+    run(hand_made("translate", target, outputs, {"translations": target}, settings))
     rows = read_parquet(target, CAPTIONS)
     assert Counter(rows["split"].to_pylist()) == sizes
     assert rows["parent_id"].null_count == 0

@@ -9,11 +9,11 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
+from hand_made import hand_made, run
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ccr import world
-from ccr.artifacts import LANGUAGES, Job
+from ccr.artifacts.schemas import LANGUAGES
 from ccr.errors import CcrError
 from ccr.world.captions import describe, realise
 from ccr.world.languages import CLASSES, KINDS, language
@@ -40,7 +40,7 @@ ALL = list(LANGUAGES)
 def publish(folder: Path, **changes) -> Path:
     settings = {**SETTINGS, **changes}
     outputs = {"root": str(folder)}
-    world.run(Job(stage="world", target=str(folder), inputs={}, outputs=outputs, settings=settings, key="k"))
+    run(hand_made(stage="world", target=str(folder), inputs={}, outputs=outputs, settings=settings, key="k"))
     return folder
 
 

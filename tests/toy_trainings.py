@@ -7,9 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from hand_made import hand_made
 
-from ccr import artifacts, train
-from ccr.artifacts import CAPTIONS, ITEMS, Job, job_key
+from ccr import train
+from ccr.artifacts.jobs import Job, job_key
+from ccr.artifacts.parquet import write_parquet
+from ccr.artifacts.schemas import CAPTIONS, ITEMS, RUN_FILES
 from ccr.store import write_features
 
 SPLITS = {"train": 48, "val": 16}
@@ -96,7 +99,7 @@ def write_data(folder: Path) -> None:
     for name, rows in tables.items():
         schema = ITEMS if name == "items" else CAPTIONS
         columns = dict(zip(schema.names, map(list, zip(*rows, strict=True)), strict=True))
-        artifacts.write_parquet(columns, folder / f"{name}.parquet", schema)
+        write_parquet(columns, folder / f"{name}.parquet", schema)
     described = {"dim": str(len(EN)), "extractor": "toy", "weights": "", "preprocess": "", "frame_sampling": ""}
     write_features(folder / "features.parquet", sorted(features, key=lambda f: f[0]), metadata=described)
 
@@ -106,7 +109,7 @@ def training(name: str, data: Path, folder: Path, *, minutes: float = 10.0, **se
     role = "teacher" if name == "teacher" else "student"
     inputs: dict[str, Any] = {role: str(data / f"{role}.parquet") for role in ("captions", "items")}
     inputs["translations"] = [str(data / "zh.parquet")]
-    files = [*artifacts.RUN_FILES.values(), "history.csv", "provenance.json"]
+    files = [*RUN_FILES.values(), "history.csv", "provenance.json"]
     if role == "teacher":
         files.append("embeddings.parquet")
     else:
@@ -121,7 +124,7 @@ def training(name: str, data: Path, folder: Path, *, minutes: float = 10.0, **se
         "select_on": "mt" if role == "teacher" else "target", **settings,
     }  # fmt: skip
     outputs = {file.split(".")[0]: str(folder / file) for file in files}
-    job = Job("train", str(folder), inputs, outputs, settings, checkpoint_minutes=minutes)
+    job = hand_made("train", str(folder), inputs, outputs, settings, checkpoint_minutes=minutes)
     return replace(job, key=job_key(job))
 
 

@@ -16,9 +16,12 @@ from typing import Annotated
 import typer
 from typer.core import TyperGroup
 
-from ccr import artifacts, params
-from ccr.artifacts import Job
+from ccr import params
+from ccr.artifacts.jobs import Job, dump_job
+from ccr.artifacts.memo import adopt, forget, recall, remember, unneeded
+from ccr.artifacts.schemas import RUN_FILES
 from ccr.errors import CcrError
+from ccr.notes import note
 
 app = typer.Typer(
     help="Reproducible cross-lingual cross-modal retrieval: captions in, a table of results out.",
@@ -47,15 +50,15 @@ STAGES = {
 def execute(job: Job) -> None:
     """Copy the job's result from the memo, or compute it and remember it."""
     start = time.perf_counter()
-    if artifacts.recall(job):
-        artifacts.note(job)
+    if recall(job):
+        note(job)
         log.info("%s: copied from the memo (key %s)", job.target, job.key[:12])
         return
     for variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
         os.environ[variable] = str(job.threads)
-    import_module(f"ccr.{job.stage}").run(job)
-    artifacts.remember(job)
-    artifacts.note(job)
+    import_module(job.module).run(job)
+    remember(job)
+    note(job)
     log.info("%s: computed in %.1f s (key %s)", job.target, time.perf_counter() - start, job.key[:12])
 
 
@@ -71,11 +74,11 @@ def _make(stage: str, target: str, file: Path, run: Path | None = None) -> None:
 
 def _run_files(run: Path) -> dict[str, str]:
     """A run directory's files by role; `CcrError` when one is missing."""
-    files = {role: str(run / file) for role, file in artifacts.RUN_FILES.items()}
+    files = {role: str(run / file) for role, file in RUN_FILES.items()}
     for path in files.values():
         if not Path(path).is_file():
             raise CcrError(
-                f"{path}: no such file. Name a folder with {', '.join(artifacts.RUN_FILES.values())}: a trained "
+                f"{path}: no such file. Name a folder with {', '.join(RUN_FILES.values())}: a trained "
                 "run's, or one that `ccr import-nrccr` made."
             )
     return files
@@ -201,7 +204,7 @@ def show_plan(
         target = f"results/{target}.csv"
     for job in plan.needs(target):
         if as_json:
-            print(json.dumps(artifacts.dump_job(job)))
+            print(json.dumps(dump_job(job)))
         else:
             print(f"{job.stage:10s}{job.target}")
             for name, value in job.settings.items():
@@ -275,15 +278,53 @@ app.add_typer(memo, name="memo")
 @memo.command("adopt")
 def adopt_results(file: ParamsFile = PARAMS) -> None:
     """Take results that lie in data/ and results/ (pulled, say) into the memo, where their key is the plan's."""
-    plan = params.plan(params.load(file))
-    adopted = [job for job in plan.jobs.values() if artifacts.adopt(job)]
-    print(f"{len(adopted)} of {len(plan.jobs)} jobs are in the memo")
+    plan, adopted = params.plan(params.load(file)), 0
+    damaged = []
+    for job in plan.jobs.values():
+        try:
+            adopted += adopt(job)
+        except CcrError as error:
+            damaged.append(str(error))
+    print(f"{adopted} of {len(plan.jobs)} jobs are in the memo")
+    if damaged:
+        raise CcrError("\n".join(damaged))
+
+
+@memo.command("verify")
+def verify_results(
+    every: Annotated[
+        bool, typer.Option("--all", help="Read all bytes again, also of files that have not changed.")
+    ] = False,
+    file: ParamsFile = PARAMS,
+) -> None:
+    """Check the bytes of the memo, of results and of cached arrays, and name the rows that rest on damaged ones."""
+    damaged = 0
+    for line in import_module("ccr.verify").verify(params.plan(params.load(file)), every):
+        print(line)
+        damaged += 1
+    if damaged:
+        raise CcrError("damaged: what is named above. Delete those files; what needs them makes them again.")
+    print("all is as it was written")
 
 
 @memo.command("gc")
-def empty_memo() -> None:
-    """Delete the memo: what is lost is computed again when it is needed."""
-    artifacts.clear_memo()
+def collect(
+    older_than: Annotated[float, typer.Option(metavar="DAYS", help="Only what was of no use for so long.")] = 0.0,
+    down_to: Annotated[
+        float | None, typer.Option(metavar="GB", help="Only until the memo is no larger, longest unused first.")
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be deleted, and delete nothing.")] = False,
+    file: ParamsFile = PARAMS,
+) -> None:
+    """Delete what no job of params.yaml needs from the memo."""
+    entries = unneeded(params.plan(params.load(file)).jobs.values(), older_than, down_to)
+    for entry in entries:
+        log.info("%s %s: %s MB", entry.key[:12], entry.target, f"{entry.size / 1e6:,.1f}")
+        if not dry_run:
+            forget(entry)
+    print(
+        f"{len(entries)} entries, {sum(e.size for e in entries) / 1e6:,.1f} MB {'to be freed' if dry_run else 'freed'}"
+    )
 
 
 def main() -> None:

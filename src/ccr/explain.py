@@ -5,7 +5,9 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from ccr.artifacts import MEMO, RECORD, code_hash, digest, read_json, recorded_job
+from ccr.artifacts.files import read_json
+from ccr.artifacts.hashes import digest
+from ccr.artifacts.memo import MEMO, kept_keys, recorded_job
 from ccr.errors import CcrError
 from ccr.params.plan import Plan
 
@@ -33,12 +35,12 @@ def explain(key: str, plan: Plan) -> Iterator[str]:
 
 def _found(key: str, plan: Plan) -> tuple[str, list[str]]:
     """What the key belongs to, and the jobs that it stands for."""
-    paths = {path.parent.name: path for path in MEMO.glob(f"*/*/{RECORD}")}
-    found = {full: (read_json(path)["target"], [full]) for full, path in paths.items() if full.startswith(key)}
-    for table, row, keys in _rows(map(read_json, paths.values()), plan):
-        name = digest(keys)[:12]
+    records = {full: recorded_job(full) for full in kept_keys()}
+    found = {full: (record["target"], [full]) for full, record in records.items() if full.startswith(key)}
+    for table, row, measured in _rows(records.values(), plan):
+        name = digest(measured)[:12]
         if name.startswith(key):
-            found[name] = ("/".join(row[part] for part in IDENTITY if part in row) + f" of {table}", keys)
+            found[name] = (f"{row_name(row)} of {table}", measured)
     if len(found) > 1:
         raise CcrError(f"{key}: several keys begin so: {', '.join(sorted(found))}. Give more digits.")
     if not found:
@@ -48,6 +50,11 @@ def _found(key: str, plan: Plan) -> tuple[str, list[str]]:
         )
     ((name, (title, keys)),) = found.items()
     return f"{name}: {title}", keys
+
+
+def row_name(row: Record) -> str:
+    """What a table's row is called, for people."""
+    return "/".join(row[part] for part in IDENTITY if part in row)
 
 
 def _rows(records: Iterable[Record], plan: Plan) -> Iterator[tuple[str, Record, list[str]]]:
@@ -64,10 +71,10 @@ def _rows(records: Iterable[Record], plan: Plan) -> Iterator[tuple[str, Record, 
 def _behind(keys: list[str]) -> list[Record]:
     """These jobs and those that made their inputs, as far as the memo knows them, each once, results first."""
     found: dict[str, Record] = {}
-    todo = list(keys)
+    todo, known = list(keys), set(kept_keys())
     while todo:
         key = todo.pop(0)
-        if key in found or not (MEMO / key[:2] / key / RECORD).exists():
+        if key in found or key not in known:
             continue
         found[key] = recorded_job(key)
         todo += found[key]["makers"].values()
@@ -104,7 +111,7 @@ def _since(record: Record, plan: Plan) -> Iterator[str]:
     for name in sorted(then.keys() | now.keys()):
         if then.get(name) != now.get(name):
             yield f"    params.yaml says now: {name}: {json.dumps(now.get(name), ensure_ascii=False)}"
-    if record["code"] != code_hash(record["stage"]):
+    if record["code"] != job.code:
         yield f"    the code of {record['stage']} has changed since"
 
 

@@ -276,6 +276,9 @@ OBJECTIVES = {
 }
 
 
+WORLD_LANGUAGES = {code: Entry(f"ccr.world.languages.{code}") for code in ("en", "zh", "de", "fr", "cs", "ja")}
+
+
 def streams_of(objectives: Mapping[str, Mapping[str, Any]]) -> set[str]:
     """The streams that resolved terms use; the cross-attention teacher is made of both captions."""
     streams = {stream for term in objectives.values() for stream in term["pair"]}

@@ -32,6 +32,7 @@ rule captions:
     output:
         "data/{data}/captions.parquet",
         "data/{data}/items.parquet",
+        "data/{data}/captions.seal.json",
     log:
         "logs/captions/{data}/captions.log",
     benchmark:
@@ -56,6 +57,7 @@ rule parallel:
     output:
         "data/{data}/parallel/{parallel}/{lang}.parquet",
         "data/{data}/parallel/{parallel}/{lang}.rejected.parquet",
+        "data/{data}/parallel/{parallel}/{lang}.seal.json",
     log:
         "logs/captions/{data}/parallel/{parallel}/{lang}.log",
     benchmark:

@@ -7,8 +7,10 @@ import sys
 from pathlib import Path
 
 import yaml
+from ccr.artifacts.files import atomic
+from ccr.artifacts.hashes import digest
+from ccr.notes import noted
 from ccr import params as settings
-from ccr.artifacts import atomic, digest, noted
 from ccr.errors import CcrError
 
 

@@ -10,6 +10,7 @@ rule evaluate:
             "results/evaluations/{data}/{mt}/{visual}/{lang}/{method}/seed{seed}/",
             "metrics.json",
             "ranks.parquet",
+            "seal.json",
         ),
     log:
         "logs/evaluate/{data}/{mt}/{visual}/{lang}/{method}/seed{seed}.log",
@@ -33,7 +34,11 @@ rule alignment:
     input:
         ALIGNMENT.inputs,
     output:
-        "results/alignments/{data}/{mt}/{lang}/{teacher}/seed{seed}/metrics.json",
+        multiext(
+            "results/alignments/{data}/{mt}/{lang}/{teacher}/seed{seed}/",
+            "metrics.json",
+            "seal.json",
+        ),
     log:
         "logs/evaluate/alignments/{data}/{mt}/{lang}/{teacher}/seed{seed}.log",
     benchmark:

@@ -8,6 +8,7 @@ rule features:
     output:
         "data/{data}/features/{visual}.parquet",
         "data/{data}/features/{visual}.rejected.parquet",
+        "data/{data}/features/{visual}.seal.json",
     log:
         "logs/features/{data}/{visual}.log",
     benchmark:
@@ -31,6 +32,7 @@ rule features_shard:
         FEATURES_SHARD.inputs,
     output:
         "work/features/shards/{data}/{visual}/{shard}.parquet",
+        "work/features/shards/{data}/{visual}/{shard}.seal.json",
     log:
         "logs/features/{data}/{visual}/{shard}.log",
     benchmark:

@@ -8,7 +8,7 @@ rule tables:
     input:
         TABLE.inputs,
     output:
-        multiext("results/{table}", ".csv", ".json", ".md", ".tex"),
+        multiext("results/{table}", ".csv", ".json", ".md", ".tex", ".seal.json"),
         report(
             "results/figures/{table}/table.html",
             caption="../report/table.rst",
@@ -61,7 +61,7 @@ rule alignments:
     input:
         TABLE.inputs,
     output:
-        multiext("results/{table}", ".csv", ".json", ".md"),
+        multiext("results/{table}", ".csv", ".json", ".md", ".seal.json"),
         report(
             "results/figures/{table}/aer.png",
             caption="../report/aer.rst",
@@ -92,7 +92,7 @@ rule translations:
     input:
         TABLE.inputs,
     output:
-        multiext("results/{table}", ".csv", ".json", ".md"),
+        multiext("results/{table}", ".csv", ".json", ".md", ".seal.json"),
         report(
             "results/figures/{table}/table.html",
             caption="../report/translation_table.rst",

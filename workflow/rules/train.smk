@@ -16,6 +16,7 @@ rule teacher:
             "history.csv",
             "embeddings.parquet",
             "provenance.json",
+            "seal.json",
         ),
     log:
         "logs/train/teachers/{data}/{mt}/{langs}/{teacher}/seed{seed}.log",
@@ -45,6 +46,7 @@ rule student:
             "tokenizer.json",
             "history.csv",
             "provenance.json",
+            "seal.json",
         ),
     log:
         "logs/train/runs/{data}/{mt}/{visual}/{langs}/{method}/seed{seed}.log",

@@ -10,6 +10,7 @@ rule translate:
         TRANSLATION.inputs,
     output:
         "data/{data}/translations/{mt}/{lang}{direction}.parquet",
+        "data/{data}/translations/{mt}/{lang}{direction}.seal.json",
     log:
         "logs/translate/{data}/{mt}/{lang}{direction}.log",
     benchmark:
@@ -33,6 +34,7 @@ rule translate_shard:
         SHARD.inputs,
     output:
         "work/tm/shards/{data}/{mt}/{lang}{direction}/{shard}.parquet",
+        "work/tm/shards/{data}/{mt}/{lang}{direction}/{shard}.seal.json",
     log:
         "logs/translate/{data}/{mt}/{lang}{direction}/{shard}.log",
     benchmark:
@@ -56,6 +58,7 @@ rule quality:
         QUALITY.inputs,
     output:
         "data/{data}/translations/{mt}/{lang}.quality.json",
+        "data/{data}/translations/{mt}/{lang}.quality.seal.json",
     log:
         "logs/translate/{data}/{mt}/{lang}.quality.log",
     benchmark:

@@ -11,7 +11,7 @@ from matplotlib.font_manager import get_font_names
 from matplotlib.patches import Rectangle
 
 from ccr.alignment.aligner import Alignment
-from ccr.artifacts import atomic
+from ccr.artifacts.files import atomic
 from ccr.errors import CcrError
 
 log = logging.getLogger(__name__)

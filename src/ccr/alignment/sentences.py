@@ -8,7 +8,8 @@ import numpy as np
 
 from ccr.alignment import heatmap
 from ccr.alignment.aligner import Aligner, Alignment
-from ccr.artifacts import RUN_FILES, read_json
+from ccr.artifacts.files import read_json
+from ccr.artifacts.schemas import RUN_FILES
 from ccr.errors import CcrError
 from ccr.registry import OBJECTIVES, word_level
 

@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from ccr.artifacts import read_json
-from ccr.captions import summary, with_media
+from ccr.artifacts.files import read_json
 from ccr.captions.checks import checked
+from ccr.captions.dataset import summary, with_media
 from ccr.errors import CcrError
 from ccr.params.entries import clean_variant, extractor_of, options_of, variant_of
 from ccr.params.schema import Dataset, Params

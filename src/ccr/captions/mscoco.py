@@ -25,7 +25,7 @@ from pathlib import Path, PurePath
 
 import pyarrow as pa
 
-from ccr.artifacts import SPLITS
+from ccr.artifacts.schemas import SPLITS
 from ccr.captions.checks import check_items
 from ccr.captions.raw import (
     FOUND,

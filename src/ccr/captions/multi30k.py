@@ -11,7 +11,7 @@ from pathlib import Path, PurePath
 
 import pyarrow as pa
 
-from ccr.artifacts import LANGUAGES
+from ccr.artifacts.schemas import LANGUAGES
 from ccr.captions.raw import Raw, found, listed, read_ids, read_lines
 from ccr.errors import CcrError
 

@@ -16,7 +16,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from ccr.artifacts import CAPTIONS, LEFT_OUT_PAIRS, Job, read_parquet, write_parquet
+from ccr.artifacts.jobs import Job
+from ccr.artifacts.parquet import read_parquet, write_parquet
+from ccr.artifacts.schemas import CAPTIONS, LEFT_OUT_PAIRS
 from ccr.captions.checks import clean
 from ccr.captions.raw import read_lines
 from ccr.errors import CcrError

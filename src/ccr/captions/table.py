@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from ccr.artifacts import LANGUAGES, SPLITS
+from ccr.artifacts.schemas import LANGUAGES, SPLITS
 from ccr.captions.checks import PLACE
 from ccr.captions.raw import FOUND, LISTED, Raw, numbered, read_text
 from ccr.errors import CcrError

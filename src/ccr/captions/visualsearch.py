@@ -17,7 +17,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from ccr.artifacts import CAPTIONS, LANGUAGES, SPLITS, Job, atomic, read_parquet
+from ccr.artifacts.files import atomic
+from ccr.artifacts.jobs import Job
+from ccr.artifacts.parquet import read_parquet
+from ccr.artifacts.schemas import CAPTIONS, LANGUAGES, SPLITS
 from ccr.captions.raw import Raw, found, listed, read_ids, read_lines
 from ccr.errors import CcrError
 

@@ -2,13 +2,14 @@
 
 import logging
 import sys
+from importlib import import_module
 
-from ccr.artifacts import load_job
+from ccr.artifacts.jobs import load_job
 from ccr.errors import CcrError
-from ccr.evaluate import run
 
 logging.basicConfig(level=logging.INFO, format="%(message)s")
 try:
-    run(load_job(sys.argv[1]))
+    job = load_job(sys.argv[1])
+    import_module(job.module).run(job)
 except CcrError as error:
     sys.exit(f"ccr: {error}")

@@ -4,11 +4,14 @@ import logging
 
 import numpy as np
 import pandas as pd
+import torch
 
-from ccr import artifacts
 from ccr.alignment.aligner import Aligner
 from ccr.alignment.quality import Quality, judge
-from ccr.artifacts import Job
+from ccr.artifacts.files import write_json
+from ccr.artifacts.jobs import Job
+from ccr.artifacts.parquet import read_parquet
+from ccr.artifacts.schemas import ALIGNMENT, CAPTIONS
 from ccr.errors import CcrError
 
 log = logging.getLogger(__name__)
@@ -20,8 +23,9 @@ def run(job: Job) -> None:
 
     Raises `CcrError` where there is no such pair, or where none has a true alignment.
     """
+    torch.set_num_threads(job.settings["threads"])
     pairs = _pairs(job)
-    phrases = artifacts.read_parquet(job.inputs["alignment"], artifacts.ALIGNMENT).to_pandas()
+    phrases = read_parquet(job.inputs["alignment"], ALIGNMENT).to_pandas()
     phrases = {caption: rows.to_numpy() for caption, rows in phrases.groupby("caption_id")[SPANS]}
     if not pairs["parent_id"].isin(phrases).any():
         raise CcrError(
@@ -34,15 +38,14 @@ def run(job: Job) -> None:
     quality = sum(map(judge, (alignment.links for alignment in aligned), spans), Quality())
     numbers = {"precision": quality.precision, "recall": quality.recall, "aer": quality.aer}
     counts = {"n_pairs": len(pairs), "n_predicted": quality.predicted, "n_phrases": quality.phrases}
-    artifacts.write_json({"key": job.key, **numbers, **counts}, job.outputs["metrics"])
+    write_json({"key": job.key, **numbers, **counts}, job.outputs["metrics"])
     log.info("%s: alignment error rate %.3f", job.target, quality.aer)
 
 
 def _pairs(job: Job) -> pd.DataFrame:
     """parent_id, source, target of each val translation."""
     captions, translations = (
-        artifacts.read_parquet(job.inputs[role], artifacts.CAPTIONS).to_pandas()
-        for role in ("captions", "translations")
+        read_parquet(job.inputs[role], CAPTIONS).to_pandas() for role in ("captions", "translations")
     )
     translations = translations[translations["split"] == "val"].rename(columns={"text": "target"})
     sources = captions[["caption_id", "text"]].rename(columns={"caption_id": "parent_id", "text": "source"})

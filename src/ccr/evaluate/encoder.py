@@ -8,7 +8,8 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from ccr import artifacts
+from ccr.artifacts.contents import content_hash
+from ccr.artifacts.files import atomic
 from ccr.errors import CcrError
 from ccr.networks.checkpoint import load_network, load_tokenizer
 from ccr.networks.tokens import Tokens
@@ -20,7 +21,7 @@ class Encoder:
     """A run's network, on the GPU where there is one.
 
     Args:
-        files: the run's, by role (see `artifacts.RUN_FILES`). `CcrError` when one is missing or torn.
+        files: the run's, by role (see `RUN_FILES`). `CcrError` when one is missing or torn.
         batch: texts or items at a time.
 
     Attributes:
@@ -67,8 +68,8 @@ def embed(files: Mapping[str, str], collection: Path, output: Path, batch: int) 
         embeddings = encoder.items(str(collection))
     else:
         embeddings = encoder.texts(_lines(collection))
-    with artifacts.atomic(output) as temporary:
-        save_file({"embeddings": embeddings}, temporary, {"collection": artifacts.content_hash(str(collection))})
+    with atomic(output) as temporary:
+        save_file({"embeddings": embeddings}, temporary, {"collection": content_hash(str(collection))})
     return len(embeddings)
 
 

@@ -1,8 +1,8 @@
 """The item cache: what an extractor has made of a media file, so that no file is extracted twice.
 
-`work/features/{hash of the extractor's metadata}/{first two}/{hash of the file's content}.npy`: float16 (frames, dim)
-and a checksum behind it. Files get their name when they are whole, but nothing waits for the disk: what a power failure
-tears is found when it is read. Deleting any of it costs time, no result.
+`work/features/{hash of the extractor's metadata and code}/{first two}/{hash of the file's content}.npy`: float16
+(frames, dim) and a checksum behind it. Files get their name when they are whole, but nothing waits for the disk: what a
+power failure tears is found when it is read. Deleting any of it costs time, no result.
 """
 
 import hashlib
@@ -14,19 +14,19 @@ from pathlib import Path
 
 import numpy as np
 
-from ccr.artifacts import digest, write_json
+from ccr.artifacts.files import write_json
+from ccr.artifacts.hashes import digest
 from ccr.errors import CcrError
 
 FEATURES = Path("work/features")
-REVISION = 1  # to be raised when code makes other features of a file while the metadata stay
 CHECKSUM = 16  # bytes
 
 
 class ItemCache:
-    """The features that an extractor with these `metadata` makes of files of one kind."""
+    """The features that an extractor with these `metadata`, and this hash of its `code`, makes of files of one kind."""
 
-    def __init__(self, metadata: Mapping[str, str], kind: str):
-        self._described = {**metadata, "kind": kind, "revision": str(REVISION)}
+    def __init__(self, metadata: Mapping[str, str], kind: str, code: str):
+        self._described = {**metadata, "kind": kind, "code": code}
         self.folder = FEATURES / digest(self._described)
 
     def _path(self, content: str) -> Path:

@@ -9,7 +9,9 @@ import numpy as np
 from tqdm import tqdm
 
 from ccr import registry
-from ccr.artifacts import Job, content_hash
+from ccr.artifacts.code import code_hash
+from ccr.artifacts.contents import content_hash
+from ccr.artifacts.jobs import Job
 from ccr.errors import CcrError
 from ccr.features.cache import ItemCache
 from ccr.features.items import Item
@@ -41,11 +43,11 @@ class Extraction:
 
     def __init__(self, job: Job, name: str):
         """`name`: what params.yaml calls the extractor. Raises `CcrError` for bad options and models not there."""
-        extractor = registry.EXTRACTORS[job.settings["extractor"]].load()
-        self._extractor = extractor.Extractor(job.settings["options"], name, job.threads)
+        entry = registry.EXTRACTORS[job.settings["extractor"]]
+        self._extractor = entry.load().Extractor(job.settings["options"], name, job.threads)
         self._job, self._setting = job, f"features.extractors.{name}"
         self.metadata: dict[str, str] = self._extractor.metadata
-        self._caches = {kind: ItemCache(self.metadata, kind) for kind in ("image", "video")}
+        self._caches = {kind: ItemCache(self.metadata, kind, code_hash(entry.module)) for kind in ("image", "video")}
 
     def extract(self, items: Sequence[Item], known: Mapping[tuple[str, str], str]) -> list[Outcome]:
         """Make sure that the cache has the features of every item with a readable file.

@@ -2,7 +2,8 @@
 
 from typing import NamedTuple
 
-from ccr.artifacts import Job, read_parquet
+from ccr.artifacts.jobs import Job
+from ccr.artifacts.parquet import read_parquet
 
 
 class Item(NamedTuple):

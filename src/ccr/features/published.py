@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from ccr.artifacts import content_hash
+from ccr.artifacts.contents import content_hash
 from ccr.errors import CcrError
 from ccr.features import visualsearch
 from ccr.features.items import Item

@@ -5,19 +5,23 @@ writes what it writes without shards, byte for byte.
 """
 
 from collections.abc import Iterable
+from pathlib import Path
 
 import pyarrow as pa
 
-from ccr.artifacts import Job, read_parquet, shard_of, write_parquet
+from ccr.artifacts.hashes import shard_of
+from ccr.artifacts.jobs import Job
+from ccr.artifacts.parquet import read_parquet, write_parquet
 from ccr.features.extraction import Extraction
 from ccr.features.items import items_of
 
 SHARD = pa.schema([(name, pa.string()) for name in ("item_id", "kind", "content", "reason")])
 
 
-def write_shard(job: Job, extraction: Extraction) -> None:
+def run(job: Job) -> None:
     """Extract one shard: settings `shard` {number, of}; which shard an item is in depends on its id alone."""
     shard = job.settings["shard"]
+    extraction = Extraction(job, Path(job.target).parent.name)
     items = [item for item in items_of(job) if shard_of(item.item_id, shard["of"]) == shard["number"]]
     outcomes = extraction.extract(items, known={})
     columns = {

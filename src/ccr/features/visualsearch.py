@@ -17,7 +17,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from ccr.artifacts import content_hash
+from ccr.artifacts.contents import content_hash
 from ccr.errors import CcrError
 
 BLOCK, MANY = 1 << 24, 1 << 20  # bytes of id.txt, and names of frames, that are held as Python's objects

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
-from ccr.artifacts import content_hash, digest
+from ccr.artifacts.contents import content_hash
+from ccr.artifacts.hashes import digest
 from ccr.errors import CcrError
 
 WEIGHTS = (  # the first pair that is there is used

@@ -10,7 +10,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer
 
-from ccr.artifacts import atomic, read_json
+from ccr.artifacts.files import atomic, read_json
 from ccr.errors import CcrError
 from ccr.networks.dual_encoder import DualEncoder
 

@@ -18,7 +18,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ccr import artifacts
+from ccr.artifacts.contents import content_hash
+from ccr.artifacts.files import atomic_folder, write_json
+from ccr.artifacts.hashes import digest
 from ccr.errors import CcrError
 from ccr.networks.checkpoint import save_weights
 from ccr.networks.dual_encoder import DualEncoder
@@ -159,17 +161,17 @@ def import_checkpoint(path: str | PathLike, folder: str | PathLike, text_encoder
         raise CcrError(f"{path}: {error}") from error
     _load(model, checkpoint, path, text_encoder)
 
-    content = artifacts.content_hash(path)
+    content = content_hash(path)
     settings = {"network": network}
-    facts = {"key": artifacts.digest([content, settings]), "file": Path(path).name, "blake2b": content}
+    facts = {"key": digest([content, settings]), "file": Path(path).name, "blake2b": content}
     if checkpoint.epoch is not None:
         facts["epoch"] = checkpoint.epoch
     description = {"key": facts["key"], "settings": settings, "text_config": text_config, "feature_dim": feature_dim}
-    with artifacts.atomic_folder(folder) as temporary:
+    with atomic_folder(folder) as temporary:
         save_weights(model.state_dict(), temporary / "model.safetensors")
-        artifacts.write_json(description | {"terms": ["imported NRCCR checkpoint"]}, temporary / "config.json")
-        artifacts.write_json(json.loads(tokenizer.to_str()), temporary / "tokenizer.json")
-        artifacts.write_json(facts, temporary / "provenance.json")
+        write_json(description | {"terms": ["imported NRCCR checkpoint"]}, temporary / "config.json")
+        write_json(json.loads(tokenizer.to_str()), temporary / "tokenizer.json")
+        write_json(facts, temporary / "provenance.json")
 
 
 def _network_settings(

@@ -5,7 +5,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from ccr import registry
-from ccr.artifacts import Job, job_key
+from ccr.artifacts.jobs import Job, job_key
+from ccr.artifacts.seals import check_input
 from ccr.errors import CcrError
 from ccr.params.planner import Planner
 from ccr.params.schema import Params
@@ -87,11 +88,14 @@ class Plan:
             )
 
     def keyed(self, target: str) -> Job:
-        """The job with its key; every input must exist."""
+        """The job with its key. `CcrError` when an input does not exist, or is not what the job that made it wrote."""
         job = self.job(target)
         missing = [path for path in job.input_paths() if not Path(path).exists()]
         if missing:
             raise CcrError(f"{target}: its input {missing[0]} does not exist; make that first (`ccr plan {target}`).")
+        makers = {path: maker for maker in self.jobs.values() for path in maker.outputs.values()}
+        for path in job.input_paths():
+            check_input(path, makers.get(path))
         return replace(job, key=job_key(job))
 
     def needs(self, target: str) -> list[Job]:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ccr import registry
-from ccr.artifacts import Job
+from ccr.artifacts.jobs import Job
 from ccr.errors import CcrError
 from ccr.params.entries import (
     base_variant,
@@ -27,6 +27,14 @@ from ccr.params.validation import mismatch
 
 SUFFIX = {"forward": "", "back": ".back", "queries": ".queries"}  # of the files of translations, by direction
 TEST_SET = {"split": "by_language", "test": ""}  # importer options that say what is tested on, as the papers do
+
+
+def translate_module(variant: Raw) -> str:
+    """The module that makes the translations of a variant."""
+    if variant["engine"] == "none":
+        return "ccr.translate.human"
+    change = next((change for change in ("filter", "noise") if change in variant), None)
+    return {"filter": "ccr.translate.filters", "noise": "ccr.translate.noisy", None: "ccr.translate.machine"}[change]
 
 
 class Planner:
@@ -47,7 +55,8 @@ class Planner:
         paths = tuple(f"{folder}/{number}of{shards}.parquet" for number in range(shards))
         for number, path in enumerate(paths):
             settings = job.settings | {"shard": {"number": number, "of": shards}}
-            self._add(replace(job, target=path, outputs={"shard": path}, settings=settings))
+            module = f"ccr.{job.stage}.shards"
+            self._add(replace(job, module=module, target=path, outputs={"shard": path}, settings=settings))
         return replace(job, after=paths, gpus=0)
 
     # data: names and paths
@@ -65,6 +74,8 @@ class Planner:
         self._add(
             Job(
                 stage="world",
+                module="ccr.world.publish",
+                entries=tuple(f"WORLD_LANGUAGES.{lang}" for lang in (settings.source_lang, *settings.target_langs)),
                 target=root,
                 inputs={},
                 outputs={"root": root},
@@ -97,6 +108,8 @@ class Planner:
         return self._add(
             Job(
                 stage="captions",
+                module="ccr.captions.dataset",
+                entries=(f"IMPORTERS.{importer}",),
                 target=f"{folder}/captions.parquet",
                 inputs={"root": root},
                 outputs={"captions": f"{folder}/captions.parquet", "items": f"{folder}/items.parquet"},
@@ -120,6 +133,7 @@ class Planner:
         return self._add(
             Job(
                 stage="captions",
+                module="ccr.captions.parallel",
                 target=f"{stem}.parquet",
                 inputs={"captions": self.captions(dataset)["captions"], "source": source, "target": target},
                 outputs={"parallel": f"{stem}.parquet", "rejected": f"{stem}.rejected.parquet"},
@@ -183,7 +197,9 @@ class Planner:
         langs = {"source_lang": self.params.datasets[dataset].source_lang, "target_lang": lang}
         engine = registry.ENGINES[variant["engine"]]
         settings = {"direction": direction, "variant": mt, **langs, **variant}
-        job = Job("translate", target, inputs, outputs, settings)
+        module = translate_module(variant)
+        entries = () if module == "ccr.translate.filters" else (f"ENGINES.{variant['engine']}",)
+        job = Job("translate", target, inputs, outputs, settings, module, entries)
         if engine.neural and (base == mt or (direction == "back" and "filter" not in variant)):  # the engine translates
             job = replace(job, threads=self.params.translate.threads, gpus=1)
         if base == mt and engine.remembered:
@@ -219,6 +235,7 @@ class Planner:
         return self._add(
             Job(
                 stage="translate",
+                module="ccr.translate.quality",
                 target=target,
                 inputs={
                     "captions": self.captions(dataset)["captions"],
@@ -244,7 +261,9 @@ class Planner:
         target = f"{folder}/{visual}.parquet"
         outputs = {"features": target, "rejected": f"{folder}/{visual}.rejected.parquet"}
         extractor = registry.EXTRACTORS[settings["extractor"]]
-        job = Job("features", target, inputs, outputs, settings, threads, gpus=int(extractor.neural))
+        module = f"ccr.features.{'extracted' if extractor.remembered else 'imported'}"
+        entries = (f"EXTRACTORS.{settings['extractor']}",)
+        job = Job("features", target, inputs, outputs, settings, module, entries, threads, gpus=int(extractor.neural))
         if extractor.remembered:
             job = self._scattered(
                 job, f"work/features/shards/{self._data(dataset)}/{visual}", self.params.features.shards
@@ -291,6 +310,8 @@ class Planner:
         return self._add(
             Job(
                 stage="train",
+                module="ccr.train",
+                entries=tuple(sorted({f"OBJECTIVES.{term['objective']}" for term in settings["objectives"].values()})),
                 target=target,
                 inputs=inputs,
                 outputs={file.split(".")[0]: f"{target}/{file}" for file in files},
@@ -373,6 +394,7 @@ class Planner:
         return self._add(
             Job(
                 stage="evaluate",
+                module="ccr.evaluate.retrieval",
                 target=folder,
                 inputs=inputs,
                 outputs={file.split(".")[0]: f"{folder}/{file}" for file in files},
@@ -395,6 +417,7 @@ class Planner:
         return self._add(
             Job(
                 stage="evaluate",
+                module="ccr.evaluate.alignment",
                 target=folder,
                 inputs={
                     "captions": self.captions(dataset)["captions"],
@@ -438,6 +461,7 @@ class Planner:
         self._add(
             Job(
                 stage="tables",
+                module="ccr.tables.alignment_table",
                 target=f"results/{name}.csv",
                 inputs={"metrics": [path for row in rows for path in row["metrics"]]},
                 outputs={
@@ -466,6 +490,7 @@ class Planner:
         self._add(
             Job(
                 stage="tables",
+                module="ccr.tables.translation_table",
                 target=f"results/{name}.csv",
                 inputs={"metrics": [path for row in rows for path in row["metrics"]]},
                 outputs={
@@ -510,6 +535,7 @@ class Planner:
         self._add(
             Job(
                 stage="tables",
+                module="ccr.tables.retrieval_table",
                 target=f"results/{name}.csv",
                 inputs={role: [p for row in rows for p in row[role]] for role in ("metrics", "ranks", "history")},
                 outputs={

@@ -8,7 +8,7 @@ from typing import Any
 
 import yaml
 
-from ccr.artifacts import atomic
+from ccr.artifacts.files import atomic
 from ccr.params.messages import known
 from ccr.params.validation import validate
 

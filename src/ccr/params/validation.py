@@ -8,7 +8,7 @@ import yaml
 from pydantic import ValidationError
 
 from ccr import registry
-from ccr.artifacts import LANGUAGES
+from ccr.artifacts.schemas import LANGUAGES
 from ccr.errors import CcrError
 from ccr.params.entries import clean_variant, extractor_of, inherit, needs, objectives_of, options_of, variant_of
 from ccr.params.messages import explain, known, nearest

@@ -8,10 +8,11 @@ For example:
 """
 
 from ccr.store.embeddings import read_embeddings, write_embeddings
-from ccr.store.features import FeatureStore, open_features, uniform_positions, write_features
+from ccr.store.features import FeatureStore, damaged_arrays, open_features, uniform_positions, write_features
 
 __all__ = [
     "FeatureStore",
+    "damaged_arrays",
     "open_features",
     "read_embeddings",
     "uniform_positions",

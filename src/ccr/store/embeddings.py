@@ -6,7 +6,8 @@ from collections.abc import Sequence
 import numpy as np
 import pyarrow as pa
 
-from ccr import artifacts
+from ccr.artifacts.parquet import read_parquet, write_parquet
+from ccr.artifacts.schemas import EMBEDDINGS
 from ccr.errors import CcrError
 
 
@@ -31,13 +32,13 @@ def write_embeddings(
         "caption_id": pa.array(caption_ids, pa.string()),
         "embedding": pa.FixedSizeListArray.from_arrays(embeddings.ravel(), dim).cast(pa.list_(pa.float32())),
     }
-    table = pa.table(columns, schema=artifacts.EMBEDDINGS)
-    artifacts.write_parquet(table, path, artifacts.EMBEDDINGS, key=key, metadata={**(metadata or {}), "dim": str(dim)})
+    table = pa.table(columns, schema=EMBEDDINGS)
+    write_parquet(table, path, EMBEDDINGS, key=key, metadata={**(metadata or {}), "dim": str(dim)})
 
 
 def read_embeddings(path: str | os.PathLike) -> tuple[list[str], np.ndarray]:
     """Read (caption ids, float32 (captions, dim)); `CcrError` when torn, uneven, with repeated ids or not finite."""
-    table = artifacts.read_parquet(path, artifacts.EMBEDDINGS)
+    table = read_parquet(path, EMBEDDINGS)
     ids, column = table["caption_id"].to_pylist(), table["embedding"].combine_chunks()
     lengths = column.value_lengths().fill_null(0).to_numpy(zero_copy_only=False)
     uneven = np.flatnonzero(lengths != lengths[0]) if len(lengths) else lengths

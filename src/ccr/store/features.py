@@ -1,5 +1,6 @@
 """Features of items: a Parquet file to keep and pass on, a memory-mapped array to train from."""
 
+import logging
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import chain
@@ -10,12 +11,18 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from ccr import artifacts
+from ccr.artifacts.contents import content_hash
+from ccr.artifacts.files import atomic
+from ccr.artifacts.hashes import bytes_hash
+from ccr.artifacts.parquet import ContentHash, described, read_parquet
+from ccr.artifacts.schemas import FEATURES
 from ccr.errors import CcrError
 
 GROUP_VALUES = 8 << 20  # float16 values per row group (16 MiB): bounds the memory of writer and reader
 READ_ROWS = 256
 AGAIN = "Delete it and run its features job again."
+
+log = logging.getLogger(__name__)
 
 
 # --- writing -----------------------------------------------------------------------------------------------
@@ -42,15 +49,15 @@ def write_features(
     if first is None:
         raise CcrError(f"{path}: no item has features, so there is nothing to write. Check items.parquet and the root.")
     metadata = {"dim": str(first[1].shape[-1]), **metadata}
-    content, count = artifacts.ContentHash(artifacts.FEATURES), 0
+    content, count = ContentHash(FEATURES), 0
     # No Arrow schema beside the Parquet one: it would hide metadata that is known only at the end.
     layout = {"compression": "zstd", "use_dictionary": False, "store_schema": False, "write_page_checksum": True}
-    with artifacts.atomic(path) as temporary, pq.ParquetWriter(temporary, artifacts.FEATURES, **layout) as writer:
+    with atomic(path) as temporary, pq.ParquetWriter(temporary, FEATURES, **layout) as writer:
         for table in _groups(path, chain([first], rows), int(metadata["dim"])):
             content.update(table)
             writer.write_table(table)
             count += len(table)
-        schema = artifacts.described(artifacts.FEATURES, content, key, metadata)
+        schema = described(FEATURES, content, key, metadata)
         writer.add_key_value_metadata(dict(sorted(schema.metadata.items())))
     return count
 
@@ -98,7 +105,7 @@ def _table(ids: list[str], blocks: list[np.ndarray]) -> pa.Table:
         "frames": [len(block) for block in blocks],
         "features": pa.ListArray.from_arrays(pa.array(offsets), values),
     }
-    return pa.table(columns, schema=artifacts.FEATURES)
+    return pa.table(columns, schema=FEATURES)
 
 
 # --- reading -----------------------------------------------------------------------------------------------
@@ -172,16 +179,18 @@ def open_features(path: str | os.PathLike, cache: str | os.PathLike = "work/arra
     values is not frames x dim, or they are not finite.
     """
     path = Path(path)
-    table = artifacts.read_parquet(path, columns=["item_id", "frames"])
+    table = read_parquet(path, columns=["item_id", "frames"])
     metadata = {name.decode(): value.decode() for name, value in (table.schema.metadata or {}).items()}
     dim = _dim(path, metadata)
     _check_items(path, table)
-    content = artifacts.content_hash(path)
+    content = content_hash(path)
     shape = (pc.sum(table["frames"]).as_py() or 0, dim)
     target = Path(cache) / f"{content}.npy"
     array = _mapped(target, shape)
     if array is None:
         _decode(path, target, table, shape)
+        with atomic(_recorded(target)) as temporary:
+            temporary.write_text(bytes_hash(target))
         array = _mapped(target, shape)
         if array is None:
             raise CcrError(f"{target}: cannot be read back. Is the disk full or failing?")
@@ -215,17 +224,35 @@ def _check_items(path: Path, table: pa.Table) -> None:
 def _mapped(target: Path, shape: tuple[int, int]) -> np.ndarray | None:
     """The cached array, or None when there is none that is whole."""
     try:
+        if _recorded(target).read_text() != bytes_hash(target):
+            log.warning("%s: is damaged, and decoded again", target)
+            return None
         array = np.load(target, mmap_mode="r", allow_pickle=False)
     except (OSError, ValueError, EOFError):  # absent, or torn by a power cut: decoded again
         return None
     return np.asarray(array) if array.shape == shape and array.dtype == np.float16 else None
 
 
+def damaged_arrays(afresh: bool, cache: str | os.PathLike = "work/arrays") -> list[Path]:
+    """Cached arrays that are not what was decoded.
+
+    Args:
+        afresh: read those that were read before and have not changed since, too.
+    """
+    arrays = [file for file in sorted(Path(cache).glob("*.npy")) if _recorded(file).exists()]
+    return [file for file in arrays if _recorded(file).read_text() != bytes_hash(file, afresh)]
+
+
+def _recorded(target: Path) -> Path:
+    """The file with the hash of a cached array."""
+    return target.with_suffix(".hash")
+
+
 def _decode(path: Path, target: Path, table: pa.Table, shape: tuple[int, int]) -> None:
     """Stream the feature column into an .npy file, checking every value."""
     ids, lengths = table["item_id"], table["frames"].to_numpy().astype(np.int64) * shape[1]
     header = {"descr": "<f2", "fortran_order": False, "shape": shape}
-    with artifacts.atomic(target) as temporary, temporary.open("wb") as file:
+    with atomic(target) as temporary, temporary.open("wb") as file:
         np.lib.format.write_array_header_1_0(file, header)
         row = 0
         for batch in _batches(path):

@@ -4,7 +4,7 @@ import csv
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from ccr.artifacts import atomic
+from ccr.artifacts.files import atomic
 
 
 def write(names: Sequence[str], lines: Iterable[Mapping[str, Any]], path: str) -> None:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from markdown_it import MarkdownIt
 
-from ccr.artifacts import atomic
+from ccr.artifacts.files import atomic
 
 PAGE = """<!doctype html>
 <html lang="en">

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from ccr.artifacts import write_json
+from ccr.artifacts.files import write_json
 
 NAMES = ("dataset", "mt", "visual", "target_lang", "method", "teacher")
 

@@ -3,7 +3,7 @@ r"""`results/{table}.tex`: the table for papers; needs `\usepackage{booktabs}`."
 from collections.abc import Sequence
 from itertools import accumulate
 
-from ccr.artifacts import atomic
+from ccr.artifacts.files import atomic
 from ccr.tables import columns
 from ccr.tables.rows import Row
 

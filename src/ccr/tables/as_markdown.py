@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from ccr.artifacts import atomic
+from ccr.artifacts.files import atomic
 from ccr.tables import alignments, columns, translations
 from ccr.tables.rows import Base, Row
 from ccr.tables.significance import DRAWS

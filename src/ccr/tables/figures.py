@@ -11,7 +11,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from ccr.artifacts import atomic
+from ccr.artifacts.files import atomic
 from ccr.errors import CcrError
 from ccr.retrieval.metrics import DIRECTIONS, RECALLS
 from ccr.tables import alignments, columns, translations

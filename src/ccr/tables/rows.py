@@ -8,7 +8,10 @@ from typing import Any
 import numpy as np
 import pyarrow.compute as pc
 
-from ccr.artifacts import RANKS, digest, read_json, read_parquet
+from ccr.artifacts.files import read_json
+from ccr.artifacts.hashes import digest
+from ccr.artifacts.parquet import read_parquet
+from ccr.artifacts.schemas import RANKS
 from ccr.errors import CcrError
 from ccr.retrieval.metrics import DIRECTIONS, METRICS
 from ccr.tables.significance import contributions

@@ -3,7 +3,8 @@
 from dataclasses import dataclass
 from typing import Any
 
-from ccr.artifacts import digest, read_json
+from ccr.artifacts.files import read_json
+from ccr.artifacts.hashes import digest
 from ccr.errors import CcrError
 from ccr.tables.rows import Base
 

@@ -9,8 +9,8 @@ import numpy as np
 import pandas as pd
 import torch
 
-from ccr import artifacts
-from ccr.artifacts import Job
+from ccr.artifacts.files import atomic, write_json
+from ccr.artifacts.jobs import Job, provenance
 from ccr.networks.checkpoint import load_text_encoder, load_tokenizer, save_weights
 from ccr.networks.dual_encoder import DualEncoder
 from ccr.networks.text import encoder_config
@@ -91,7 +91,7 @@ def _run(job: Job, device: torch.device) -> None:
             write_embeddings(job.outputs["embeddings"], ids, embeddings.numpy(), key=job.key)
         seconds = time.perf_counter() - start
         facts = {"seconds": round(seconds, 1), "device": str(network.device), "torch": torch.__version__}
-        artifacts.write_json(artifacts.provenance(job) | facts, job.outputs["provenance"])
+        write_json(provenance(job) | facts, job.outputs["provenance"])
         keeper.done()
 
 
@@ -118,8 +118,8 @@ def _warn_of_collapse(job: Job, history: list[dict], validation: Validation) -> 
 
 def _write(job: Job, trainer: Trainer, history: list[dict], tokenizer, description: dict) -> None:
     save_weights(trainer.best, job.outputs["model"])
-    with artifacts.atomic(job.outputs["tokenizer"]) as temporary:
+    with atomic(job.outputs["tokenizer"]) as temporary:
         temporary.write_text(json.dumps(json.loads(tokenizer.to_str()), ensure_ascii=False, sort_keys=True))
-    with artifacts.atomic(job.outputs["history"]) as temporary:
+    with atomic(job.outputs["history"]) as temporary:
         pd.DataFrame(history).to_csv(temporary, index=False)
-    artifacts.write_json({"key": job.key, **description}, job.outputs["config"])
+    write_json({"key": job.key, **description}, job.outputs["config"])

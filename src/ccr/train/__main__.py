@@ -3,7 +3,7 @@
 import logging
 import sys
 
-from ccr.artifacts import load_job
+from ccr.artifacts.jobs import load_job
 from ccr.errors import CcrError
 from ccr.train import run
 

@@ -20,7 +20,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from ccr.artifacts import atomic
+from ccr.artifacts.files import atomic
 from ccr.train import processes
 
 CHECKPOINTS = Path("work/checkpoints")

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from types import FrameType
 from typing import Any
 
-from ccr.artifacts import Job
+from ccr.artifacts.jobs import Job
 from ccr.train import processes
 from ccr.train.checkpoint import Checkpoint
 

@@ -3,7 +3,6 @@
 import logging
 import math
 import sys
-import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -41,14 +40,13 @@ HEAD_ORDER = ("source", "target", "cross", "back")  # in which a BatchNorm head 
 class Progress:
     """How far a training has come.
 
-    `epoch` and the `step` of it that comes next; of the epoch so far the `values` of every step and the `seconds`;
+    `epoch` and the `step` of it that comes next; of the epoch so far the `values` of every step;
     `history`: a row for each epoch that is done; the `best` score and the epoch that has it, 0 for none.
     """
 
     epoch: int = 1
     step: int = 0
     values: dict[str, list[float]] = field(default_factory=dict)
-    seconds: float = 0.0
     history: list[dict[str, float]] = field(default_factory=list)
     best: float = -math.inf
     best_epoch: int = 0
@@ -111,7 +109,7 @@ class Trainer:
     def fit(self, triplets: Triplets, validation: Validation, keeper: Keeper | None = None) -> list[dict[str, float]]:
         """Train until the epochs are done or `patience` epochs brought nothing; returns one row per epoch.
 
-        Rows: epoch, seconds, lr, tau, loss, per term its value (unweighted) and `{term}_share`, its weighted share
+        Rows: epoch, lr, tau, loss, per term its value (unweighted) and `{term}_share`, its weighted share
         of the gradient norm on the text encoder (mean of the measured steps), the discriminators' losses, with
         word-level terms word_variance (see `words.variance`), val_t2v and val_sumr. Afterwards the network holds the
         best epoch's weights. Raises `CcrError` when a loss is not finite.
@@ -163,7 +161,6 @@ class Trainer:
 
     def _step(self, triplets: Triplets, rows: np.ndarray, progress: Progress) -> None:
         """One step of an epoch, on these rows of the triplets."""
-        start = time.perf_counter()
         every = self.settings["gradient_every"]
         values = self.update(self.batch(triplets, rows), measure=every > 0 and progress.step % every == 0)
         progress.step += 1
@@ -174,17 +171,14 @@ class Trainer:
             )
         for name, value in values.items():
             progress.values.setdefault(name, []).append(value)
-        progress.seconds += time.perf_counter() - start
 
     def _end_epoch(self, validation: Validation, progress: Progress, schedule: Schedule) -> None:
         """Validation, a row of history with the means of what `update` returned, the choice of the best epoch."""
-        start = time.perf_counter()
         scores = self.validate(validation)
         score = scores[self.settings["select_by"]]
         progress.history.append(
             {
                 "epoch": progress.epoch,
-                "seconds": round(progress.seconds + time.perf_counter() - start, 2),
                 "lr": self._optimizer.param_groups[0]["lr"],
                 "tau": self.network.tau.item(),
                 **{name: float(np.mean(values)) for name, values in progress.values.items()},
@@ -195,7 +189,7 @@ class Trainer:
         if score > progress.best:
             progress.best, progress.best_epoch = score, progress.epoch
             self.best = {k: v.detach().cpu().clone() for k, v in self.network.state_dict().items()}
-        progress.epoch, progress.step, progress.values, progress.seconds = progress.epoch + 1, 0, {}, 0.0
+        progress.epoch, progress.step, progress.values = progress.epoch + 1, 0, {}
 
     def _state(self, progress: Progress, schedule: Schedule) -> dict[str, Any]:
         """All that the rest of a training depends on; frozen weights (half of mBERT) are as they were at the start."""

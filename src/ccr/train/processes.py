@@ -19,7 +19,8 @@ import numpy as np
 import torch
 from torch import Tensor, distributed
 
-from ccr.artifacts import Job, dump_job, recorded_key, write_json
+from ccr.artifacts.files import read_json, write_json
+from ccr.artifacts.jobs import Job, dump_job
 from ccr.errors import CcrError
 
 
@@ -63,10 +64,15 @@ def launch(job: Job) -> None:
         try:
             elastic_launch(config, sys.executable)("-m", "ccr.train", str(path))
         except SignalException as error:
-            if recorded_key(job) != job.key:  # else it came when all was written
+            if not _is_written(job):  # else it came when all was done
                 raise SystemExit(128 + error.sigval) from error
         except ChildFailedError as error:
             raise CcrError(f"{job.target}: one of its {number} processes failed; above stands what it said.") from error
+
+
+def _is_written(job: Job) -> bool:
+    path = Path(job.outputs["provenance"])  # written last
+    return path.exists() and read_json(path)["key"] == job.key
 
 
 @contextmanager

@@ -7,8 +7,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pandas as pd
 
-from ccr import artifacts
-from ccr.artifacts import Job
+from ccr.artifacts.jobs import Job
+from ccr.artifacts.parquet import read_parquet, refused_of
+from ccr.artifacts.schemas import CAPTIONS, WEIGHTS
 from ccr.errors import CcrError
 from ccr.registry import streams_of
 from ccr.store import FeatureStore
@@ -25,7 +26,7 @@ def with_terms_in_force(job: Job) -> Job:
     dropped), and when no term with the stream `visual` would remain.
     """
     settings = job.settings
-    empty = [p for p in job.inputs.get("back", []) if not len(artifacts.read_parquet(p, columns=["caption_id"]))]
+    empty = [p for p in job.inputs.get("back", []) if not len(read_parquet(p, columns=["caption_id"]))]
     off = [name for name, term in settings["objectives"].items() if "back" in term["pair"]]
     if not (empty and off):
         return job
@@ -79,7 +80,7 @@ def read_texts(job: Job) -> Texts:
     Human target captions of the train split are no part of it unless a translation variant brings them in. Where
     back-translations are read, translations whose way back was refused are left out.
     """
-    captions = artifacts.read_parquet(job.inputs["captions"], artifacts.CAPTIONS).to_pandas()
+    captions = read_parquet(job.inputs["captions"], CAPTIONS).to_pandas()
     captions = captions[captions["origin"] == "human"]
     source = job.settings["source_lang"]
     usable = ((captions["lang"] == source) & captions["split"].isin(["train", "val"])) | (
@@ -90,13 +91,13 @@ def read_texts(job: Job) -> Texts:
     refused: set[str] = set()
     for role in ("translations", "back", "parallel"):
         for lang, path in zip(langs, job.inputs.get(role, []), strict=False):
-            read = artifacts.read_parquet(path, artifacts.CAPTIONS)
+            read = read_parquet(path, CAPTIONS)
             table = read.to_pandas()
             prefix = f"{lang}/" if len(langs) > 1 else ""  # an engine's translations have one id in every language
             for column in {"translations": ["caption_id"], "back": ["caption_id", "parent_id"]}.get(role, []):
                 table[column] = prefix + table[column]
             if role == "back":
-                refused |= {prefix + i for i in artifacts.refused_of(read)} - set(table["parent_id"])
+                refused |= {prefix + i for i in refused_of(read)} - set(table["parent_id"])
             tables.append(table[table["split"].isin(["train", "val"])].assign(role=role))
     table = pd.concat(tables, ignore_index=True)
     if refused:
@@ -162,7 +163,7 @@ class Triplets:
         self.weights = self._weights(job, texts) if "weights" in job.inputs else None
 
     def _weights(self, job: Job, texts: Texts) -> np.ndarray:
-        tables = [artifacts.read_parquet(path, artifacts.WEIGHTS).to_pandas() for path in job.inputs["weights"]]
+        tables = [read_parquet(path, WEIGHTS).to_pandas() for path in job.inputs["weights"]]
         if len(tables) > 1:
             for lang, table in zip(job.settings["langs"], tables, strict=True):
                 table["caption_id"] = f"{lang}/" + table["caption_id"]

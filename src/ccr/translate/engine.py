@@ -6,7 +6,7 @@ from typing import Any, Protocol, runtime_checkable
 
 import pyarrow as pa
 
-from ccr.artifacts import Job
+from ccr.artifacts.jobs import Job
 
 
 class Engine(Protocol):

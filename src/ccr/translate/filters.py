@@ -4,12 +4,20 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from ccr.artifacts import CAPTIONS, WEIGHTS, Job, read_parquet, refused_of, write_parquet
+from ccr.artifacts.jobs import Job
+from ccr.artifacts.parquet import read_parquet, refused_of, write_parquet
+from ccr.artifacts.schemas import CAPTIONS, WEIGHTS
 from ccr.errors import CcrError
 from ccr.translate import chrf
+from ccr.translate.writing import write_translations
 
 
-def filtered(job: Job) -> tuple[pa.Table, dict[str, str]]:
+def run(job: Job) -> None:
+    """Write the translations, or back-translations, of a variant with a filter."""
+    write_translations(*_filtered(job), job)
+
+
+def _filtered(job: Job) -> tuple[pa.Table, dict[str, str]]:
     """Translations, or back-translations, of a variant with a filter (schema CAPTIONS), from those without, and what of
     these was refused.
 

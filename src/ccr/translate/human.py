@@ -9,9 +9,31 @@ from collections import Counter, defaultdict
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from ccr.artifacts.jobs import Job
+from ccr.artifacts.parquet import read_parquet
+from ccr.artifacts.schemas import CAPTIONS
 from ccr.errors import CcrError
+from ccr.translate.writing import warn_of_no_way_back, write_translations
 
 log = logging.getLogger(__name__)
+
+
+def run(job: Job) -> None:
+    """Write what engine none has for a direction: human captions forward, no rows back."""
+    write_translations(_human(job), {}, job)
+
+
+def _human(job: Job) -> pa.Table:
+    settings = job.settings
+    if settings["direction"] == "queries":
+        raise CcrError(
+            f"translate.variants.{settings['variant']}: engine none translates nothing, so there is no 'queries'. "
+            "Take methods that need it out of the table, or choose an engine."
+        )
+    if settings["direction"] == "back":
+        warn_of_no_way_back("none", job)
+        return CAPTIONS.empty_table()
+    return pair(read_parquet(job.inputs["captions"], CAPTIONS), settings["source_lang"], settings["target_lang"])
 
 
 def pair(captions: pa.Table, source_lang: str, target_lang: str) -> pa.Table:

@@ -16,7 +16,9 @@ from typing import Any
 
 import pyarrow as pa
 
-from ccr.artifacts import ALIGNMENT, Job, read_json
+from ccr.artifacts.files import read_json
+from ccr.artifacts.jobs import Job
+from ccr.artifacts.schemas import ALIGNMENT
 from ccr.errors import CcrError
 
 NOISE = ("wrong_sense", "drop", "repeat", "order", "untranslated")

@@ -2,19 +2,47 @@
 
 import logging
 from collections.abc import Mapping
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from ccr.artifacts import CAPTIONS, Job, read_parquet
+from ccr.artifacts.jobs import Job
+from ccr.artifacts.parquet import read_parquet, write_parquet
+from ccr.artifacts.schemas import ALIGNMENT, CAPTIONS
 from ccr.errors import CcrError
 from ccr.registry import ENGINES
-from ccr.translate.engine import Engine, Outcome, Publishing, Refused, Remembered
-from ccr.translate.memory import remembered
+from ccr.translate.engine import Aligning, Engine, Outcome, Publishing, Refused, Remembered
+from ccr.translate.memory import absorb, remembered
 from ccr.translate.text import clean
+from ccr.translate.writing import warn_of_no_way_back, write_translations
 
 log = logging.getLogger(__name__)
+
+
+def run(job: Job) -> None:
+    """Translate one direction of one language pair with one engine; same order as the captions translated.
+
+    Directions: `forward`: source captions into the target language; `back`: the forward translations of train
+    and val into the source language; `queries`: human target captions of test into the source language.
+    `back` has no rows, and the log says so, where the engine has no way back: what becomes of the terms that need
+    it is for the training to decide (`on_missing`).
+    `CcrError` when there is nothing to translate or a caption is left without translation.
+    """
+    for shard in job.after:
+        absorb(Path(shard))
+    parents, engine = parents_of(job), engine_of(job)
+    outcomes = translate(engine, parents, job)
+    kept, texts, refused = without_refused(parents, outcomes, job)
+    kept, texts = without_holes(engine.name, kept, texts, job)
+    if not texts:
+        warn_of_no_way_back(engine.name, job)
+    write_translations(translations(engine, kept, texts, job.settings), refused, job)
+    if "alignment" in job.outputs:
+        if not isinstance(engine, Aligning):
+            raise CcrError(f"engine {job.settings['engine']!r} knows no word alignment.")
+        write_parquet(engine.alignment(kept), job.outputs["alignment"], ALIGNMENT, key=job.key)
 
 
 def engine_of(job: Job) -> Engine | Remembered:

@@ -18,7 +18,10 @@ from typing import Any
 
 import pyarrow as pa
 
-from ccr.artifacts import Job, atomic, digest, read_json, read_parquet, write_json, write_parquet
+from ccr.artifacts.files import atomic, read_json, write_json
+from ccr.artifacts.hashes import digest
+from ccr.artifacts.jobs import Job
+from ccr.artifacts.parquet import read_parquet, write_parquet
 from ccr.errors import CcrError
 from ccr.translate.engine import Outcome, Refused, Remembered, languages
 from ccr.translate.text import clean

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from tqdm import tqdm
 
-from ccr.artifacts import Job
+from ccr.artifacts.jobs import Job
 from ccr.translate.checkpoint import find
 from ccr.translate.engine import Outcome, Refused, languages
 

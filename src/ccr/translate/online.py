@@ -18,7 +18,7 @@ from tenacity import RetryCallState, Retrying, retry_if_exception, sleep_using_e
 from tenacity.wait import wait_random_exponential
 from tqdm import tqdm
 
-from ccr.artifacts import Job
+from ccr.artifacts.jobs import Job
 from ccr.errors import CcrError
 from ccr.translate.engine import Outcome, Refused, languages
 from ccr.translate.services import SERVICES, Denied, Failed, Transport, Trouble, Unfit, base_url_of, codes, key_of

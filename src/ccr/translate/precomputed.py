@@ -3,7 +3,9 @@
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from ccr.artifacts import CAPTIONS, Job, read_parquet
+from ccr.artifacts.jobs import Job
+from ccr.artifacts.parquet import read_parquet
+from ccr.artifacts.schemas import CAPTIONS
 from ccr.errors import CcrError
 
 ORIGIN = {"forward": "mt", "back": "back", "queries": "mt"}

@@ -11,7 +11,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from sacrebleu.metrics import BLEU, CHRF
 
-from ccr.artifacts import CAPTIONS, SPLITS, Job, read_parquet, refused_of, write_json
+from ccr.artifacts.files import write_json
+from ccr.artifacts.jobs import Job
+from ccr.artifacts.parquet import read_parquet, refused_of
+from ccr.artifacts.schemas import CAPTIONS, SPLITS
 from ccr.errors import CcrError
 from ccr.translate import chrf
 

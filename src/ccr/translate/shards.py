@@ -5,19 +5,19 @@ would translate itself, and so writes what it writes without shards, byte for by
 """
 
 import logging
-from collections.abc import Iterable
-from pathlib import Path
 
-from ccr.artifacts import Job, shard_of, write_parquet
+from ccr.artifacts.hashes import shard_of
+from ccr.artifacts.jobs import Job
+from ccr.artifacts.parquet import write_parquet
 from ccr.translate.engine import languages
 from ccr.translate.machine import engine_of, parents_of
-from ccr.translate.memory import MEMORY, absorb, described, remembered, rows
+from ccr.translate.memory import MEMORY, described, remembered, rows
 from ccr.translate.text import clean
 
 log = logging.getLogger(__name__)
 
 
-def write_shard(job: Job) -> None:
+def run(job: Job) -> None:
     """Translate the texts of one shard: settings `shard` {number, of}; which shard a text is in depends on it alone."""
     shard = job.settings["shard"]
     engine = engine_of(job)
@@ -27,9 +27,3 @@ def write_shard(job: Job) -> None:
     describes = described(job.settings["engine"], engine.identity, *languages(job))
     write_parquet(rows(describes, zip(texts, outcomes, strict=True)), job.outputs["shard"], MEMORY, key=job.key)
     log.info("%s: %s of %s different texts", job.target, f"{len(texts):,}", f"{len(every):,}")
-
-
-def absorb_shards(paths: Iterable[str]) -> None:
-    """Take what shards hold into the memory."""
-    for path in paths:
-        absorb(Path(path))

@@ -4,17 +4,3 @@ Everything it writes is synthetic and says so. It is a library that stands in fo
 draws scenes (`scenes`), renders them to real video or image files (`render`), describes them in several languages
 (`captions`, `languages`) and lays the result out as VATEX or Multi30K does (`publish`).
 """
-
-from ccr.artifacts import Job
-
-
-def run(job: Job) -> None:
-    """Publish one synthetic data set into ``job.outputs["root"]``.
-
-    Settings: layout, kind, langs, train, val, test, captions, frames, size (pixels), seed,
-    parallel (sentences without pictures).
-    Raises CcrError when the settings do not fit each other.
-    """
-    from ccr.world.publish import publish
-
-    publish(job)

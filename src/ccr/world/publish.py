@@ -11,10 +11,13 @@ from zlib import crc32
 import numpy as np
 from tqdm import tqdm
 
-from ccr.artifacts import SPLITS, Job, atomic_folder, write_json
+from ccr.artifacts.files import atomic_folder, write_json
+from ccr.artifacts.jobs import Job
+from ccr.artifacts.schemas import SPLITS
 from ccr.errors import CcrError
+from ccr.registry import WORLD_LANGUAGES
 from ccr.world.captions import describe, realise
-from ccr.world.languages import LANGUAGES, language
+from ccr.world.languages import language
 from ccr.world.lexicon import lexicon
 from ccr.world.render import render, write_image, write_video
 from ccr.world.scenes import FAMILY, Scene, family
@@ -23,7 +26,7 @@ from ccr.world.scenes import FAMILY, Scene, family
 Captions = dict[str, dict[str, list[str]]]
 
 
-def publish(job: Job) -> None:
+def run(job: Job) -> None:
     """Write the data set into the folder ``job.outputs["root"]``, all or nothing.
 
     Raises CcrError when the settings do not fit each other or the layout.
@@ -212,7 +215,7 @@ def _check(settings: dict) -> None:
         raise CcrError(
             f"world: kind {kind!r} does not go with layout {layout!r}: vatex holds videos, multi30k_* images."
         )
-    known = ("en", "zh") if layout == "vatex" else tuple(LANGUAGES)
+    known = ("en", "zh") if layout == "vatex" else tuple(WORLD_LANGUAGES)
     if unknown := [code for code in langs if code not in known]:
         raise CcrError(f"world: layout {layout} has no language {unknown[0]!r}; it has {', '.join(known)}.")
     if layout == "multi30k_task1" and settings["captions"] != 1:

@@ -1,4 +1,4 @@
-"""The languages of the mini-world: one module with one `Language` each, and one line in `LANGUAGES`.
+"""The languages of the mini-world: one module with one `Language` each, and one line in the registry.
 
 Words are listed by concept; the first form of a list is the canonical one, the only one that the mini-world's
 translation engine writes, while human captions use them all. Notation of a form:
@@ -14,8 +14,8 @@ when a slot in it has nothing to say.
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from importlib import import_module
 
+from ccr.registry import WORLD_LANGUAGES
 from ccr.world.scenes import ACTS, BACKGROUNDS, COLOURS, MOTIONS, PLACES, RELATIONS, SHAPES
 
 # Concepts by class. Every language names them all; "plain" is never mentioned.
@@ -76,9 +76,6 @@ class Language:
         return gender, {case: given[min(i, len(given) - 1)] for i, case in enumerate(self.cases)} | {"nom": given[0]}
 
 
-LANGUAGES = {code: f"ccr.world.languages.{code}" for code in ("en", "zh", "de", "fr", "cs", "ja")}
-
-
 def language(code: str) -> Language:
-    """The language with this code, one of LANGUAGES."""
-    return import_module(LANGUAGES[code]).LANGUAGE
+    """The language with this code, one of `registry.WORLD_LANGUAGES`."""
+    return WORLD_LANGUAGES[code].load().LANGUAGE

@@ -1,0 +1,30 @@
+"""What identifies the content of a file that a job reads."""
+
+import os
+from pathlib import Path
+
+from ccr.artifacts.files import read_json
+from ccr.artifacts.hashes import bytes_hash, digest, once
+from ccr.artifacts.parquet import computed_content, recorded_content
+from ccr.errors import CcrError
+
+
+def content_hash(path: str | os.PathLike) -> str:
+    """Hash of a file's content: of the rows and metadata of our Parquet files, else of the bytes.
+
+    Of a folder: of what its `manifest.json` says of the content (raw data of the mini-world), else of all its files'
+    names and bytes (raw data of others).
+
+    Raises `CcrError` when a Parquet file is torn, or when its rows are not those that its metadata were written for.
+    """
+    path = Path(path)
+    if (path / "manifest.json").exists():
+        return digest({name: value for name, value in read_json(path / "manifest.json").items() if name != "key"})
+    if path.suffix == ".parquet" and (recorded := recorded_content(path)):
+        if once(path, "content", computed_content) != recorded:
+            raise CcrError(
+                f"{path}: its rows are not those that were written there: its content hash is another one than its "
+                "metadata name. Delete it and run its job again."
+            )
+        return recorded
+    return bytes_hash(path)

@@ -1,0 +1,181 @@
+"""The memo: results by the key of what made them. Nothing is computed twice, and nothing damaged is given back."""
+
+import logging
+import shutil
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from functools import cache
+from itertools import accumulate
+from os import PathLike, utime
+from pathlib import Path
+from typing import Any
+
+from ccr.artifacts.contents import content_hash
+from ccr.artifacts.files import atomic, atomic_folder, read_json, write_json
+from ccr.artifacts.hashes import bytes_hash, digest
+from ccr.artifacts.jobs import Job, dump_job, job_key
+from ccr.artifacts.seals import is_whole, maker_of, seal, sealed_key, with_digest
+from ccr.errors import CcrError
+
+MEMO = Path("work/memo")
+DAMAGED = MEMO / "damaged"  # entries that were set aside
+RECORD = "job.json"  # beside a job's outputs, which lie there under their roles
+
+log = logging.getLogger(__name__)
+
+
+def memo_path(key: str) -> Path:
+    """Folder of the memo that holds the outputs of the job with this key, under their roles."""
+    return MEMO / key[:2] / key
+
+
+def kept_keys() -> list[str]:
+    """The keys of all entries."""
+    return sorted(path.parent.name for path in MEMO.glob(f"??/*/{RECORD}"))
+
+
+def recorded_job(key: str) -> dict[str, Any]:
+    """The job that made what the memo holds under this key, as `dump_job`.
+
+    With `makers`: input path -> the key that made it; `code`: hash of its code; `hashes`: role -> hash of its bytes.
+    """
+    return read_json(memo_path(key) / RECORD)
+
+
+def recall(job: Job) -> bool:
+    """Copy the outputs of an equal earlier job out of the memo; False when there is none that is whole.
+
+    An entry that is damaged is set aside, and the log says so.
+    """
+    folder = memo_path(job.key)
+    if not folder.is_dir() or any(not (folder / role).exists() for role in job.outputs):
+        return False
+    if damage := damage_of(job.key):
+        _set_aside(job.key, damage)
+        return False
+    for role, path in job.outputs.items():
+        _copy(folder / role, path)
+    seal(job)
+    utime(folder)  # when it was last of use
+    return True
+
+
+def remember(job: Job) -> None:
+    """Seal a job's outputs and keep them in the memo, and which job it was: `recorded_job`."""
+    hashes = seal(job)
+    with atomic_folder(memo_path(job.key)) as temporary:
+        for role, path in job.outputs.items():
+            _copy(Path(path), temporary / role)
+        makers = {path: key for path in job.input_paths() if (key := maker_of(path))}
+        record = dump_job(job) | {"makers": makers, "code": job.code, "hashes": hashes}
+        write_json(with_digest(record), temporary / RECORD)
+
+
+def adopt(job: Job) -> bool:
+    """Take a job's outputs into the memo if they are sealed with its present key; True if it holds them now.
+
+    Raises `CcrError` when one of them is not what was sealed, or a Parquet file holds other rows than it says.
+    """
+    if any(not Path(path).exists() for path in job.input_paths()):
+        return False
+    job = replace(job, key=job_key(job))
+    if not memo_path(job.key).is_dir() and sealed_key(job) == job.key:
+        for path in job.outputs.values():
+            content_hash(path)
+        remember(job)
+    return memo_path(job.key).is_dir()
+
+
+def damage_of(key: str, afresh: bool = False) -> str:
+    """What is wrong with an entry; empty when it is whole.
+
+    Args:
+        afresh: read files that were read before, too.
+    """
+    folder = memo_path(key)
+    try:
+        record = recorded_job(key)
+    except CcrError as error:
+        return str(error)
+    if not is_whole(record) or record["key"] != key:
+        return f"{folder / RECORD}: is not what was written there"
+    for role, expected in record["hashes"].items():
+        if not (folder / role).exists():
+            return f"{folder / role}: is missing"
+        if bytes_hash(folder / role, afresh) != expected:
+            return f"{folder / role}: is not what {record['target']} was when it was kept"
+    return ""
+
+
+def _set_aside(key: str, damage: str) -> None:
+    place = DAMAGED / f"{key}-{time.time_ns()}"
+    place.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        memo_path(key).rename(place)
+    except FileNotFoundError:  # another process was faster
+        return
+    log.warning("%s. The entry is set aside in %s and made again.", damage, place)
+
+
+def _copy(source: Path, target: str | PathLike) -> None:
+    """Copy a file or a folder; what was there is replaced at once."""
+    if source.is_dir():
+        with atomic_folder(target) as temporary:
+            shutil.copytree(source, temporary, dirs_exist_ok=True)
+    else:
+        with atomic(target) as temporary:
+            shutil.copyfile(source, temporary)
+
+
+# --- what is no longer needed ------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Entry:
+    """An entry of the memo: its size in bytes, and when it was last of use (seconds since the epoch)."""
+
+    key: str
+    target: str
+    size: int
+    used: float
+
+
+def unneeded(jobs: Iterable[Job], days: float = 0.0, gigabytes: float | None = None) -> list[Entry]:
+    """Entries that none of the planned jobs would be answered with, the longest unused first.
+
+    An entry is needed when its target is planned with the settings and the code that made it, and what it was made
+    from is needed too. What was set aside is needed by nobody.
+
+    Args:
+        days: those alone that were of no use for so long.
+        gigabytes: no more of them than it takes to bring the memo down to this size.
+    """
+    planned = {job.target: job.digest for job in jobs}
+    records = {key: recorded_job(key) for key in kept_keys() if not damage_of(key)}
+
+    @cache
+    def needed(key: str) -> bool:
+        record = records[key]
+        current = planned.get(record["target"]) == digest([record["settings"], record["code"]])
+        return current and all(needed(maker) for maker in record["makers"].values() if maker in records)
+
+    found = [Entry(key, records[key]["target"], *_measured(memo_path(key))) for key in records if not needed(key)]
+    found += [Entry(path.name, "(set aside)", *_measured(path)) for path in DAMAGED.glob("*")]
+    found = [entry for entry in found if entry.used <= time.time() - 86400 * days]
+    found.sort(key=lambda entry: entry.used)
+    if gigabytes is not None:
+        freed = accumulate((entry.size for entry in found), initial=0)
+        excess = _measured(MEMO)[0] - 1e9 * gigabytes
+        found = [entry for entry, before in zip(found, freed, strict=False) if before < excess]
+    return found
+
+
+def _measured(folder: Path) -> tuple[int, float]:
+    return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file()), folder.stat().st_mtime
+
+
+def forget(entry: Entry) -> None:
+    """Delete an entry."""
+    folder = memo_path(entry.key)
+    shutil.rmtree(folder if folder.is_dir() else DAMAGED / entry.key)

@@ -1,0 +1,115 @@
+"""A raw data set in its publisher's format -> captions.parquet and items.parquet."""
+
+import logging
+import os
+from collections import Counter
+from pathlib import Path, PurePath
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from ccr.artifacts.jobs import Job
+from ccr.artifacts.parquet import write_parquet
+from ccr.artifacts.schemas import CAPTIONS, ITEMS, LANGUAGES, ORIGINS, SPLITS
+from ccr.captions.checks import checked
+from ccr.errors import CcrError
+from ccr.registry import IMPORTERS
+
+log = logging.getLogger(__name__)
+
+
+def run(job: Job) -> None:
+    """Import, check, sort and write one data set, or one language's sentence pairs.
+
+    `CcrError` when files are missing or when anything in them is not as their format says; nothing is dropped
+    without a word in the log.
+    """
+    settings, root = job.settings, Path(job.inputs["root"])
+    for lang in settings["langs"]:
+        if lang not in LANGUAGES:
+            raise CcrError(f"langs: unknown language {lang!r}; known are {', '.join(LANGUAGES)}.")
+    importer = IMPORTERS[settings["importer"]].load()
+    files = importer.expected(settings)
+    missing = [file for file in files if not any(root.glob(file))]
+    if len(missing) == len(files):
+        raise CcrError(_missing(root, files, missing, settings))
+    raw = importer.read(root, settings)
+    if not len(raw.captions):
+        raise CcrError(_missing(root, files, missing, settings))
+    if missing:
+        log.warning("%s: imported without %s", root, ", ".join(missing))
+    items, captions, notes = checked(raw)
+    _check_coverage(root, captions, settings)
+    items = with_media(items, root, settings["kind"])
+    metadata = {"data": settings["data"], "source": settings["source"]}
+    captions, items = _ordered(captions, ["tag", "n", "engine"]), _ordered(items, [])
+    write_parquet(captions, job.outputs["captions"], CAPTIONS, key=job.key, metadata=metadata)
+    write_parquet(items, job.outputs["items"], ITEMS, key=job.key, metadata=metadata)
+    log.info("%s", summary(settings, items, captions, notes))
+
+
+def _missing(root: Path, files: list[str], missing: list[str], settings: dict) -> str:
+    """The one message about a data root that lacks what it needs."""
+    name = settings["data"]
+    lines = [f"datasets.{name}: files of the {settings['importer']} layout are missing under {root}"]
+    lines += [f"  {'missing' if file in missing else 'found  '}  {root / file}" for file in files]
+    if settings["source"] == "synthetic":
+        lines.append(f"These are made by the project: run `ccr world {root}`.")
+    else:
+        lines.append(f"Put them there, or point datasets.{name}.root in params.yaml to them. To run without them,")
+        lines.append(f"set `datasets.{name}.source: synthetic` (with mt: lexicon, visual: descriptor).")
+    return "\n".join(lines)
+
+
+def _check_coverage(root: Path, captions: pa.Table, settings: dict) -> None:
+    """Every language that was asked for has captions, the source language human ones."""
+    source, *targets = settings["langs"]
+    human = captions.filter(pc.equal(captions["origin"], "human"))
+    held = {source: set(human["lang"].unique().to_pylist())} | dict.fromkeys(
+        targets, set(captions["lang"].unique().to_pylist())
+    )
+    for lang, there in held.items():
+        if lang not in there:
+            raise CcrError(
+                f"{root}: no captions in {lang!r} ({LANGUAGES[lang]}); there are captions in "
+                f"{', '.join(sorted(there))}. Add its files, or take it out of datasets.{settings['data']}."
+            )
+
+
+def with_media(items: pa.Table, root: Path, kind: str) -> pa.Table:
+    """Items with the path of their file in `images/` or `videos/` or a folder in there, null where there is none."""
+    paths: dict[str, str] = {}
+    for folder, folders, names in os.walk(root / f"{kind}s", followlinks=True):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        for name in sorted(name for name in names if not name.startswith(".")):
+            stem, path = PurePath(name).stem, PurePath(folder, name).relative_to(root).as_posix()
+            if stem in paths:
+                raise CcrError(f"{root}: {paths[stem]} and {path} are one item's files. Keep one.")
+            paths[stem] = path
+    path = pa.array([paths.get(item) for item in items["item_id"].to_pylist()], pa.string())
+    return items.append_column("path", path).append_column("kind", pa.repeat(pa.scalar(kind), len(items)))
+
+
+def _ordered(table: pa.Table, rest: list[str]) -> pa.Table:
+    """Sorted by split (train, val, test), item, then language, origin (human first) and `rest`."""
+    keys = {"split_order": pc.index_in(table["split"], pa.array(SPLITS)), "item_id": table["item_id"]}
+    if "origin" in table.column_names:
+        keys |= {"lang": table["lang"], "origin_order": pc.index_in(table["origin"], pa.array(ORIGINS))}
+    keys |= {name: table[name] for name in rest}
+    order = pc.sort_indices(pa.table(keys), sort_keys=[(name, "ascending") for name in keys])
+    return table.take(order)
+
+
+def summary(settings: dict, items: pa.Table, captions: pa.Table, notes: list[str]) -> str:
+    """Counts per split, language and origin, and what was left out, for people."""
+    per_split = Counter(items["split"].to_pylist())
+    sizes = ", ".join(f"{split} {per_split[split]:,}" for split in SPLITS)
+    media = len(items) - items["path"].null_count
+    name = f"{settings['data']} ({settings['source']})"
+    lines = [f"{name}: {len(items):,} items ({sizes}), {media:,} with a file"]
+    kinds = captions.group_by(["lang", "origin", "engine", "split"]).aggregate([([], "count_all")]).to_pylist()
+    counts = Counter({(k["lang"], k["origin"], k["engine"] or "", k["split"]): k["count_all"] for k in kinds})
+    for lang, origin, engine in sorted({kind[:3] for kind in counts}):
+        sizes = ", ".join(f"{split} {counts[lang, origin, engine, split]:,}" for split in SPLITS)
+        lines.append(f"  {lang} {origin}{f' ({engine})' if engine else ''}: {sizes}")
+    return "\n".join([*lines, *(f"  note: {note}" for note in notes)])

@@ -1,0 +1,101 @@
+"""What Snakemake reads instead of comparing settings and code itself: a note for each job.
+
+Snakemake goes by file times. `noted` is an input of every job, newer than the job's outputs if, and only if, these are
+not what the job would make now.
+"""
+
+import json
+import logging
+import os
+import uuid
+from pathlib import Path
+
+from ccr.artifacts.hashes import touch
+from ccr.artifacts.jobs import Job, job_key
+from ccr.artifacts.seals import seal_path, sealed_key
+from ccr.errors import CcrError
+
+MADE = Path("work/made")  # what made the outputs that are there
+
+log = logging.getLogger(__name__)
+
+
+def note(job: Job) -> None:
+    """Write down that the job's outputs are there, made under its digest and key."""
+    _write(job, {"digest": job.digest, "key": job.key}, old=True)
+
+
+def noted(job: Job) -> Path:
+    """The job's note.
+
+    It is made newer when the outputs were made by other settings or other code, by whoever and wherever: when they are
+    not sealed with the key that this clone wrote down as made under the job's digest, or when one of them is missing or
+    damaged. Outputs that carry the job's present key are what it would make, wherever they are from (`dvc pull`, `dvc
+    checkout`, a copy) and whatever their times: they become newer than its inputs, which are settled before.
+    """
+    path = _path(job)
+    try:
+        made = json.loads(path.read_text())
+    except (OSError, ValueError):
+        made = {}
+    key = _key_of_outputs(job)
+    same = key is not None and made == {"digest": job.digest, "key": key}
+    if same and not _older_than_inputs(job):
+        return path
+    if key is not None and key == _present_key(job):
+        for output in _outputs(job):
+            touch(output)
+        return _write(job, {"digest": job.digest, "key": key}, old=True)
+    return path if same else _write(job, {"digest": job.digest, "key": None}, old=False)
+
+
+def _older_than_inputs(job: Job) -> bool:
+    inputs = map(_marker, job.input_paths())
+    newest = max((path.stat().st_mtime_ns for path in inputs if path.exists()), default=0)
+    return min(path.stat().st_mtime_ns for path in _outputs(job)) < newest
+
+
+def _write(job: Job, made: dict[str, str | None], old: bool) -> Path:
+    """Not synced: a note that a power failure tears is as good as none."""
+    path = _path(job)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.tmp")
+    temporary.write_text(json.dumps(made))
+    if old:
+        os.utime(temporary, (1, 1))
+    else:  # newer than outputs with a time in the future, too
+        times = [output.stat().st_mtime for output in _outputs(job) if output.exists()]
+        latest = max([temporary.stat().st_mtime, *(time + 1 for time in times)])
+        os.utime(temporary, (latest, latest))
+    os.replace(temporary, path)
+    return path
+
+
+def _path(job: Job) -> Path:
+    """In a folder of its own: Snakemake lists a folder once, and would not see notes that come to it later."""
+    return MADE / job.target / "note.json"
+
+
+def _outputs(job: Job) -> list[Path]:
+    return [*map(_marker, job.outputs.values()), seal_path(job)]
+
+
+def _marker(path: str) -> Path:
+    """The file whose time Snakemake looks at: of a folder, the manifest."""
+    return Path(path, "manifest.json") if Path(path).is_dir() else Path(path)
+
+
+def _key_of_outputs(job: Job) -> str | None:
+    try:
+        return sealed_key(job)
+    except (CcrError, OSError) as error:
+        log.warning("%s", error)
+        return None
+
+
+def _present_key(job: Job) -> str | None:
+    """The job's key; None while an input is missing or torn."""
+    try:
+        return job_key(job)
+    except (CcrError, OSError):
+        return None

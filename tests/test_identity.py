@@ -1,0 +1,206 @@
+"""What is in a job's key: the code that the job uses, all of it and no more. Edits on a copy of the source tree."""
+
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from ccr import registry
+from ccr.artifacts.code import closure
+
+DIGESTS = """
+import json, sys
+from ccr import params
+plan = params.plan(params.load(sys.argv[1]))
+print(json.dumps({job.target: [job.stage, job.digest, job.settings, job.module] for job in plan.jobs.values()}))
+"""
+
+
+class Tree:
+    """A copy of the source code."""
+
+    def __init__(self, folder: Path, params: Path):
+        self.folder, self._params = folder, params
+
+    def append(self, file: str, text: str = "REMARK = 1") -> None:
+        with (self.folder / "ccr" / file).open("a") as code:
+            code.write(f"\n{text}\n")
+
+    def replace(self, file: str, old: str, new: str) -> None:
+        path = self.folder / "ccr" / file
+        text = path.read_text()
+        assert text.count(old) == 1, (file, old)
+        path.write_text(text.replace(old, new))
+
+    def jobs(self) -> dict[str, list]:
+        """Target -> stage, digest of settings and code, settings, module: of every job that params.yaml plans."""
+        command = [sys.executable, "-c", DIGESTS, str(self._params)]
+        output = subprocess.run(command, env={"PYTHONPATH": str(self.folder)}, capture_output=True, text=True)
+        assert output.returncode == 0, output.stderr
+        return json.loads(output.stdout)
+
+
+@pytest.fixture
+def tree(tmp_path, repository) -> Tree:
+    shutil.copytree(repository / "src/ccr", tmp_path / "ccr", ignore=shutil.ignore_patterns("__pycache__"))
+    return Tree(tmp_path, repository / "params.yaml")
+
+
+@pytest.fixture(scope="module")
+def before(repository) -> dict[str, list]:
+    return Tree(repository / "src", repository / "params.yaml").jobs()
+
+
+def stage(*names: str) -> Callable[..., bool]:
+    return lambda stage, settings, module: stage in names
+
+
+def objective(name: str) -> Callable[..., bool]:
+    """Trainings with such a term."""
+    return lambda stage, settings, module: any(
+        term["objective"] == name for term in settings.get("objectives", {}).values()
+    )
+
+
+def engine(name: str) -> Callable[..., bool]:
+    return lambda stage, settings, module: stage == "translate" and settings.get("engine") == name
+
+
+def module(*names: str) -> Callable[..., bool]:
+    return lambda stage, settings, module: module.removeprefix("ccr.") in names
+
+
+def nothing(*_: object) -> bool:
+    return False
+
+
+def adds_objective(tree: Tree) -> None:
+    tree.append("objectives/hubness.py", "def loss(step, *, pair):\n    return step.similarity(pair).mean()")
+    tree.replace("registry.py", "\nOBJECTIVES = {", '\nOBJECTIVES = {\n    "hubness": Entry("ccr.objectives.hubness"),')
+
+
+def adds_engine(tree: Tree) -> None:
+    tree.append("translate/apertium.py", "class Engine: ...")
+    tree.replace("registry.py", "\nENGINES = {", '\nENGINES = {\n    "apertium": Entry("ccr.translate.apertium"),')
+
+
+def adds_extractor(tree: Tree) -> None:
+    tree.append("features/hog.py", "class Extractor: ...")
+    tree.replace("registry.py", "\nEXTRACTORS = {", '\nEXTRACTORS = {\n    "hog": Entry("ccr.features.hog"),')
+
+
+def adds_importer(tree: Tree) -> None:
+    tree.append("captions/xtd.py", "def read(root, settings): ...")
+    tree.replace("registry.py", "\nIMPORTERS = {", '\nIMPORTERS = {\n    "xtd": Entry("ccr.captions.xtd"),')
+
+
+def adds_writer_of_tables(tree: Tree) -> None:
+    tree.append("tables/as_excel.py", "def write(rows, path): ...")
+
+
+def repoints_objective(tree: Tree) -> None:
+    tree.replace("registry.py", '"ccr.objectives.soft_similarity"', '"ccr.objectives.feature_regression"')
+
+
+def edits(file: str, text: str = "REMARK = 1") -> Callable[[Tree], None]:
+    return lambda tree: tree.append(file, text)
+
+
+# what is edited, how, which jobs are others afterwards
+EDITS = {
+    "an objective is added": (adds_objective, nothing),
+    "an engine is added": (adds_engine, nothing),
+    "an extractor is added": (adds_extractor, nothing),
+    "an importer is added": (adds_importer, nothing),
+    "a writer of tables is added": (adds_writer_of_tables, nothing),
+    "a comment": (edits("objectives/infonce.py", "# why"), nothing),
+    "a docstring": (
+        lambda tree: tree.replace("objectives/infonce.py", '"""Symmetric InfoNCE', '"""The symmetric InfoNCE'),
+        nothing,
+    ),
+    "an objective": (edits("objectives/soft_similarity.py"), objective("soft_similarity")),
+    "an objective is another module": (repoints_objective, objective("soft_similarity")),
+    "what an objective needs": (
+        lambda tree: tree.replace(
+            "registry.py",
+            '"ccr.objectives.feature_regression",\n        needs=("cross",)',
+            '"ccr.objectives.feature_regression",\n        needs=("cross", "cross")',
+        ),
+        objective("feature_regression"),
+    ),
+    "a module that an objective imports": (
+        edits("objectives/transport.py"),
+        lambda stage, settings, module: stage == "train" or module == "ccr.evaluate.alignment",
+    ),
+    "how the registry resolves terms": (
+        lambda tree: tree.replace("registry.py", '{"source", "target"} if cross', '{"target", "source"} if cross'),
+        None,
+    ),
+    "human captions in place of translations": (edits("translate/human.py"), engine("none")),
+    "the lexicon engine": (
+        edits("translate/lexicon.py"),
+        lambda stage, settings, module: engine("lexicon")(stage, settings, module) and "filter" not in settings,
+    ),
+    "noise": (edits("translate/noise.py"), module("translate.noisy")),
+    "figures of quality": (edits("translate/quality.py"), module("translate.quality")),
+    "an importer": (
+        edits("captions/vatex.py"),
+        lambda stage, settings, module: settings.get("importer") == "vatex",
+    ),
+    "an extractor": (
+        edits("features/descriptor.py"),
+        lambda stage, settings, module: settings.get("extractor") == "descriptor",
+    ),
+    "a language of the mini-world": (
+        edits("world/languages/ja.py"),
+        lambda stage, settings, module: stage == "world" and "ja" in settings["langs"],
+    ),
+    "the training loop": (edits("train/loop.py"), stage("train")),
+    "fusion of queries": (edits("retrieval/fusion.py"), module("evaluate.retrieval")),
+    "how tables of retrieval are written": (edits("tables/as_latex.py"), module("tables.retrieval_table")),
+    "embeddings of a store": (edits("retrieval/embed.py"), module("train", "evaluate.retrieval")),
+    "how Parquet is written": (edits("artifacts/parquet.py"), lambda stage, settings, module: stage != "world"),
+    "the memo": (edits("artifacts/memo.py"), nothing),
+    "messages": (edits("errors.py"), nothing),
+    "the command line": (edits("cli.py"), nothing),
+    "the plan": (edits("params/plan.py"), nothing),
+}
+
+
+@pytest.mark.parametrize("edit", EDITS)
+def test_an_edit_changes_the_keys_of_what_uses_it(tree, before, edit):
+    change, uses = EDITS[edit]
+    change(tree)
+    after = tree.jobs()
+    assert after.keys() == before.keys()
+    changed = {target for target in before if after[target][1] != before[target][1]}
+    if uses is None:  # every job that reads the registry
+        uses = lambda stage, settings, module: "ccr.registry" in closure(module)  # noqa: E731
+    expected = {target for target, (stage, _, settings, module) in before.items() if uses(stage, settings, module)}
+    assert changed == expected
+    assert expected or uses is nothing
+
+
+def test_every_module_of_a_table_of_the_registry_is_there():
+    for table in (registry.IMPORTERS, registry.ENGINES, registry.EXTRACTORS, registry.OBJECTIVES):
+        for entry in table.values():
+            assert entry.module in closure(entry.module)
+
+
+def test_an_import_inside_a_function_counts(tree, before):
+    tree.append("captions/readers.py", "LIMIT = 1")
+    tree.append("captions/checks.py", "def late():\n    from ccr.captions import readers\n    return readers")
+    imported = tree.jobs()
+    tree.append("captions/readers.py", "LIMIT = 2")
+    changed = {target for target, job in tree.jobs().items() if job[1] != imported[target][1]}
+    assert changed == {target for target, job in before.items() if "ccr.captions.checks" in closure(job[3])} != set()
+
+
+def test_planning_imports_no_torch(repository):
+    code = DIGESTS + "\nassert not {'torch', 'transformers', 'pandas'} & set(sys.modules)"
+    command = [sys.executable, "-c", code, str(repository / "params.yaml")]
+    assert subprocess.run(command, env={"PYTHONPATH": str(repository / "src")}, capture_output=True).returncode == 0
