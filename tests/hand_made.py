@@ -4,7 +4,7 @@ from importlib import import_module
 from typing import Any
 
 from ccr.artifacts.jobs import Job
-from ccr.params.planner import translate_module
+from ccr.params.planning.translate import module_of
 from ccr.registry import EXTRACTORS
 
 
@@ -19,7 +19,7 @@ def _module(stage: str, outputs: dict[str, str], settings: dict[str, Any]) -> st
     if "shard" in settings:
         return f"ccr.{stage}.shards"
     if stage == "translate" and "engine" in settings:
-        return translate_module(settings)
+        return module_of(settings)
     if stage == "features":
         return "ccr.features.extracted" if EXTRACTORS[settings["extractor"]].remembered else "ccr.features.imported"
     return {

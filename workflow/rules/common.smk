@@ -4,6 +4,7 @@ import os
 import re
 import shlex
 import sys
+from functools import cache
 from pathlib import Path
 
 import yaml
@@ -84,8 +85,9 @@ def growing(amount, times=lambda wildcards: 1):
     return lambda wildcards, attempt: amount * times(wildcards) * attempt
 
 
+@cache
 def made_or_found(path):
-    world = next((root for root in WORLDS if Path(path).is_relative_to(root)), None)
+    world = next((root for root in WORLDS if path == root or path.startswith(f"{root}/")), None)
     return f"{world}/manifest.json" if world else re.sub(r"\.(alignment|weights)\.parquet$", ".parquet", path)
 
 

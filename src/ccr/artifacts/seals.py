@@ -16,9 +16,10 @@ DEPTH = 4  # folders above a file in which the seal of a folder is looked for
 
 
 def seal_path(job: Job) -> Path:
-    """Where the seal of a job's outputs lies, once these are there."""
+    """Where the seal of a job's outputs lies."""
     target = Path(job.target)
-    return target / "seal.json" if target.is_dir() else target.with_suffix(".seal.json")
+    in_folder = job.stage == "world" or next(iter(job.outputs.values())) != job.target
+    return target / "seal.json" if in_folder else target.with_suffix(".seal.json")
 
 
 def seal(job: Job) -> dict[str, str]:

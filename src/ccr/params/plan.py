@@ -8,25 +8,24 @@ from ccr import registry
 from ccr.artifacts.jobs import Job, job_key
 from ccr.artifacts.seals import check_input
 from ccr.errors import CcrError
-from ccr.params.planner import Planner
+from ccr.params.planning import captions, features, tables, translate
+from ccr.params.planning.context import Planning
 from ccr.params.schema import Params
 
 
 class Plan:
     """Every job of every table, by target. Inputs name the targets' files, so the order follows from the plan.
 
-    Translations, parallel text and features may be asked for that no table needs: they are planned when they are.
+    Captions, translations, parallel text and features may be asked for that no table needs: these are planned when
+    they are.
     """
 
     def __init__(self, params: Params):
         self.params = params
         self.jobs: dict[str, Job] = {}
-        for name in params.tables:
-            Planner(params, self.jobs).table(name)
-        for name in params.alignments:
-            Planner(params, self.jobs).alignments(name)
-        for name in params.translations:
-            Planner(params, self.jobs).translation_quality(name)
+        self._planning = Planning(params, self.jobs)
+        self._counted, self._by_path = 0, {}
+        tables.every(self._planning)
 
     @property
     def run(self) -> list[str]:
@@ -45,12 +44,9 @@ class Plan:
         and for a table of which no row can be made.
         """
         target = target.rstrip("/")
-        if target not in self.jobs and ("/translations/" in target or target.startswith("work/tm/shards/")):
-            Planner(self.params, self.jobs).translations()
-        if target not in self.jobs and "/features/" in target:
-            Planner(self.params, self.jobs).every_features()
-        if target not in self.jobs and "/parallel/" in target:
-            Planner(self.params, self.jobs).parallels()
+        if target not in self.jobs:
+            for stage in (captions, translate, features):
+                stage.every(self._planning)
         if target not in self.jobs:
             close = difflib.get_close_matches(target, self.jobs, n=3, cutoff=0.3)
             raise CcrError(f"{target}: params.yaml plans no such job. Nearest: {', '.join(close) or 'none'}.")
@@ -93,7 +89,7 @@ class Plan:
         missing = [path for path in job.input_paths() if not Path(path).exists()]
         if missing:
             raise CcrError(f"{target}: its input {missing[0]} does not exist; make that first (`ccr plan {target}`).")
-        makers = {path: maker for maker in self.jobs.values() for path in maker.outputs.values()}
+        makers = self._makers()
         for path in job.input_paths():
             check_input(path, makers.get(path))
         return replace(job, key=job_key(job))
@@ -101,7 +97,7 @@ class Plan:
     def needs(self, target: str) -> list[Job]:
         """The jobs that `target` needs, in an order in which they can run, itself last."""
         last = self.job(target)
-        makers = {path: job for job in self.jobs.values() for path in job.outputs.values()}
+        makers = self._makers()
         ordered: dict[str, Job] = {}
 
         def visit(job: Job) -> None:
@@ -113,6 +109,13 @@ class Plan:
 
         visit(last)
         return list(ordered.values())
+
+    def _makers(self) -> dict[str, Job]:
+        """Path -> the job that makes it."""
+        if self._counted != len(self.jobs):  # some were planned since
+            self._by_path = {path: job for job in self.jobs.values() for path in job.outputs.values()}
+            self._counted = len(self.jobs)
+        return self._by_path
 
 
 def plan(params: Params) -> Plan:

@@ -1,0 +1,82 @@
+"""Planning of stage evaluate: methods on human test captions, and teachers' word alignment."""
+
+from ccr.artifacts.jobs import Job
+from ccr.params.entries import clean_variant, in_force
+from ccr.params.planning.captions import captions
+from ccr.params.planning.context import Planning
+from ccr.params.planning.features import features
+from ccr.params.planning.train import student, teacher, trained_on
+from ccr.params.planning.translate import translation
+from ccr.params.schema import Raw
+
+
+def label(planning: Planning, dataset: str, mt: str, lang: str, name: str) -> str:
+    """The translation variant that a method's results stand under: that of its queries, else that of its training."""
+    method = planning.params.methods[name]
+    if "translated" in method.queries:
+        return method.mt or mt
+    return trained_on(planning, dataset, mt, lang, method.uses or name)[0]
+
+
+def evaluation(planning: Planning, dataset: str, mt: str, visual: str, lang: str, name: str, seed: int) -> Job:
+    """A method's evaluation on the human test captions of one language: outputs `metrics` and `ranks`."""
+    labelled = label(planning, dataset, mt, lang, name)
+    target = f"results/evaluations/{planning.data(dataset)}/{labelled}/{visual}/{lang}/{name}/seed{seed}"
+    return planning.once(target, lambda: _evaluation(planning, dataset, mt, visual, lang, name, seed, target))
+
+
+def _evaluation(
+    planning: Planning, dataset: str, mt: str, visual: str, lang: str, name: str, seed: int, target: str
+) -> Job:
+    method, settings = planning.params.methods[name], planning.params.evaluate
+    run = student(planning, dataset, mt, visual, lang, method.uses or name, seed)
+    inputs = {
+        **captions(planning, dataset).outputs,
+        "features": features(planning, dataset, visual).outputs["features"],
+        **{role: run.outputs[role] for role in ("model", "config", "tokenizer")},
+    }
+    if "translated" in method.queries:
+        queries = translation(planning, dataset, method.mt or mt, lang, "queries")
+        inputs["queries"] = queries.outputs["translations"]
+    files = ["metrics.json", "ranks.parquet", *["embeddings.safetensors"] * settings.embeddings]
+    threads = planning.params.train.threads
+    return Job(
+        stage="evaluate",
+        target=target,
+        inputs=inputs,
+        outputs={file.split(".")[0]: f"{target}/{file}" for file in files},
+        settings={
+            "lang": lang,
+            "queries": dict(method.queries),
+            "fusion": in_force(method).get("fusion", "standardise"),
+            "batch": settings.batch,
+            "threads": threads,
+        },
+        module="ccr.evaluate.retrieval",
+        threads=threads,
+    )
+
+
+def alignment(planning: Planning, dataset: str, mt: str, lang: str, name: str, seed: int, solver: Raw) -> Job:
+    """How well a teacher aligns words: on the val translations of the clean variant, whose alignment is known."""
+    target = f"results/alignments/{planning.data(dataset)}/{mt}/{lang}/{name}/seed{seed}"
+    threads = planning.params.train.threads
+
+    def make() -> Job:
+        run = teacher(planning, dataset, mt, [lang], name, seed)
+        clean = translation(planning, dataset, clean_variant(planning.params, mt), lang, "forward")
+        return Job(
+            stage="evaluate",
+            target=target,
+            inputs={
+                "captions": captions(planning, dataset).outputs["captions"],
+                **clean.outputs,
+                **{role: run.outputs[role] for role in ("model", "config", "tokenizer")},
+            },
+            outputs={"metrics": f"{target}/metrics.json"},
+            settings={"solver": dict(solver), "batch": planning.params.evaluate.batch, "threads": threads},
+            module="ccr.evaluate.alignment",
+            threads=threads,
+        )
+
+    return planning.once(target, make)
