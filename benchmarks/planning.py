@@ -1,6 +1,6 @@
 """What a big table costs before anything runs: 5 data sets x 50 methods x 10 seeds, planned, and `snakemake -n`.
 
-In a temporary copy of the project, where nothing is made yet. Prints seconds and writes benchmarks/results/planning.json.
+In a temporary copy of the project, where nothing is made yet. Prints seconds, writes benchmarks/results/planning.json.
 
     .venv/bin/python benchmarks/planning.py
 """

@@ -11,6 +11,8 @@ from av.video.reformatter import VideoReformatter
 from media_files import bad_media, rows_of, run, write_video
 from PIL import Image
 
+from ccr import params
+from ccr.captions.inventory import inventory
 from ccr.errors import CcrError
 from ccr.features import descriptor, visualsearch
 from ccr.features.media import Unreadable, read_image, read_video, upright
@@ -255,6 +257,24 @@ def test_published_files_as_of_i3d(tmp_path):
     (tmp_path / "i3d/c.npy").unlink()
     with pytest.raises(CcrError, match="1 of 3 items have no features: 'c'"):
         run(tmp_path, THREE, "published", path="i3d")
+
+
+@pytest.mark.parametrize("shape", [(1 << 52, 4), (1 << 62, 1 << 62), (-1, 4), (10**30, 4)])
+@pytest.mark.parametrize("name", ["features.npy", "c.npy"])
+def test_a_header_that_claims_more_than_there_is_is_named(tmp_path, repository, shape, name):
+    """16 PiB, say, in a file of some bytes."""
+    folder = tmp_path / "dump"
+    folder.mkdir()
+    for item in "ab":
+        np.save(folder / f"{item}.npy", np.ones((2, 4), np.float32))
+    with (folder / name).open("wb") as file:
+        np.lib.format.write_array_header_1_0(file, {"descr": "<f4", "fortran_order": False, "shape": shape})
+        file.write(b"0000")
+    if name == "features.npy":
+        (folder / "ids.txt").write_text("a\nb\nc\n")
+    with pytest.raises(CcrError, match=rf"{name}: not a whole .npy array"):
+        run(tmp_path, THREE, "published", path="dump")
+    assert "dump" in " ".join(inventory(tmp_path, params.load(repository / "params.yaml")))  # `ccr captions check`
 
 
 def fails(folder, name, message, items=THREE):

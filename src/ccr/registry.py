@@ -71,14 +71,14 @@ def choice(*names: str | int, nrccr: str | None = None) -> Option:
     return Option(Literal[names], names[0], nrccr=nrccr)
 
 
-def number(default: float, ge: float | None = None, gt: float | None = None, le: float | None = None) -> Option:
+def number(default: float, ge: float | None = None, gt: float | None = None, le: float = 1e6) -> Option:
     """A float option with bounds."""
     return Option(float, default, ge, gt, le)
 
 
-def count(default: int, ge: int = 1) -> Option:
-    """An integer option, at least `ge`."""
-    return Option(int, default, ge)
+def count(default: int, ge: int = 1, le: int = 100_000_000) -> Option:
+    """An integer option with bounds."""
+    return Option(int, default, ge, le=le)
 
 
 def streams(*names: str) -> Option:
@@ -152,7 +152,7 @@ ENGINES = {
         repeat=number(0.5, ge=0),
         order=number(1.0, ge=0),
         untranslated=number(0.5, ge=0),
-        seed=count(0, ge=0),
+        seed=count(0, ge=0, le=2**32 - 1),
     ),
     "none": Entry("ccr.translate.human"),
 }
@@ -160,8 +160,8 @@ ENGINES = {
 _MODEL = {
     "model": text(""),
     "revision": text("main"),
-    "frames": Option(int | None, None, ge=1),
-    "fps": Option(float | None, None, gt=0),
+    "frames": Option(int | None, None, ge=1, le=1_000_000),
+    "fps": Option(float | None, None, gt=0, le=1e6),
     "max_frames": count(64),
     "precision": choice("fp32", "bf16"),
     "on_unreadable": choice("error", "drop"),
@@ -235,14 +235,14 @@ OBJECTIVES = {
     "infonce": Entry(
         "ccr.objectives.infonce",
         pair=streams("visual", "target"),
-        tau=Option(float | None, None, gt=0),
+        tau=Option(float | None, None, gt=0, le=1e6),
         mask_same_item=flag(True),
     ),
     "instance_alignment": Entry(
         "ccr.objectives.instance_alignment",
         pair=streams("source", "target"),
         loss=choice("infonce", "triplet"),
-        tau=Option(float | None, None, gt=0),
+        tau=Option(float | None, None, gt=0, le=1e6),
         margin=number(0.2, ge=0),
         mask_same_item=flag(True),
     ),
@@ -265,7 +265,7 @@ OBJECTIVES = {
         needs=("teacher",),
         pair=streams("visual", "target"),
         tau_teacher=number(0.07, gt=0),
-        tau_student=Option(float | None, 0.07, gt=0),
+        tau_student=Option(float | None, 0.07, gt=0, le=1e6),
         intra=flag(False),
     ),
     "embedding_distillation": Entry(

@@ -15,10 +15,6 @@ from ccr import params as settings
 from ccr.errors import CcrError
 
 
-# a job that waited in a queue obeys the settings that it was sent with, not a later edit of params.yaml
-configfile: os.environ.get("CCR_SETTINGS", "params.yaml")
-
-
 wildcard_constraints:
     data=r"[^/]+",
     mt=r"[^/]+",
@@ -40,6 +36,14 @@ def for_people(function, *arguments):
         return function(*arguments)
     except CcrError as error:
         sys.exit(str(error))
+
+
+# a job that waited in a queue obeys the settings that it was sent with, not a later edit of params.yaml
+SETTINGS = os.environ.get("CCR_SETTINGS", "params.yaml")
+for_people(settings.read, SETTINGS)  # refuses what Snakemake's own reader takes, such as a key that stands twice
+
+
+configfile: SETTINGS
 
 
 def snapshot(config):

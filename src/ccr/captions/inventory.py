@@ -156,6 +156,6 @@ def _features_in(folder: Path) -> str:
         return ""
     try:
         shape = " x ".join(map(str, np.load(file, mmap_mode="r", allow_pickle=False).shape))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, EOFError, OverflowError, TypeError) as error:
         return f"{file.name} cannot be read ({error})"
     return f"{file.name}, {shape}" if file.name == "features.npy" else f"{len(list(folder.glob('*.npy'))):,} .npy files"

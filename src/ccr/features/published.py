@@ -49,10 +49,11 @@ def read(
 
 def _load(path: Path, mmap: bool) -> np.ndarray:
     try:
-        array = np.load(path, mmap_mode="r" if mmap else None, allow_pickle=False)
+        array = np.load(path, mmap_mode="r", allow_pickle=False)  # mapped, so that no header can ask for memory
+        array = array if mmap else np.array(array)
     except FileNotFoundError as error:
         raise CcrError(f"{path}: no such file. A published dump is `features.npy` beside `ids.txt`.") from error
-    except (OSError, ValueError, EOFError) as error:
+    except (OSError, ValueError, EOFError, OverflowError, TypeError) as error:
         raise CcrError(f"{path}: not a whole .npy array ({error}). Fetch it again.") from error
     if not np.issubdtype(array.dtype, np.floating):
         raise CcrError(f"{path}: holds {array.dtype}, expected floating-point features.")

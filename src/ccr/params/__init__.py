@@ -7,7 +7,8 @@ translation or feature file. Nothing here imports torch or a stage.
 
 from ccr.params.plan import Plan, plan
 from ccr.params.presets import differences, use
+from ccr.params.reading import read
 from ccr.params.schema import Params
 from ccr.params.validation import load, validate
 
-__all__ = ["Params", "Plan", "differences", "load", "plan", "use", "validate"]
+__all__ = ["Params", "Plan", "differences", "load", "plan", "read", "use", "validate"]

@@ -90,7 +90,7 @@ def _weight(value: Any, path: str) -> float:
     try:
         return _WEIGHT.validate_python(value)
     except ValidationError as error:
-        raise CcrError(f"params.yaml: {path}: expected a number >= 0, found {value!r}.") from error
+        raise CcrError(f"params.yaml: {path}: expected a number from 0 to 1,000,000, found {value!r}.") from error
 
 
 def needs(objectives: Mapping[str, Raw], what: str) -> bool:

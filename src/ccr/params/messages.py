@@ -45,5 +45,6 @@ def explain(error: ValidationError, model: type[BaseModel], prefix: str = "") ->
             valid = [v.strip().strip("'") for v in problem["ctx"]["expected"].replace(" or ", ", ").split(",")]
             lines.append(f"{path}: {problem['input']!r} is not allowed; {nearest(problem['input'], valid)}")
         else:
-            lines.append(f"{path}: {problem['msg']} (found {problem['input']!r})")
+            message, found = problem["msg"].removeprefix("Value error, "), repr(problem["input"])
+            lines.append(f"{path}: {message} (found {found if len(found) < 200 else found[:200] + '...'})")
     return CcrError("\n".join(f"params.yaml: {line}" for line in lines))

@@ -10,6 +10,7 @@ import yaml
 
 from ccr.artifacts.files import atomic
 from ccr.params.messages import known
+from ccr.params.reading import read
 from ccr.params.validation import validate
 
 
@@ -31,7 +32,7 @@ def _preset(name: str) -> dict[str, Any]:
 
 def differences(path: str | Path = "params.yaml") -> list[tuple[str, Any, Any]]:
     """(key path, value in the file, value of the file's preset) where the two differ."""
-    raw = yaml.safe_load(Path(path).read_text())
+    raw = read(path)
     edits = _preset(raw["preset"])
     return [(key, _get(raw, key), value) for key, value in edits.items() if _get(raw, key) != value]
 
@@ -47,7 +48,8 @@ def use(name: str, path: str | Path = "params.yaml") -> list[tuple[str, Any, Any
     editor.preserve_quotes = True
     editor.width = 200
     editor.indent(mapping=2, sequence=4, offset=2)
-    document = editor.load(Path(path).read_text())
+    read(path)  # what `editor` would not refuse
+    document = editor.load(Path(path).read_text(encoding="utf-8-sig"))
     changed = []
     for key, value in {"preset": name, **_preset(name)}.items():
         *parents, last = key.split(".")

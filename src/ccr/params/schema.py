@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, create_model
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, create_model
 
 Raw = Mapping[str, Any]
 
@@ -15,13 +15,28 @@ def _number(value: Any) -> Any:
     return value
 
 
+def _different(values: list[Any]) -> list[Any]:
+    repeated = next((value for value in values if values.count(value) > 1), None)
+    if repeated is not None:
+        raise ValueError(f"{repeated!r} stands there twice; name each once")
+    return values
+
+
+# Bounds that nobody needs to exceed: beyond them is a slip, or what no machine can hold.
+MOST, LARGEST_SEED = 100_000_000, 2**32 - 1
+
 Integer = Annotated[int, BeforeValidator(_number)]
-Count = Annotated[Integer, Field(ge=1)]
-Natural = Annotated[Integer, Field(ge=0)]
+Count = Annotated[Integer, Field(ge=1, le=MOST)]
+Natural = Annotated[Integer, Field(ge=0, le=MOST)]
+Seed = Annotated[Integer, Field(ge=0, le=LARGEST_SEED)]
+Width = Annotated[Integer, Field(ge=1, le=1 << 16)]
+Epochs = Annotated[Integer, Field(ge=1, le=100_000)]
 Float = Annotated[float, BeforeValidator(_number), Field(allow_inf_nan=False)]
-Weight = Annotated[Float, Field(ge=0)]
-Positive = Annotated[Float, Field(gt=0)]
+Weight = Annotated[Float, Field(ge=0, le=1e6)]
+Positive = Annotated[Float, Field(gt=0, le=1e6)]
+LearningRate = Annotated[Float, Field(gt=0, le=100)]
 Rate = Annotated[Float, Field(ge=0, lt=1)]
+Different = AfterValidator(_different)
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")]
 
 
@@ -42,22 +57,22 @@ class World(Section):
     test: Count
     captions: Count
     frames: Count
-    size: Count
-    seed: Natural
+    size: Width
+    seed: Seed
     parallel: Natural = 0
 
 
 class Attention(Section):
     """An attention block; `keys`: width of queries and keys over all heads (NRCCR: 512)."""
 
-    heads: Count
-    keys: Count
+    heads: Width
+    keys: Width
 
 
 class TextBlock(Attention):
     """NRCCR's stack above the transformer: linear layer to `hidden`, then an attention block."""
 
-    hidden: Count
+    hidden: Width
     input_dropout: Rate
     dropout: Rate
 
@@ -70,12 +85,12 @@ class TextNetwork(Section):
     """
 
     encoder: str
-    max_tokens: Annotated[Integer, Field(ge=4)]
+    max_tokens: Annotated[Integer, Field(ge=4, le=1 << 16)]
     frozen_layers: Natural
-    hidden: Count | None = None
-    layers: Natural | None = None
-    heads: Count | None = None
-    feedforward: Count | None = None
+    hidden: Width | None = None
+    layers: Annotated[Integer, Field(ge=0, le=1000)] | None = None
+    heads: Width | None = None
+    feedforward: Width | None = None
     vocabulary: Count | None = None
     dropout: Rate | None = None
     block: TextBlock | None
@@ -88,7 +103,7 @@ class VisualNetwork(Section):
     of few items are soon learnt by heart.
     """
 
-    hidden: Count
+    hidden: Width
     layer_norm: bool
     block: Attention | None
     max_frames: Count
@@ -109,7 +124,7 @@ class Network(Section):
 
     text: TextNetwork
     visual: VisualNetwork
-    dim: Count
+    dim: Width
     norm: Norm
     pooling: Pooling
     dropout: Rate
@@ -128,10 +143,10 @@ class Training(Section):
     """
 
     network: str
-    lr: Positive
+    lr: LearningRate
     weight_decay: Weight
-    batch: Annotated[Integer, Field(ge=2)]
-    epochs: Count
+    batch: Annotated[Integer, Field(ge=2, le=MOST)]
+    epochs: Epochs
     warmup: Rate
     clip_norm: Positive
     word_dropout: Rate
@@ -176,7 +191,7 @@ class Dataset(Section):
     source: Literal["official", "synthetic"] = "official"
     root: str
     source_lang: str = "en"
-    target_langs: Annotated[list[str], Field(min_length=1)]
+    target_langs: Annotated[list[str], Field(min_length=1), Different]
     mt: str
     visual: str
     world: World | None = None
@@ -219,7 +234,7 @@ class Method(StudentOverrides):
     teacher: str | None = None
     init: Literal["teacher"] | None = None
     mt: str | None = None
-    langs: list[str] | None = None
+    langs: Annotated[list[str], Field(min_length=1), Different] | None = None
     queries: dict[Literal["target", "translated"], Positive] = {"target": 1.0}
     compat: Literal["nrccr"] | None = None
     norm: Norm | None = None
@@ -235,11 +250,11 @@ class Table(Section):
     beside it.
     """
 
-    data: Annotated[list[str], Field(min_length=1)]
-    methods: Annotated[list[str], Field(min_length=1)]
-    seeds: Annotated[list[Natural], Field(min_length=1)] = [0]
-    mt: list[str] | None = None
-    visual: list[str] | None = None
+    data: Annotated[list[str], Field(min_length=1), Different]
+    methods: Annotated[list[str], Field(min_length=1), Different]
+    seeds: Annotated[list[Seed], Field(min_length=1), Different] = [0]
+    mt: Annotated[list[str], Field(min_length=1), Different] | None = None
+    visual: Annotated[list[str], Field(min_length=1), Different] | None = None
     baseline: str = "baseline"
     compare: Literal["baseline", "parent"] = "baseline"
     paper: bool = False
@@ -251,18 +266,18 @@ class Alignments(Section):
     `solver`: layer and solver of the plans (see `registry.SOLVER`), the same for all teachers.
     """
 
-    data: Annotated[list[str], Field(min_length=1)]
-    teachers: Annotated[list[str], Field(min_length=1)]
-    seeds: Annotated[list[Natural], Field(min_length=1)] = [0]
-    mt: list[str] | None = None
+    data: Annotated[list[str], Field(min_length=1), Different]
+    teachers: Annotated[list[str], Field(min_length=1), Different]
+    seeds: Annotated[list[Seed], Field(min_length=1), Different] = [0]
+    mt: Annotated[list[str], Field(min_length=1), Different] | None = None
     solver: dict[str, Any] = {}
 
 
 class Translations(Section):
     """A table of how good translations are: every data set x mt x target language."""
 
-    data: Annotated[list[str], Field(min_length=1)]
-    mt: list[str] | None = None
+    data: Annotated[list[str], Field(min_length=1), Different]
+    mt: Annotated[list[str], Field(min_length=1), Different] | None = None
 
 
 class Noise(Section):
@@ -270,7 +285,7 @@ class Noise(Section):
 
     kind: Literal["swap", "drop", "shuffle", "substitute"]
     rate: Annotated[Float, Field(ge=0, le=1)]
-    seed: Natural = 0
+    seed: Seed = 0
 
 
 class Filter(Section):
@@ -349,7 +364,7 @@ class Params(Section):
     tables: dict[Name, Table]
     alignments: dict[Name, Alignments] = {}
     translations: dict[Name, Translations] = {}
-    run: list[str]
+    run: Annotated[list[str], Different]
 
     @property
     def sections(self) -> dict[str, str]:

@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from itertools import combinations
 from pathlib import Path
 
-import yaml
 from pydantic import ValidationError
 
 from ccr import registry
@@ -12,18 +11,13 @@ from ccr.artifacts.schemas import LANGUAGES
 from ccr.errors import CcrError
 from ccr.params.entries import clean_variant, extractor_of, inherit, needs, objectives_of, options_of, variant_of
 from ccr.params.messages import explain, known, nearest
+from ccr.params.reading import read
 from ccr.params.schema import TABLES, Alignments, Method, Params, Raw, Table, Teacher, Translations
 
 
 def load(path: str | Path = "params.yaml") -> Params:
     """Read and validate params.yaml (or another file of its form)."""
-    try:
-        raw = yaml.safe_load(Path(path).read_text())
-    except FileNotFoundError as error:
-        raise CcrError(f"{path}: no such file. Run ccr from the project's top folder.") from error
-    except yaml.YAMLError as error:
-        raise CcrError(f"{path}: not valid YAML: {error}") from error
-    return validate(raw)
+    return validate(read(path))
 
 
 def validate(raw: Raw) -> Params:
