@@ -71,8 +71,12 @@ def parts(job):
 
 
 def modules(trainer):
-    found = {name: adversary.discriminator for name, adversary in trainer.adversaries.items()}
-    return found | {"network": trainer.network} | ({"pointers": trainer.words.pointers} if trainer.words else {})
+    found = {"network": trainer.network}
+    for need, provider in trainer.providers.items():
+        found |= {f"{need}{number}": module for number, module in enumerate(provider.modules())}
+        for name, adversary in getattr(provider, "adversaries", {}).items():
+            found[name] = adversary.discriminator
+    return found
 
 
 def twenty_steps(name, norm, data):

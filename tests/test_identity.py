@@ -136,8 +136,9 @@ EDITS = {
         edits("objectives/transport.py"),
         lambda stage, settings, module: stage == "train" or module == "ccr.evaluate.alignment",
     ),
+    "what provides a need": (edits("train/needs/discriminator.py"), objective("adversarial")),
     "how the registry resolves terms": (
-        lambda tree: tree.replace("registry.py", '{"source", "target"} if cross', '{"target", "source"} if cross'),
+        lambda tree: tree.replace("registry.py", "return used.union(", "return {*()}.union(used, "),
         None,
     ),
     "human captions in place of translations": (edits("translate/human.py"), engine("none")),

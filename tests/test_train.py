@@ -28,7 +28,7 @@ from ccr.evaluate import encoder, retrieval
 from ccr.networks.checkpoint import load_tokenizer
 from ccr.retrieval.ranks import rank_both
 from ccr.store import open_features, read_embeddings, write_features
-from ccr.train.adversary import Adversary
+from ccr.train.needs.discriminator import Adversary
 from ccr.train.schedule import Schedule
 from ccr.train.triplets import Triplets, read_texts
 

@@ -30,8 +30,9 @@ class Entry:
     """Where an entry's code lives and which options it takes.
 
     `expects` lists the files that an importer reads, `needs` what an objective uses beside the embeddings of its
-    pair (`teacher`: embeddings of a CL teacher, `words`: states of the captions' words, `cross`: the cross-attention
-    teacher, `discriminator`: logits). `remembered`: an engine or extractor whose work is dear: the translation memory
+    pair: names in NEEDS, or `weights` for those of its own module. Of a need: `streams` that it is made of, and what it
+    `reads` of the text encoder's pass beside the last layer (`words`: which word each token is of, `layers`: the states
+    of every layer). `remembered`: an engine or extractor whose work is dear: the translation memory
     or the item cache keeps it, and shards may share it. `neural`: its jobs compute with a network and ask for a GPU.
     """
 
@@ -40,6 +41,8 @@ class Entry:
         module: str,
         expects: tuple[str, ...] = (),
         needs: tuple[str, ...] = (),
+        streams: tuple[str, ...] = (),
+        reads: tuple[str, ...] = (),
         remembered: bool = False,
         neural: bool = False,
         **options: Option,
@@ -47,6 +50,8 @@ class Entry:
         self.module = module
         self.expects = expects
         self.needs = needs
+        self.streams = streams
+        self.reads = reads
         self.remembered = remembered
         self.neural = neural
         self.options = options
@@ -198,6 +203,13 @@ _TRANSPORT = {
 
 SOLVER = Entry("ccr.objectives.transport", **_TRANSPORT)  # of word alignment, where no objective says which
 
+NEEDS = {  # in the order in which they are provided
+    "teacher": Entry("ccr.train.needs.teacher"),  # embeddings of the captions by a CL teacher
+    "words": Entry("ccr.train.needs.words", reads=("words", "layers")),  # states of the captions' words, pointers
+    "cross": Entry("ccr.train.needs.cross", streams=("source", "target")),  # NRCCR's cross-attention teacher
+    "discriminator": Entry("ccr.train.needs.discriminator"),  # logits
+}
+
 OBJECTIVES = {
     "triplet": Entry(
         "ccr.objectives.triplet",
@@ -280,10 +292,31 @@ WORLD_LANGUAGES = {code: Entry(f"ccr.world.languages.{code}") for code in ("en",
 
 
 def streams_of(objectives: Mapping[str, Mapping[str, Any]]) -> set[str]:
-    """The streams that resolved terms use; the cross-attention teacher is made of both captions."""
-    streams = {stream for term in objectives.values() for stream in term["pair"]}
-    cross = any("cross" in OBJECTIVES[term["objective"]].needs for term in objectives.values())
-    return streams | ({"source", "target"} if cross else set())
+    """The streams that resolved terms use: those of their pairs, and those that their needs are made of."""
+    used = {stream for term in objectives.values() for stream in term["pair"]}
+    return used.union(*(NEEDS[need].streams for need in needs_of(objectives)))
+
+
+def needs_of(objectives: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """The needs of resolved terms, in the order of NEEDS."""
+    named = {need for term in objectives.values() for need in OBJECTIVES[term["objective"]].needs}
+    return [need for need in NEEDS if need in named]
+
+
+def reads_of(objectives: Mapping[str, Mapping[str, Any]]) -> set[str]:
+    """What the needs of resolved terms read of the text encoder's pass."""
+    return {what for need in needs_of(objectives) for what in NEEDS[need].reads}
+
+
+def providers_of(objectives: Mapping[str, Mapping[str, Any]]) -> dict[str, tuple[type, dict[str, Mapping[str, Any]]]]:
+    """Name -> (class `Provider`, the terms that it serves): one for each need, and one for each term with weights."""
+    terms_of = {
+        need: {name: term for name, term in objectives.items() if need in OBJECTIVES[term["objective"]].needs}
+        for need in (*needs_of(objectives), "weights")
+    }
+    own = terms_of.pop("weights")
+    found = {need: (NEEDS[need].load().Provider, terms) for need, terms in terms_of.items()}
+    return found | {name: (OBJECTIVES[term["objective"]].load().Provider, {name: term}) for name, term in own.items()}
 
 
 def word_level(objectives: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:

@@ -11,16 +11,17 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from ccr.errors import CcrError
-from ccr.networks.dual_encoder import CrossSide, DualEncoder, TextStates
+from ccr.networks.dual_encoder import CrossSide, DualEncoder
 from ccr.networks.published import rename
 from ccr.networks.ragged import Padded
 from ccr.objectives import adversarial
+from ccr.objectives.provider import Encoded
 from ccr.objectives.step import Step
 from ccr.parity.reference import Entries, Group, Part, double, gradient, largest, read_object, single, smooth_l1
 from ccr.registry import OBJECTIVES
-from ccr.train.adversary import Adversary
 from ccr.train.batch import Batch, TextGroup
 from ccr.train.loop import Trainer
+from ccr.train.needs.discriminator import Adversary, captions
 
 INPUTS = r"in/.*"
 DTYPES = {"f64": torch.float64, "f32": torch.float32}
@@ -159,7 +160,7 @@ class Model(Group):
             "precision": "fp32",
         }
         trainer = Trainer(network, settings, tokens=None, store=None)
-        for adversary in trainer.adversaries.values():
+        for adversary in trainer.providers["discriminator"].adversaries.values():
             self.load_discriminator(adversary, opt["disc_type"], network.log_tau.dtype)
         return trainer
 
@@ -229,7 +230,7 @@ def _mask(model: Model, name: str) -> Mapping[str, Tensor]:
     return {"": Padded(model.tensor(f"{name.removesuffix('_mask')}_len").long()).mask.float()}
 
 
-def _forward(model: Model, precision: str) -> tuple[Trainer, Batch, Step, dict[str, tuple[TextStates, Tensor]]]:
+def _forward(model: Model, precision: str) -> tuple[Trainer, Batch, Step, Encoded]:
     trainer, batch = model.trainer(model.network(precision, frozen=False).eval()), model.batch()
     with torch.no_grad():
         return trainer, batch, *trainer.forward(batch)
@@ -237,8 +238,8 @@ def _forward(model: Model, precision: str) -> tuple[Trainer, Batch, Step, dict[s
 
 @torch.no_grad()
 def _evaluated(model: Model, precision: str) -> Mapping[str, Tensor]:
-    trainer, batch, step, texts = _forward(model, precision)
-    network = trainer.network
+    trainer, batch, step, encoded = _forward(model, precision)
+    network, texts = trainer.network, encoded.texts
     values = {name: step.embeddings[stream] for name, stream in EMBEDDINGS.items()}
     for name, stream in STREAMS.items():
         states, rows = texts[stream]
@@ -278,11 +279,11 @@ def _generator(term: Mapping[str, Any], logits: Tensor) -> Tensor:
 
 def _discriminated(model: Model, precision: str, kind: str) -> dict[str, Any]:
     """A discriminator before and after its update, and what the encoder gets from it then."""
-    trainer, _, _, texts = _forward(model, precision)
+    trainer, _, _, encoded = _forward(model, precision)
     term = model.terms["others_loss"] | {"discriminator": KINDS[kind]}
     adversary = Adversary(term, trainer.network.text.width, trainer.network.device)
     model.load_discriminator(adversary, kind, DTYPES[precision])
-    originals, translations = (trainer.captions(texts[stream]) for stream in term["pair"])
+    originals, translations = (captions(encoded, stream) for stream in term["pair"])
 
     with torch.no_grad():
         before = [adversary.discriminator(*captions) for captions in (originals, translations)]

@@ -15,7 +15,7 @@ from ccr.networks.checkpoint import load_text_encoder, load_tokenizer, save_weig
 from ccr.networks.dual_encoder import DualEncoder
 from ccr.networks.text import encoder_config
 from ccr.networks.tokens import Tokens, pretrained_tokenizer, train_tokenizer
-from ccr.registry import OBJECTIVES
+from ccr.registry import reads_of
 from ccr.retrieval.metrics import chance_sumr
 from ccr.store import open_features, read_embeddings, write_embeddings
 from ccr.train import processes
@@ -55,7 +55,7 @@ def _run(job: Job, device: torch.device) -> None:
         tokenizer = train_tokenizer(texts.training(), network_settings["text"]["vocabulary"])
     else:
         tokenizer = pretrained_tokenizer(network_settings["text"]["encoder"])
-    words = any("words" in OBJECTIVES[term["objective"]].needs for term in settings["objectives"].values())
+    words = "words" in reads_of(settings["objectives"])
     tokens = Tokens(tokenizer, texts.texts, network_settings["text"]["max_tokens"], words)
     store = open_features(job.inputs["features"]) if settings["role"] == "student" else None
     teacher = read_embeddings(job.inputs["teacher"]) if "teacher" in job.inputs else None

@@ -13,27 +13,24 @@ from torch import Tensor
 from tqdm import tqdm
 
 from ccr.errors import CcrError
-from ccr.networks.dual_encoder import CrossSide, DualEncoder, TextStates
+from ccr.networks.dual_encoder import DualEncoder
 from ccr.networks.ragged import Padded
 from ccr.networks.tokens import Tokens
+from ccr.objectives.provider import Context, Encoded, Provider
 from ccr.objectives.step import Step
-from ccr.registry import OBJECTIVES
+from ccr.registry import OBJECTIVES, providers_of, reads_of
 from ccr.retrieval.embed import embed_captions, embed_items, visual_batch
 from ccr.retrieval.metrics import RECALLS, metrics
 from ccr.retrieval.ranks import rank_both
 from ccr.store import FeatureStore
 from ccr.train import processes
-from ccr.train.adversary import Adversary, Captions
 from ccr.train.batch import Batch, TextGroup, hide_words
 from ccr.train.checkpoint import random_state, set_random_state
 from ccr.train.keeper import Keeper
 from ccr.train.schedule import Schedule
 from ccr.train.triplets import Triplets, Validation
-from ccr.train.words import WordLevel, variance
 
 log = logging.getLogger(__name__)
-
-HEAD_ORDER = ("source", "target", "cross", "back")  # in which a BatchNorm head sees the streams, as published
 
 
 @dataclass
@@ -67,7 +64,7 @@ class Trainer:
 
     Attributes:
         best: state dict of the best epoch, on the CPU.
-        adversaries: term -> discriminator with its optimiser.
+        providers: need, or term with weights of its own -> what provides it.
     """
 
     def __init__(self, network: DualEncoder, settings: Mapping[str, Any], tokens: Tokens, store: FeatureStore | None):
@@ -79,22 +76,16 @@ class Trainer:
         self.store = store
         self.best: dict[str, Tensor] = {}
         self.terms = settings["objectives"]
-        hides = {"word_dropout": settings["word_dropout"]} | {n: t.get("masked", 0.0) for n, t in self.terms.items()}
-        for name, rate in hides.items():
-            if rate and tokens.mask is None:
-                raise CcrError(f"{name}: hides words, but this network's tokenizer has no mask token; set it to 0.")
+        mask = tokens.mask if tokens else None
+        if settings["word_dropout"] and mask is None:
+            raise CcrError("word_dropout: hides words, but this network's tokenizer has no mask token; set it to 0.")
         self._losses = {name: OBJECTIVES[term["objective"]].load().loss for name, term in self.terms.items()}
-        self._needs = {need for term in self.terms.values() for need in OBJECTIVES[term["objective"]].needs}
-        self._cross_is_cut = all(term.get("cut_teacher", True) for term in self.terms.values())
-        self.adversaries = {
-            name: Adversary(term, network.text.width, network.device)
-            for name, term in self.terms.items()
-            if "discriminator" in OBJECTIVES[term["objective"]].needs
-        }
-        words = {name: t for name, t in self.terms.items() if "words" in OBJECTIVES[t["objective"]].needs}
-        self.words = WordLevel(network, words, tokens.mask) if words else None
+        self._reads = reads_of(self.terms)
+        providers, context = providers_of(self.terms), Context(network, mask)
+        self.providers: dict[str, Provider] = {n: provider(t, context) for n, (provider, t) in providers.items()}
         weights = [p for p in network.parameters() if p.requires_grad]
-        weights += list(self.words.pointers.parameters()) if self.words else []
+        own = (module for provider in self.providers.values() for module in provider.modules())
+        weights += [parameter for module in own for parameter in module.parameters()]
         decay = [p for p in weights if p.ndim > 1]
         self._optimizer = torch.optim.AdamW(
             [{"params": decay}, {"params": [p for p in weights if p.ndim <= 1], "weight_decay": 0.0}],
@@ -109,10 +100,10 @@ class Trainer:
     def fit(self, triplets: Triplets, validation: Validation, keeper: Keeper | None = None) -> list[dict[str, float]]:
         """Train until the epochs are done or `patience` epochs brought nothing; returns one row per epoch.
 
-        Rows: epoch, lr, tau, loss, per term its value (unweighted) and `{term}_share`, its weighted share
-        of the gradient norm on the text encoder (mean of the measured steps), the discriminators' losses, with
-        word-level terms word_variance (see `words.variance`), val_t2v and val_sumr. Afterwards the network holds the
-        best epoch's weights. Raises `CcrError` when a loss is not finite.
+        Rows: epoch, lr, tau, loss, per term its value (unweighted) and `{term}_share`, its weighted share of the
+        gradient norm on the text encoder (mean of the measured steps), what providers tell (discriminators' losses,
+        word_variance), val_t2v and val_sumr. Afterwards the network holds the best epoch's weights. Raises `CcrError`
+        when a loss is not finite.
 
         Args:
             keeper: brings the state of an interrupted training, which then goes on as if nothing had been, and is
@@ -196,9 +187,8 @@ class Trainer:
         return {
             "network": self._unfrozen(self.network.state_dict()),
             "best": self._unfrozen(self.best),
-            "pointers": self.words.pointers.state_dict() if self.words else {},
             "optimizer": self._optimizer.state_dict(),
-            "adversaries": {name: adversary.state_dict() for name, adversary in self.adversaries.items()},
+            "providers": {name: provider.state_dict() for name, provider in self.providers.items()},
             "schedule": schedule.state_dict(),
             "progress": asdict(progress),
             "random": random_state(),
@@ -213,11 +203,9 @@ class Trainer:
         if state["best"]:
             whole = {name: tensor.detach().cpu().clone() for name, tensor in self.network.state_dict().items()}
             self.best = whole | state["best"]
-        if self.words:
-            self.words.pointers.load_state_dict(state["pointers"])
         self._optimizer.load_state_dict(state["optimizer"])
-        for name, adversary in self.adversaries.items():
-            adversary.load_state_dict(state["adversaries"][name])
+        for name, provider in self.providers.items():
+            provider.load_state_dict(state["providers"][name])
         schedule.load_state_dict(state["schedule"])
         set_random_state(state["random"])
         return Progress(**state["progress"])
@@ -249,22 +237,20 @@ class Trainer:
         tokens, shape = self.tokens.batch(every[order], self.network.device, self.network.shape)
         places = torch.from_numpy(np.argsort(order)).to(self.network.device).chunk(len(rows))
         hidden = hide_words(tokens, shape, self.settings["word_dropout"], self.tokens.mask)
-        words = (tokens, self.tokens.words(every[order], shape)) if self.words else ()
+        words = (tokens, self.tokens.words(every[order], shape)) if "words" in self._reads else ()
         return TextGroup(hidden, shape, dict(zip(rows, places, strict=True)), *words)
 
     def update(self, batch: Batch, measure: bool = False) -> dict[str, float]:
-        """One step: the discriminators first, then the networks, all on the same forward pass.
+        """One step: what terms need first, then the networks, all on the same forward pass.
 
-        Returns the loss, every term's value (unweighted), each discriminator's loss before its step, and with
-        `measure` the terms' shares of the gradient. A loss that is not finite changes no weight.
+        Returns the loss, what providers tell, every term's value (unweighted), and with `measure` the terms' shares of
+        the gradient. A loss that is not finite changes no weight.
         """
-        step, texts = self.forward(batch)
-        values = {"word_variance": variance(step.clean)} if self.words else {}
-        for name, adversary in self.adversaries.items():
-            pair = self.terms[name]["pair"]
-            originals, translations = (self.captions(texts[stream]) for stream in pair)
-            values[f"{name}_discriminator"] = adversary.update(originals, translations)
-            step.logits[tuple(pair)] = adversary.logits(translations)
+        values = {}
+        with self._precision():
+            step, encoded = self.forward(batch)
+            for provider in self.providers.values():
+                values |= provider.fill(step, encoded)
         weighted = {}
         for name, term in self.terms.items():
             options = {k: v for k, v in term.items() if k not in ("objective", "weight")}
@@ -284,35 +270,27 @@ class Trainer:
         self._optimizer.step()
         return values
 
-    def forward(self, batch: Batch) -> tuple[Step, dict[str, tuple[TextStates, Tensor]]]:
-        """One pass of each encoder. Returns what objectives see, and stream -> (states, its sequences in them)."""
+    def forward(self, batch: Batch) -> tuple[Step, Encoded]:
+        """One pass of each encoder. Returns what objectives see, but for their needs, and what these are made of."""
         network = self.network
         with self._precision():
             texts = {}
-            passes = [network.encode_text(g.tokens, g.shape, every_layer=self.words is not None) for g in batch.texts]
+            passes = [network.encode_text(g.tokens, g.shape, every_layer="layers" in self._reads) for g in batch.texts]
             for group, states in zip(batch.texts, passes, strict=True):
                 texts |= {stream: (states, rows) for stream, rows in group.rows.items()}
+            encoded = Encoded(batch.texts, passes, texts, batch.teacher)
             pooled = {stream: states.pooled[rows] for stream, (states, rows) in texts.items()}
-            if "cross" in self._needs:
-                with torch.set_grad_enabled(not self._cross_is_cut):
-                    source, target = (CrossSide.of(*texts[stream]) for stream in ("source", "target"))
-                    pooled["cross"] = network.pool_cross(source, target)
+            back = {stream: pooled.pop(stream) for stream in ("back",) if stream in pooled}
+            for provider in self.providers.values():
+                pooled |= provider.prepare(encoded)
+            pooled |= back  # a BatchNorm head sees back-translations last, as published
             pooled = {stream: processes.gather(rows) for stream, rows in pooled.items()}
-            embeddings = {s: network.embed_pooled(pooled[s]) for s in HEAD_ORDER if s in pooled}
+            embeddings = {stream: network.embed_pooled(rows) for stream, rows in pooled.items()}
             if batch.features is not None:
                 seen = network.pool_visual(*batch.features)[batch.item_rows]
                 embeddings["visual"] = network.embed_visual_pooled(processes.gather(seen))
-            step = Step({}, batch.items, network.tau, teacher=batch.teacher, weights=batch.weights)
-            if self.words:
-                self.words.fill(step, batch.texts, passes)
-        step.embeddings |= {stream: _full(embedded) for stream, embedded in embeddings.items()}
-        return step, texts
-
-    @staticmethod
-    def captions(text: tuple[TextStates, Tensor]) -> Captions:
-        """What a discriminator judges."""
-        states, rows = text
-        return _full(states.shape.pad(states.tokens)[rows]), states.shape.counted[rows]
+        embeddings = {stream: processes.full(embedded) for stream, embedded in embeddings.items()}
+        return Step(embeddings, batch.items, network.tau, weights=batch.weights), encoded
 
     def _shares(self, weighted: Mapping[str, Tensor]) -> dict[str, float]:
         """Norm of each weighted term's gradient on the text encoder, as shares of their sum."""
@@ -351,8 +329,3 @@ class Trainer:
         """(len(rows), dim) unit embeddings of these texts, on the CPU. Leaves the network in eval mode."""
         mine = processes.mine(rows)
         return processes.gather(embed_captions(self.network.eval(), self.tokens, mine, self.settings["batch"]))
-
-
-def _full(states: Tensor) -> Tensor:
-    """float32, but float64 stays."""
-    return states if states.dtype == torch.float64 else states.float()

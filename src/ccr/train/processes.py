@@ -108,6 +108,11 @@ def draw_apart(seed: int) -> None:
         torch.manual_seed(int(np.random.SeedSequence([seed, rank()]).generate_state(1, np.uint64)[0]))
 
 
+def full(states: Tensor) -> Tensor:
+    """float32, but float64 stays."""
+    return states if states.dtype == torch.float64 else states.float()
+
+
 # --- sharing -----------------------------------------------------------------------------------------------
 
 

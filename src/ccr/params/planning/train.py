@@ -105,8 +105,14 @@ def _training(planning: Planning, dataset: str, target: str, inputs: dict[str, A
             "processes": processes,
         },
         module="ccr.train",
-        entries=tuple(sorted({f"OBJECTIVES.{term['objective']}" for term in settings["objectives"].values()})),
+        entries=_entries(settings["objectives"]),
         threads=train.threads * processes,
         gpus=processes,
         checkpoint_minutes=train.checkpoint_minutes,
     )
+
+
+def _entries(objectives: dict[str, dict[str, Any]]) -> tuple[str, ...]:
+    """What a training uses of the registry: its objectives, and what provides their needs."""
+    named = sorted({f"OBJECTIVES.{term['objective']}" for term in objectives.values()})
+    return (*named, *(f"NEEDS.{need}" for need in registry.needs_of(objectives)))

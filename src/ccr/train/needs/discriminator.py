@@ -1,4 +1,4 @@
-"""A language discriminator and its own optimiser (METHODS, item 7; NRCCR)."""
+"""Language discriminators, each with its own optimiser (docs/methods.md, item 7; NRCCR)."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -8,7 +8,10 @@ from torch import Tensor
 
 from ccr.networks.discriminator import Discriminator
 from ccr.objectives.adversarial import discriminator_loss
-from ccr.train.processes import average, gather
+from ccr.objectives.provider import Context, Encoded
+from ccr.objectives.provider import Provider as Base
+from ccr.objectives.step import Step
+from ccr.train.processes import average, full, gather
 
 Captions = tuple[Tensor, Tensor]  # token states (B, L, width), counted positions (B, L)
 
@@ -48,3 +51,38 @@ class Adversary:
         """Go on from what `state_dict` returned."""
         self.discriminator.load_state_dict(state["discriminator"])
         self._optimizer.load_state_dict(state["optimizer"])
+
+
+def captions(encoded: Encoded, stream: str) -> Captions:
+    """What a discriminator judges, in float32 or float64."""
+    states, rows = encoded.texts[stream]
+    return full(states.shape.pad(states.tokens)[rows]), states.shape.counted[rows]
+
+
+class Provider(Base):
+    """A discriminator for each term: it takes a step of its own, then fills `step.logits`."""
+
+    def __init__(self, terms: Mapping[str, Mapping[str, Any]], context: Context):
+        super().__init__(terms, context)
+        width, device = self.network.text.width, self.network.device
+        self.adversaries = {name: Adversary(term, width, device) for name, term in terms.items()}
+
+    def fill(self, step: Step, encoded: Encoded) -> dict[str, float]:
+        """See `Provider`. Returns each discriminator's loss before its step."""
+        values = {}
+        with torch.autocast(self.network.device.type, enabled=False):
+            for name, adversary in self.adversaries.items():
+                pair = self.terms[name]["pair"]
+                originals, translations = (captions(encoded, stream) for stream in pair)
+                values[f"{name}_discriminator"] = adversary.update(originals, translations)
+                step.logits[tuple(pair)] = adversary.logits(translations)
+        return values
+
+    def state_dict(self) -> dict[str, Any]:
+        """See `Provider`."""
+        return {name: adversary.state_dict() for name, adversary in self.adversaries.items()}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """See `Provider`."""
+        for name, adversary in self.adversaries.items():
+            adversary.load_state_dict(state[name])

@@ -1,51 +1,57 @@
-"""What word-level terms need beside the ordinary forward pass: words, their clean states, and pointers."""
+"""Words, their clean states, and pointers, for word-level terms (docs/methods.md, item 10)."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import torch
 from torch import nn
 from torch.nn import functional
 
-from ccr.networks.dual_encoder import DualEncoder, TextStates
+from ccr.errors import CcrError
+from ccr.networks.dual_encoder import TextStates
 from ccr.networks.pointer import Pointer
+from ccr.objectives.provider import Context, Encoded
+from ccr.objectives.provider import Provider as Base
 from ccr.objectives.step import Step
 from ccr.objectives.transport import Words
 from ccr.train.batch import TextGroup, hide_words
 from ccr.train.processes import gather
 
 
-class WordLevel:
-    """Fills a step's `words`, `clean` and `pointers`.
+class Provider(Base):
+    """Fills a step's `words`, `clean` and `pointers`; terms with the option `masked` get pointers."""
 
-    Args:
-        terms: the word-level terms among the objectives, with their options.
-        mask: id of the tokenizer's mask token.
-    """
-
-    def __init__(self, network: DualEncoder, terms: Mapping[str, Mapping[str, Any]], mask: int | None):
-        self.network = network
-        self.mask = mask
+    def __init__(self, terms: Mapping[str, Mapping[str, Any]], context: Context):
+        super().__init__(terms, context)
+        self.mask = context.mask
+        for name, term in terms.items():
+            if term.get("masked") and self.mask is None:
+                raise CcrError(f"{name}: hides words, but this network's tokenizer has no mask token; set it to 0.")
         self.layers = list(dict.fromkeys(term["layer"] for term in terms.values()))
-        widths = [network.width_at(layer) for layer in self.layers]
-        self.pointing = [term for term in terms.values() if term["objective"] == "pointer"]
+        widths = [self.network.width_at(layer) for layer in self.layers]
+        self.pointing = [term for term in terms.values() if "masked" in term]
         heads = (Pointer(widths[self.layers.index(term["layer"])]) for term in self.pointing)
-        self.pointers = nn.ModuleList(heads).to(network.device)
+        self.pointers = nn.ModuleList(heads).to(self.network.device)
 
-    def fill(self, step: Step, groups: Sequence[TextGroup], states: Sequence[TextStates]) -> None:
-        """`states`: of the groups, from the ordinary pass, every layer of them."""
-        for group, found in zip(groups, states, strict=True):
+    def modules(self) -> list[nn.Module]:
+        """See `Provider`."""
+        return [self.pointers]
+
+    def fill(self, step: Step, encoded: Encoded) -> dict[str, float]:
+        """See `Provider`. Returns the words' variance."""
+        for group, found in zip(encoded.groups, encoded.passes, strict=True):
             step.words |= _gathered(self._words(group, found))
             step.clean |= _gathered(self._words(group, self._clean(group)))
         for term, pointer in zip(self.pointing, self.pointers, strict=True):
             layer, masked = term["layer"], {}
-            for group in groups:
+            for group in encoded.groups:
                 tokens = hide_words(group.clean, group.shape, term["masked"], self.mask)
                 masked |= self._words(group, self.network.encode_text(tokens, group.shape, every_layer=True))
             (source, _), (target, _) = (masked[stream, layer] for stream in term["pair"])
             logits = pointer(source, target), pointer(target, source)
             logits = (gather(x.to(source.dtype)) for x in logits)  # autocast gives bf16
             step.pointers[(*term["pair"], layer)] = tuple(logits)
+        return {"word_variance": variance(step.clean)}
 
     @torch.no_grad()
     def _clean(self, group: TextGroup) -> TextStates:

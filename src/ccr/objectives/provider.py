@@ -1,0 +1,71 @@
+"""What provides an objective's needs: everything that a term uses beside the embeddings of its pair.
+
+A need is a line in the registry's `NEEDS` and a module with a class `Provider`, which serves all terms that name it. An
+objective with weights of its own names the need `weights`; then its own module has the class, one for each such term.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor, nn
+
+from ccr.objectives.step import Step
+
+
+@dataclass(frozen=True)
+class Context:
+    """What a provider may build on: the `network` that is trained (a `DualEncoder`, on its device), and `mask`, the id
+    of the tokenizer's mask token, None where it has none.
+    """
+
+    network: Any
+    mask: int | None
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """What a step's pass through the text encoder has left.
+
+    `groups`: captions that went through it together (`TextGroup`), `passes`: their states (`TextStates`), in the same
+    order. `texts`: stream -> (states, (B,) int64, the sequence of each row's caption in them). `teacher`: stream ->
+    (B, d) embeddings by the CL teacher, where the training has one.
+    """
+
+    groups: Sequence[Any]
+    passes: Sequence[Any]
+    texts: Mapping[str, tuple[Any, Tensor]]
+    teacher: Mapping[str, Tensor]
+
+
+class Provider:
+    """The base class provides nothing.
+
+    Args:
+        terms: the terms that have the need, with their options.
+    """
+
+    def __init__(self, terms: Mapping[str, Mapping[str, Any]], context: Context):
+        self.terms = terms
+        self.network = context.network
+
+    def prepare(self, encoded: Encoded) -> dict[str, Tensor]:
+        """Further streams, as pooled text states (B, h), that the text head maps as it maps captions."""
+        return {}
+
+    def fill(self, step: Step, encoded: Encoded) -> dict[str, float]:
+        """Put into the step what the terms need; returns values for the training's history."""
+        return {}
+
+    def modules(self) -> Iterable[nn.Module]:
+        """Modules whose weights are trained with the network's and kept with the state of a training."""
+        return ()
+
+    def state_dict(self) -> dict[str, Any]:
+        """What further steps depend on."""
+        return {str(number): module.state_dict() for number, module in enumerate(self.modules())}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from what `state_dict` returned."""
+        for number, module in enumerate(self.modules()):
+            module.load_state_dict(state[str(number)])

@@ -1,0 +1,1 @@
+"""Providers of what objectives need beside embeddings; the registry's `NEEDS` names them."""

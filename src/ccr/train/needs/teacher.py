@@ -1,0 +1,14 @@
+"""Embeddings of the step's captions by the CL teacher, which were computed once (docs/methods.md, item 12)."""
+
+from ccr.objectives.provider import Encoded
+from ccr.objectives.provider import Provider as Base
+from ccr.objectives.step import Step
+
+
+class Provider(Base):
+    """Fills `step.teacher`."""
+
+    def fill(self, step: Step, encoded: Encoded) -> dict[str, float]:
+        """See `Provider`."""
+        step.teacher |= encoded.teacher
+        return {}
