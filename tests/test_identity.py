@@ -136,6 +136,10 @@ EDITS = {
         edits("objectives/transport.py"),
         lambda stage, settings, module: stage == "train" or module == "ccr.evaluate.alignment",
     ),
+    "a visual encoder": (
+        edits("networks/frames.py"),
+        lambda stage, settings, module: settings.get("role") == "student" or module == "ccr.evaluate.retrieval",
+    ),
     "what provides a need": (edits("train/needs/discriminator.py"), objective("adversarial")),
     "how the registry resolves terms": (
         lambda tree: tree.replace("registry.py", "return used.union(", "return {*()}.union(used, "),

@@ -13,7 +13,7 @@ from ccr.networks.checkpoint import load_network, load_tokenizer, save_weights
 from ccr.networks.discriminator import Discriminator
 from ccr.networks.dual_encoder import CrossSide, DualEncoder
 from ccr.networks.ragged import Ragged
-from ccr.networks.text import TextEncoder, encoder_config
+from ccr.networks.text import Encoder, encoder_config
 from ccr.networks.tokens import Tokens, train_tokenizer
 
 TEXT = {
@@ -107,7 +107,7 @@ def test_an_item_embeds_alike_alone_and_in_a_batch(network):
 def test_any_encoder_by_path_gives_what_it_gives_with_padding(model, ragged, tmp_path):
     model.eval().save_pretrained(tmp_path)
     settings = TEXT | {"encoder": str(tmp_path)}
-    encoder = TextEncoder(settings, encoder_config(settings, 0), pretrained=True).eval()
+    encoder = Encoder(settings, encoder_config(settings, 0), pretrained=True).eval()
     if ragged is not None:
         assert encoder._ragged is ragged
     shape = Ragged(torch.tensor([4, 9, 2]))
@@ -125,11 +125,11 @@ def test_an_encoder_that_is_nowhere_is_a_message():
 
 def test_frozen_layers_have_no_gradient(network):
     settings = TEXT | {"frozen_layers": 1}
-    encoder = TextEncoder(settings, encoder_config(settings, 50), pretrained=True)
+    encoder = Encoder(settings, encoder_config(settings, 50), pretrained=True)
     frozen = {name for name, p in encoder.model.named_parameters() if not p.requires_grad}
     assert frozen and all("embeddings" in name or "layer.0." in name for name in frozen)
     with pytest.raises(CcrError, match="3 of 2 layers"):
-        TextEncoder(TEXT | {"frozen_layers": 3}, encoder_config(TEXT, 50), pretrained=True)
+        Encoder(TEXT | {"frozen_layers": 3}, encoder_config(TEXT, 50), pretrained=True)
 
 
 def test_tokenizers_keep_accents_and_take_cjk_by_character():
@@ -155,7 +155,7 @@ def test_tokens_are_the_tokenizers_row_by_row():
 
 
 def test_a_network_comes_back_from_disk(network, tmp_path):
-    from ccr.artifacts import write_json
+    from ccr.artifacts.files import write_json
 
     description = {"settings": {"network": NETWORK}, "text_config": encoder_config(TEXT, 200), "feature_dim": 16}
     save_weights(network.state_dict(), tmp_path / "model.safetensors")

@@ -11,7 +11,7 @@ from transformers import BertConfig, BertModel
 from ccr.errors import CcrError
 from ccr.networks.dual_encoder import DualEncoder
 from ccr.networks.ragged import Padded, Ragged
-from ccr.networks.text import TextEncoder, encoder_config
+from ccr.networks.text import Encoder, encoder_config
 from ccr.networks.tokens import Tokens, train_tokenizer
 from ccr.objectives import pointer, transport_cost
 from ccr.objectives.step import Step
@@ -355,7 +355,7 @@ def text_settings(layers, block=None):
 def test_the_states_of_every_layer_are_those_of_transformers(layers, padded):
     torch.manual_seed(0)
     config = encoder_config(text_settings(layers), 50)
-    encoder = TextEncoder(text_settings(layers), config, pretrained=True, padded=padded).eval()
+    encoder = Encoder(text_settings(layers), config, pretrained=True, padded=padded).eval()
     plain = BertModel(BertConfig(**config), add_pooling_layer=False).eval()
     plain.load_state_dict(encoder.model.state_dict())
     batch = (Padded if padded else Ragged)(torch.tensor([5, 3, 7]))

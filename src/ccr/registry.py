@@ -1,4 +1,4 @@
-"""Importers, engines, extractors and objectives by name: one line each, nothing imported until it is used.
+"""Importers, engines, extractors, encoders and objectives by name: a line each, nothing imported until it is used.
 
 `ccr.params` checks the entries of params.yaml against these options and fills in the defaults, so the plan
 shows every resolved setting without importing torch. Adding one is a module and a line here.
@@ -202,6 +202,9 @@ _TRANSPORT = {
 }
 
 SOLVER = Entry("ccr.objectives.transport", **_TRANSPORT)  # of word alignment, where no objective says which
+
+TEXT_ENCODERS = {"transformer": Entry("ccr.networks.text")}
+VISUAL_ENCODERS = {"frames": Entry("ccr.networks.frames")}
 
 NEEDS = {  # in the order in which they are provided
     "teacher": Entry("ccr.train.needs.teacher"),  # embeddings of the captions by a CL teacher

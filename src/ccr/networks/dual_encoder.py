@@ -1,9 +1,10 @@
-"""The dual encoder: text and visual encoder with a head each into one common space (METHODS, "Networks")."""
+"""The dual encoder: text and visual encoder with a head each into one common space (docs/methods.md, "Networks")."""
 
 import math
 from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass
+from types import ModuleType
 from typing import Any
 
 import torch
@@ -13,10 +14,15 @@ from torch.nn import functional
 from ccr.errors import CcrError
 from ccr.networks.ragged import Padded, Ragged
 from ccr.networks.sequence import Attended, SequenceEncoder
-from ccr.networks.text import TextEncoder
+from ccr.registry import TEXT_ENCODERS, VISUAL_ENCODERS
 
 NORMS = {"layer": nn.LayerNorm, "batch": nn.BatchNorm1d}
 SHAPES = {"masked_mean": Ragged, "padded_mean": Padded}
+
+
+def text_encoder(settings: Mapping[str, Any]) -> ModuleType:
+    """The module of the text encoder that `networks.*.text` ask for."""
+    return TEXT_ENCODERS[settings.get("kind", "transformer")].load()
 
 
 def _head(width: int, settings: Mapping[str, Any]) -> nn.Sequential:
@@ -91,16 +97,14 @@ class DualEncoder(nn.Module):
         super().__init__()
         text, visual = settings["text"], settings["visual"]
         self.shape = SHAPES[settings["pooling"]]
-        self.text = TextEncoder(text, text_config, pretrained, padded=self.shape is Padded)
+        self.text = text_encoder(text).Encoder(text, text_config, pretrained, padded=self.shape is Padded)
         self.text_layers = None
         if text["block"] is not None:
             self.text_layers = SequenceEncoder(self.text.width, text["block"], True, text["block"], text["max_tokens"])
         self.text_head = _head(self.text_layers.width if self.text_layers else self.text.width, settings)
         self.visual = None
         if feature_dim is not None:
-            self.visual = SequenceEncoder(
-                feature_dim, visual, visual["layer_norm"], visual["block"], visual["max_frames"]
-            )
+            self.visual = VISUAL_ENCODERS[visual.get("kind", "frames")].load().Encoder(feature_dim, visual)
             self.visual_head = _head(self.visual.width, settings)
         self.max_frames = visual["max_frames"]
         self.log_tau = nn.Parameter(torch.tensor(math.log(0.07)))
@@ -133,7 +137,7 @@ class DualEncoder(nn.Module):
         return self.text.width
 
     def pool_cross(self, source: CrossSide, target: CrossSide) -> Tensor:
-        """NRCCR's teacher before the head (METHODS, item 5): (B, h).
+        """NRCCR's teacher before the head (docs/methods.md, item 5): (B, h).
 
         Source positions attend to the target's, and the result is averaged together with the target's states from
         before attention. Padding sees everything, which tells only where it is counted.

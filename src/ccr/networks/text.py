@@ -1,4 +1,9 @@
-"""The text encoder f (METHODS, "Networks"): any `transformers` encoder, run on real tokens only."""
+"""The text encoder f of the papers: any `transformers` encoder, run on real tokens only (docs/methods.md, "Networks").
+
+A text encoder is a module with a function `encoder_config`, a class `Encoder` with the arguments, `width`, `layers` and
+`forward` of those here, and a line in the registry's TEXT_ENCODERS. Options of its own stand under `options` of
+`networks.*.text`. Weights that it freezes have `requires_grad` off.
+"""
 
 from collections.abc import Mapping
 from typing import Any
@@ -41,7 +46,7 @@ def _pretrained(loader: Any, name: str) -> Any:
         ) from error
 
 
-class TextEncoder(nn.Module):
+class Encoder(nn.Module):
     """Token states of a ragged batch of captions.
 
     Args:

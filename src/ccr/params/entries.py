@@ -159,6 +159,16 @@ def clean_variant(params: Params, name: str) -> str:
     return name if base == name else clean_variant(params, base)
 
 
+def network_of(params: Params, name: str) -> dict[str, Any]:
+    """A network resolved: its encoders' own options checked and completed."""
+    network = params.networks[name].model_dump()
+    for part, registered in (("text", registry.TEXT_ENCODERS), ("visual", registry.VISUAL_ENCODERS)):
+        encoder, path = network[part], f"networks.{name}.{part}"
+        known(encoder["kind"], registered, f"{path}.kind", f"{part} encoder")
+        encoder["options"] = options_of(registered[encoder["kind"]], encoder["options"], f"{path}.options")
+    return network
+
+
 def extractor_of(params: Params, name: str) -> dict[str, Any]:
     """An extractor entry resolved: {extractor, options}. A published dump lies in FeatureData/{name} by default."""
     extractors = params.features.extractors

@@ -80,10 +80,14 @@ class TextBlock(Attention):
 class TextNetwork(Section):
     """`encoder`: `scratch` (a BERT of this size, its tokenizer trained with it) or a model name or path.
 
-    The sizes are given for `scratch` alone; a named model brings its own. `frozen_layers`: the embeddings and this
-    many lower layers keep their weights; 0 freezes nothing. `block`: null averages the transformer's states.
+    `kind`: a name in `registry.TEXT_ENCODERS`, `options` its own; one that is not a transformer takes what it needs of
+    the sizes, and `encoder` is its tokenizer's. The sizes are given for `scratch` alone; a named model brings its own.
+    `frozen_layers`: the embeddings and this many lower layers keep their weights; 0 freezes nothing. `block`: null
+    averages the encoder's states.
     """
 
+    kind: str = "transformer"
+    options: dict[str, Any] = {}
     encoder: str
     max_tokens: Annotated[Integer, Field(ge=4, le=1 << 16)]
     frozen_layers: Natural
@@ -97,12 +101,16 @@ class TextNetwork(Section):
 
 
 class VisualNetwork(Section):
-    """`block`: an attention block over the frames before the mean (video); null for linear + ReLU alone (image).
+    """`kind`: a name in `registry.VISUAL_ENCODERS`, `options` its own.
+
+    `block`: an attention block over the frames before the mean (video); null for linear + ReLU alone (image).
 
     `layer_norm`: of the features. `input_dropout`: share of a feature's values that training hides; frozen features
     of few items are soon learnt by heart.
     """
 
+    kind: str = "frames"
+    options: dict[str, Any] = {}
     hidden: Width
     layer_norm: bool
     block: Attention | None

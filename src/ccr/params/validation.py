@@ -9,7 +9,16 @@ from pydantic import ValidationError
 from ccr import registry
 from ccr.artifacts.schemas import LANGUAGES
 from ccr.errors import CcrError
-from ccr.params.entries import clean_variant, extractor_of, inherit, needs, objectives_of, options_of, variant_of
+from ccr.params.entries import (
+    clean_variant,
+    extractor_of,
+    inherit,
+    needs,
+    network_of,
+    objectives_of,
+    options_of,
+    variant_of,
+)
 from ccr.params.messages import explain, known, nearest
 from ccr.params.reading import read
 from ccr.params.schema import TABLES, Alignments, Method, Params, Raw, Table, Teacher, Translations
@@ -51,8 +60,10 @@ def validate(raw: Raw) -> Params:
 
 def _check_networks(params: Params) -> None:
     for name, network in params.networks.items():
+        network_of(params, name)
         scratch = network.text.encoder == "scratch"
-        for key in ("hidden", "layers", "heads", "feedforward", "vocabulary", "dropout"):
+        sizes = ("hidden", "layers", "heads", "feedforward", "vocabulary", "dropout")
+        for key in sizes if network.text.kind == "transformer" else ():
             path = f"networks.{name}.text.{key}"
             if scratch and getattr(network.text, key) is None:
                 raise CcrError(f"params.yaml: {path}: missing. encoder: scratch needs it.")

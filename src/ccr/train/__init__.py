@@ -12,8 +12,7 @@ import torch
 from ccr.artifacts.files import atomic, write_json
 from ccr.artifacts.jobs import Job, provenance
 from ccr.networks.checkpoint import load_text_encoder, load_tokenizer, save_weights
-from ccr.networks.dual_encoder import DualEncoder
-from ccr.networks.text import encoder_config
+from ccr.networks.dual_encoder import DualEncoder, text_encoder
 from ccr.networks.tokens import Tokens, pretrained_tokenizer, train_tokenizer
 from ccr.registry import reads_of
 from ccr.retrieval.metrics import chance_sumr
@@ -66,7 +65,8 @@ def _run(job: Job, device: torch.device) -> None:
         job.target, len(triplets), len(tokens), tokens.length.mean(), "+".join(triplets.streams),
     )  # fmt: skip
 
-    text_config = encoder_config(network_settings["text"], tokenizer.get_vocab_size())
+    text = network_settings["text"]
+    text_config = text_encoder(text).encoder_config(text, tokenizer.get_vocab_size())
     feature_dim = store.dim if store is not None else None
     network = DualEncoder(network_settings, text_config, feature_dim, pretrained=True)
     if "init_model" in job.inputs:

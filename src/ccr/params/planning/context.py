@@ -5,7 +5,7 @@ from dataclasses import replace
 from typing import Any
 
 from ccr.artifacts.jobs import Job
-from ccr.params.entries import base_variant, extractor_of, in_force, objectives_of, variant_of
+from ccr.params.entries import base_variant, extractor_of, in_force, network_of, objectives_of, variant_of
 from ccr.params.schema import Method, Params, Teacher
 from ccr.params.validation import mismatch
 
@@ -80,7 +80,7 @@ class Planning:
         given = in_force(entry)
         for layer in (getattr(self.params.datasets[dataset].train, role).model_dump(exclude_none=True), given):
             settings |= {key: value for key, value in layer.items() if key in settings}
-        network = self.params.networks[settings["network"]].model_dump()
+        network = network_of(self.params, settings["network"])
         settings["network"] = network | {key: given[key] for key in ("norm", "pooling") if key in given}
         return settings
 

@@ -5,7 +5,7 @@ from ccr.params.entries import clean_variant, in_force
 from ccr.params.planning.captions import captions
 from ccr.params.planning.context import Planning
 from ccr.params.planning.features import features
-from ccr.params.planning.train import student, teacher, trained_on
+from ccr.params.planning.train import encoders, student, teacher, trained_on
 from ccr.params.planning.translate import translation
 from ccr.params.schema import Raw
 
@@ -53,6 +53,7 @@ def _evaluation(
             "threads": threads,
         },
         module="ccr.evaluate.retrieval",
+        entries=tuple(encoders(run.settings)),
         threads=threads,
     )
 
@@ -76,6 +77,7 @@ def alignment(planning: Planning, dataset: str, mt: str, lang: str, name: str, s
             outputs={"metrics": f"{target}/metrics.json"},
             settings={"solver": dict(solver), "batch": planning.params.evaluate.batch, "threads": threads},
             module="ccr.evaluate.alignment",
+            entries=tuple(encoders(run.settings)),
             threads=threads,
         )
 

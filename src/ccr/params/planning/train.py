@@ -105,14 +105,22 @@ def _training(planning: Planning, dataset: str, target: str, inputs: dict[str, A
             "processes": processes,
         },
         module="ccr.train",
-        entries=_entries(settings["objectives"]),
+        entries=_entries(settings),
         threads=train.threads * processes,
         gpus=processes,
         checkpoint_minutes=train.checkpoint_minutes,
     )
 
 
-def _entries(objectives: dict[str, dict[str, Any]]) -> tuple[str, ...]:
-    """What a training uses of the registry: its objectives, and what provides their needs."""
-    named = sorted({f"OBJECTIVES.{term['objective']}" for term in objectives.values()})
-    return (*named, *(f"NEEDS.{need}" for need in registry.needs_of(objectives)))
+def _entries(settings: dict[str, Any]) -> tuple[str, ...]:
+    """What a training uses of the registry: its objectives, what provides their needs, its encoders."""
+    terms = settings["objectives"]
+    named = sorted({f"OBJECTIVES.{term['objective']}" for term in terms.values()})
+    return (*named, *(f"NEEDS.{need}" for need in registry.needs_of(terms)), *encoders(settings))
+
+
+def encoders(settings: dict[str, Any]) -> list[str]:
+    """The registry's entries of the encoders of a network, from the settings of its training."""
+    network = settings["network"]
+    visual = [f"VISUAL_ENCODERS.{network['visual']['kind']}"] if settings["role"] == "student" else []
+    return [f"TEXT_ENCODERS.{network['text']['kind']}", *visual]
