@@ -1,6 +1,6 @@
 # make results/vatex_table.csv          a table, with everything it needs
 # make results/report/vatex_table.html  its report: the table, the figures, how it was made
-# make test | test-slow | lint | lock   tests; style and the laws of the house; new pins
+# make test | test-slow | lint | lock   tests; style and the design rules; new pins
 # make test-slurm | test-slurm-slow     on a real SLURM of one node, which the tests set up (root, Debian)
 # make paper                            every table of the papers
 # PYTHON=python3.12 CORES=8 may be given.

@@ -372,6 +372,7 @@ def test_weights_of_torch(folder, tmp_path):
 
 PROGRAM = """
 import json, sys
+from ccr.artifacts.jobs import Job
 from ccr.errors import CcrError
 from ccr.translate.neural import Engine
 
@@ -381,7 +382,7 @@ for settings, texts, offline in json.loads(sys.argv[1]):
     huggingface_hub.constants.HF_HUB_OFFLINE = offline
     step = {"texts": {}}
     try:
-        engine = Engine(hand_made("translate", "zh.parquet", {}, {}, settings))
+        engine = Engine(Job("translate", "zh.parquet", {}, {}, settings, "ccr.translate.machine"))
         step |= {"torch": "torch" in sys.modules or "transformers" in sys.modules}
         step |= {"name": engine.name, "identity": engine.identity}
         if texts:

@@ -34,7 +34,7 @@ def edit(raw, path, value):
         ("methods.cl2cm.teacher", "cll", "methods.cl2cm.teacher", "cl"),
         ("methods.baseline.objectives.vs.wieght", 1, "methods.baseline.objectives.vs.wieght", "weight"),
         ("methods.baseline.objectives.vs.weight", "much", "methods.baseline.objectives.vs.weight", "number"),
-        ("methods.baseline.objectives.vs.weight", -1, "methods.baseline.objectives.vs.weight", ">= 0"),
+        ("methods.baseline.objectives.vs.weight", -1, "methods.baseline.objectives.vs.weight", "from 0 to 1,000,000"),
         ("methods.baseline.objectives.vs.objective", "infonse", "methods.baseline.objectives.vs", "infonce"),
         ("methods.baseline.objectives.vs.pair", ["visual", "sauce"], "objectives.vs.pair", "source"),
         ("methods.baseline.objectives.vs.pair", ["visual"], "objectives.vs.pair", "two different streams"),
@@ -396,7 +396,7 @@ def test_features_that_do_not_go_with_the_data_are_left_out(raw):
     job = params.plan(params.validate(raw)).job("results/vatex_table.csv")
     assert {row["visual"] for row in job.settings["rows"]} == {"descriptor"}
     (line,) = job.settings["left_out"]
-    assert line.startswith("vatex, lexicon, i3d: nobody published features")
+    assert line.startswith("vatex, lexicon, i3d: there are no published features")
 
 
 def test_a_method_whose_own_translations_do_not_go_with_the_data_is_left_out(raw):

@@ -344,7 +344,7 @@ def test_a_table_from_raw_data_to_the_page(raw, toy):
     assert f"| google | google | 0 | 6 | 4 | {measured['round_trip']['bleu']:.1f} |" in text
     for signature in {**measured["forward"]["signatures"], **measured["round_trip"]["signatures"]}.values():
         assert signature in text
-    assert "- vatex, google: nobody published translations" in text
+    assert "- vatex, google: there are no published translations" in text
     assert "- absent, google: datasets.absent.root: nowhere does not exist" in text
     assert "- toy, human: 'human' is what people wrote" in text
     page = Path("results/figures/toy_translation/table.html").read_text()

@@ -46,9 +46,7 @@ def noted(job: Job) -> Path:
         for output in _outputs(job):
             touch(output)
         return _write(job, {"digest": job.digest, "key": key}, old=True)
-    if same or (made and not any(output.exists() for output in _outputs(job))):
-        return path
-    return _write(job, {"digest": job.digest, "key": None}, old=False)
+    return path if same else _write(job, {"digest": job.digest, "key": None}, old=False)
 
 
 def _older_than_inputs(job: Job) -> bool:

@@ -1,4 +1,4 @@
-"""Alignment error rate against a known alignment of phrases (METHODS, item 10)."""
+"""Alignment error rate against a known alignment of phrases (docs/methods.md, item 10)."""
 
 from dataclasses import dataclass
 

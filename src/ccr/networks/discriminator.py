@@ -1,4 +1,4 @@
-"""Discriminators: is this caption an original or a translation? (METHODS, item 7; NRCCR)"""
+"""Discriminators: is this caption an original or a translation? (docs/methods.md, item 7; NRCCR)"""
 
 from torch import Tensor, nn
 from torch.nn import functional

@@ -1,4 +1,4 @@
-"""The query and key head of word-level alignment (METHODS, item 10; CL2CM)."""
+"""The query and key head of word-level alignment (docs/methods.md, item 10; CL2CM)."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""What follows the raw states of a sequence (METHODS, "Networks"): an input layer and one attention block.
+"""What follows the raw states of a sequence (docs/methods.md, "Networks"): an input layer and one attention block.
 
 The visual encoder is such a stack over frame features; NRCCR's text encoder has one above its transformer.
 """

@@ -1,4 +1,4 @@
-"""Language discriminator (METHODS, item 7; NRCCR): the encoder makes translations look like originals."""
+"""Language discriminator (docs/methods.md, item 7; NRCCR): the encoder makes translations look like originals."""
 
 from torch import Tensor
 from torch.nn import functional

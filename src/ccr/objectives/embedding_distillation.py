@@ -1,4 +1,4 @@
-"""The CL teacher's embeddings as the student's targets: the alternative to relations (METHODS, "A fair table")."""
+"""The CL teacher's embeddings as the student's targets, instead of relations (docs/methods.md, "A fair table")."""
 
 from torch import Tensor
 

@@ -1,4 +1,4 @@
-"""Self-distillation, feature view (METHODS, item 4; NRCCR): regression to the cross-attention teacher's embedding."""
+"""Self-distillation, feature view (docs/methods.md, item 4; NRCCR): regression to the cross-attention teacher."""
 
 from torch import Tensor
 from torch.nn import functional

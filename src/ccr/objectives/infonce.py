@@ -1,4 +1,4 @@
-"""Symmetric InfoNCE over the batch (METHODS, item 2)."""
+"""Symmetric InfoNCE over the batch (docs/methods.md, item 2)."""
 
 import torch
 from torch import Tensor

@@ -1,4 +1,4 @@
-"""Sentence-level alignment of a caption with its translation, for the CL teacher (METHODS, item 9; CL2CM)."""
+"""Sentence-level alignment of a caption with its translation, for the CL teacher (docs/methods.md, item 9; CL2CM)."""
 
 from torch import Tensor
 

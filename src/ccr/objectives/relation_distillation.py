@@ -1,4 +1,4 @@
-"""The CL teacher's relations as the student's targets (METHODS, item 12; CL2CM)."""
+"""The CL teacher's relations as the student's targets (docs/methods.md, item 12; CL2CM)."""
 
 from torch import Tensor
 from torch.nn import functional

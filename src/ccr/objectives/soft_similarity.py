@@ -1,4 +1,4 @@
-"""Self-distillation, similarity view (METHODS, item 3; NRCCR): the cross-attention teacher's soft targets."""
+"""Self-distillation, similarity view (docs/methods.md, item 3; NRCCR): the cross-attention teacher's soft targets."""
 
 from torch import Tensor
 from torch.nn import functional

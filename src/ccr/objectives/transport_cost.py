@@ -1,4 +1,4 @@
-"""Word-level alignment for the CL teacher: aligned words pulled together (METHODS, item 10; CL2CM)."""
+"""Word-level alignment for the CL teacher: aligned words pulled together (docs/methods.md, item 10; CL2CM)."""
 
 import torch
 from torch import Tensor

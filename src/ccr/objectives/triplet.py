@@ -1,4 +1,4 @@
-"""Bidirectional triplet hinge on cosine similarity (METHODS, item 1; NRCCR, VSE++)."""
+"""Bidirectional triplet hinge on cosine similarity (docs/methods.md, item 1; NRCCR, VSE++)."""
 
 from torch import Tensor
 

@@ -1,4 +1,4 @@
-"""Presets: sets of edits to params.yaml (law 5)."""
+"""Presets: sets of edits to params.yaml (docs/architecture.md, design rule 5)."""
 
 import copy
 from collections.abc import Mapping

@@ -127,12 +127,12 @@ def mismatch(params: Params, dataset: str, mt: str, visual: str) -> str:
         )
     if source == "synthetic" and engine == "precomputed":
         return (
-            f"nobody published translations ({mt!r}) of the synthetic mini-world. With source: synthetic use "
+            f"there are no published translations ({mt!r}) of the synthetic mini-world. With source: synthetic use "
             "mt: lexicon."
         )
     if source == "synthetic" and extractor_of(params, visual)["extractor"] == "published":
         return (
-            f"nobody published features ({visual!r}) of the synthetic mini-world. With source: synthetic use "
+            f"there are no published features ({visual!r}) of the synthetic mini-world. With source: synthetic use "
             "visual: descriptor."
         )
     return ""

@@ -149,7 +149,7 @@ class Model(Group):
         return {"text": text, "visual": visual, "dim": dim, **compat}, feature_dim
 
     def trainer(self, network: DualEncoder) -> Trainer:
-        """The house's trainer, set up for the published step."""
+        """The project's trainer, set up for the published step."""
         opt = self.config["opt"]
         settings = {
             "objectives": self.terms,

@@ -1,4 +1,4 @@
-"""One training step by the house's trainer: the discriminator, the terms, clipping, Adam."""
+"""One training step by the project's trainer: the discriminator, the terms, clipping, Adam."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass

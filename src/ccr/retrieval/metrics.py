@@ -1,4 +1,7 @@
-"""The numbers of a test set from its ranks, and what chance would give (METHODS, "Metrics")."""
+"""The numbers of a test set from its ranks, and what chance would give.
+
+Defined in docs/methods.md, "Metrics and the paired test".
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The paired test of every row against its reference (METHODS, "Paired test")."""
+"""The paired test of every row against its reference (docs/methods.md, "Metrics and the paired test")."""
 
 from collections.abc import Sequence
 from dataclasses import replace

@@ -1,4 +1,6 @@
-"""The paired test of METHODS: is a method better than the baseline over these test items?
+"""The paired test: is a method better than the baseline over these test items?
+
+Defined in docs/methods.md, "Metrics and the paired test".
 
 The unit is the test item. Captions of one item are not independent of each other; items are.
 """

@@ -12,8 +12,8 @@ PATIENCE = 3  # epochs that a rate is given before it may be halved
 class Schedule:
     """Sets the optimiser's learning rate: a linear warm-up, then `kind`.
 
-    `cosine`: half a cosine down to 0 over all steps. `plateau` (NRCCR; METHODS, item 8): x.99 per epoch, and halved
-    when an epoch brings nothing better, no sooner than at the third epoch since the last halving.
+    `cosine`: half a cosine down to 0 over all steps. `plateau` (NRCCR; docs/methods.md, item 8): x.99 per epoch, and
+    halved when an epoch brings nothing better, no sooner than at the third epoch since the last halving.
 
     Args:
         lr: the highest rate. warmup: steps, may be fractional. steps: of the whole training.

@@ -184,7 +184,9 @@ class Triplets:
 
 
 class Validation:
-    """What a network is selected on (METHODS, "A fair table"): captions of the val split and what they must find.
+    """What a network is selected on: captions of the val split and what they must find.
+
+    See docs/methods.md, "A fair table".
 
     Attributes:
         groups: one (captions, gallery, relevant) per language: rows of the texts; rows of the texts (teacher) or of
