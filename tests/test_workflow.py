@@ -203,3 +203,17 @@ def test_jobs_that_outlive_a_killed_snakemake_do_no_harm(fresh, made, tmp_path):
     checkout.run()
     process.communicate()
     assert checkout.read() == made.read()
+
+
+@pytest.mark.slow
+def test_two_clones_make_the_same_bytes(made, fresh, tmp_path):
+    """All files of the table, and all that is sealed but for where and when a training ran."""
+    other = fresh.copy(tmp_path / "other")
+    other.run()
+    files = {path.relative_to(made.folder) for top in ("data", "results") for path in (made.folder / top).rglob("*")}
+    table = {path for path in files if "tiny" in path.as_posix() and (made.folder / path).is_file()}
+    assert len(table) == 10
+    trained = {path for path in files if path.name == "seal.json" and {"runs", "teachers"} & {*path.parts}}
+    for path in files - trained:
+        if (made.folder / path).is_file() and path.name != "provenance.json":
+            assert (made.folder / path).read_bytes() == (other.folder / path).read_bytes(), path
