@@ -16,7 +16,7 @@ class Provider(Base):
 
     def __init__(self, terms: Mapping[str, Mapping[str, Any]], context: Context):
         super().__init__(terms, context)
-        self._is_cut = all(term.get("cut_teacher", True) for term in terms.values())
+        self._is_cut = all(term.get("cut_teacher", False) for term in terms.values())
 
     def prepare(self, encoded: Encoded) -> dict[str, Tensor]:
         """See `Provider`."""
