@@ -43,8 +43,8 @@ class Provider(Base):
         return {f"{self.name}_norm": self.form.weight.norm().item()}
 
 
-def loss(step, *, pair, scale):
-    logits = scale * step.own["matching"]
+def loss(step, *, own, pair, scale):
+    logits = scale * own
     return functional.cross_entropy(logits, torch.arange(len(logits), device=logits.device))
 '''
 TERM = {"objective": "matching", "weight": 0.5, "pair": ["visual", "target"], "scale": 5.0}

@@ -32,9 +32,8 @@ def verify(plan: Plan, afresh: bool) -> Iterator[str]:
 
 def _rows(plan: Plan, damaged: set[str]) -> Iterator[str]:
     """The rows of tables that lie there and rest on damaged results."""
-    makers = {path: job.target for job in plan.jobs.values() for path in job.outputs.values()}
     for table in plan.jobs.values():
         for row in table.settings["rows"] if table.stage == "tables" and Path(table.target).exists() else ():
-            behind = {job.target for path in row["metrics"] for job in plan.needs(makers[path])}
+            behind = {job.target for path in row["metrics"] for job in plan.needs(plan.makers[path].target)}
             if behind & damaged:
                 yield f"{table.target}: row {row_name(row)} rests on {', '.join(sorted(behind & damaged))}"

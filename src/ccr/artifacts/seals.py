@@ -41,12 +41,12 @@ def sealed_key(job: Job, afresh: bool = False) -> str | None:
     path = seal_path(job)
     if not path.is_file() or not all(Path(output).exists() for output in job.outputs.values()):
         return None
-    outputs = _read(path)["outputs"]
-    if any(_name(path, output) not in outputs for output in job.outputs.values()):
+    sealed = _read(path)
+    if any(_name(path, output) not in sealed["outputs"] for output in job.outputs.values()):
         return None
     for output in job.outputs.values():
-        _check(path, Path(output), afresh)
-    return _read(path)["key"]
+        _check(path, sealed["outputs"], Path(output), afresh)
+    return sealed["key"]
 
 
 def check_input(path: str, maker: Job | None) -> None:
@@ -62,7 +62,7 @@ def check_input(path: str, maker: Job | None) -> None:
             f"`ccr {maker.stage} {maker.target}`."
         )
     if found is not None:
-        _check(found, Path(path))
+        _check(found, _read(found)["outputs"], Path(path))
 
 
 def maker_of(path: str) -> str | None:
@@ -80,8 +80,7 @@ def sealing(path: Path) -> Path | None:
     return next((file for file in beside if path.name in _read(file)["outputs"]), None)
 
 
-def _check(path: Path, output: Path, afresh: bool = False) -> None:
-    outputs = _read(path)["outputs"]
+def _check(path: Path, outputs: dict[str, str], output: Path, afresh: bool = False) -> None:
     name = _name(path, output)
     if name not in outputs:  # a file of a folder that was sealed as one
         name, output = ".", path.parent

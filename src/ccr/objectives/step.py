@@ -21,7 +21,7 @@ class Step:
         clean: likewise, without dropout and hidden words, without gradient.
         pointers: pair of text streams and layer -> logits (B, R, C), (B, C, R) of each word for its partner.
         teacher: text stream -> (B, d') unit embeddings by the CL teacher, for objectives that need them.
-        own: what objectives with weights of their own have put there, by the name of the term.
+        own: name of a term with weights of its own -> what these make of the batch; its `loss` gets it as `own`.
         logits: pair of text streams -> (B, 2) logits of the second by the pair's discriminator, likewise.
         weights: (B,) weight of each row's translation in terms that see it, None for equal ones.
     """

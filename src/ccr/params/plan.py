@@ -89,7 +89,7 @@ class Plan:
         missing = [path for path in job.input_paths() if not Path(path).exists()]
         if missing:
             raise CcrError(f"{target}: its input {missing[0]} does not exist; make that first (`ccr plan {target}`).")
-        makers = self._makers()
+        makers = self.makers
         for path in job.input_paths():
             check_input(path, makers.get(path))
         return replace(job, key=job_key(job))
@@ -97,7 +97,7 @@ class Plan:
     def needs(self, target: str) -> list[Job]:
         """The jobs that `target` needs, in an order in which they can run, itself last."""
         last = self.job(target)
-        makers = self._makers()
+        makers = self.makers
         ordered: dict[str, Job] = {}
 
         def visit(job: Job) -> None:
@@ -110,7 +110,8 @@ class Plan:
         visit(last)
         return list(ordered.values())
 
-    def _makers(self) -> dict[str, Job]:
+    @property
+    def makers(self) -> dict[str, Job]:
         """Path -> the job that makes it."""
         if self._counted != len(self.jobs):  # some were planned since
             self._by_path = {path: job for job in self.jobs.values() for path in job.outputs.values()}

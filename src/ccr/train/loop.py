@@ -254,6 +254,7 @@ class Trainer:
         weighted = {}
         for name, term in self.terms.items():
             options = {k: v for k, v in term.items() if k not in ("objective", "weight")}
+            options |= {"own": step.own[name]} if name in step.own else {}
             value = self._losses[name](step, **options)
             weighted[name] = term["weight"] * value
             values[name] = value.item()
