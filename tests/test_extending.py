@@ -86,7 +86,9 @@ def project(repository, tmp_path_factory) -> Path:
     assert [name for name, _ in lines] == ["IMPORTERS", "ENGINES", "EXTRACTORS", "TEXT_ENCODERS", "OBJECTIVES"]
     text = registry.read_text()
     for name, line in lines:
-        text, count = re.subn(rf"^{name} = {{\n?", lambda found, line=line: f"{found[0].rstrip()}\n{line}", text, flags=re.M)
+        text, count = re.subn(
+            rf"^{name} = {{\n?", lambda found, line=line: f"{found[0].rstrip()}\n{line}", text, flags=re.M
+        )
         assert count == 1
     registry.write_text(text)
     settings = yaml.safe_load((repository / "params.yaml").read_text())

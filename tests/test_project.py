@@ -1,4 +1,4 @@
-"""The project itself: pins, the design rules that import-linter checks, what stays light, how make finds a killed pipeline."""
+"""The project itself: pins, the design rules that import-linter checks, what stays light, how make finds a dead run."""
 
 import re
 import shutil
