@@ -26,7 +26,7 @@ from transformers import BertConfig
 from ccr import params
 from ccr.artifacts.files import write_json
 from ccr.networks.dual_encoder import DualEncoder
-from ccr.networks.text import encoder_config
+from ccr.networks.scratch import encoder_config
 from ccr.train.checkpoint import Checkpoint
 from ccr.train.loop import Progress, Trainer
 from ccr.train.schedule import Schedule

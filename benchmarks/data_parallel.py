@@ -24,7 +24,7 @@ from torch import distributed
 
 from ccr.artifacts.files import write_json
 from ccr.networks.dual_encoder import DualEncoder
-from ccr.networks.text import encoder_config
+from ccr.networks.scratch import encoder_config
 from ccr.train.loop import Trainer
 
 STEPS = 8  # the first of them warms up

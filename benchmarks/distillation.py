@@ -23,7 +23,7 @@ import torch
 from ccr import params
 from ccr.artifacts.files import write_json
 from ccr.networks.dual_encoder import DualEncoder
-from ccr.networks.text import encoder_config
+from ccr.networks.scratch import encoder_config
 from ccr.train.loop import Trainer
 
 RUN = "results/runs/vatex-synthetic/lexicon/descriptor/zh/{}/seed0"

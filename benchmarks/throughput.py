@@ -27,7 +27,7 @@ import torch
 
 from ccr.artifacts.files import write_json
 from ccr.networks.dual_encoder import DualEncoder
-from ccr.networks.text import encoder_config
+from ccr.networks.scratch import encoder_config
 from ccr.networks.tokens import Tokens
 from ccr.train.loop import Trainer
 

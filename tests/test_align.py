@@ -24,7 +24,7 @@ from ccr.artifacts.schemas import ALIGNMENT, CAPTIONS, RUN_FILES
 from ccr.errors import CcrError
 from ccr.networks.checkpoint import save_weights
 from ccr.networks.dual_encoder import DualEncoder
-from ccr.networks.text import encoder_config
+from ccr.networks.scratch import encoder_config
 from ccr.networks.tokens import train_tokenizer
 from ccr.registry import word_level
 

@@ -22,7 +22,7 @@ from ccr import params, train
 from ccr.artifacts.contents import content_hash
 from ccr.errors import CcrError
 from ccr.networks.dual_encoder import DualEncoder
-from ccr.networks.text import encoder_config
+from ccr.networks.scratch import encoder_config
 from ccr.networks.tokens import Tokens, train_tokenizer
 from ccr.store import open_features, read_embeddings
 from ccr.train.checkpoint import CHECKPOINTS

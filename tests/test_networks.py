@@ -9,11 +9,11 @@ from torch.nn import functional
 from transformers import BertConfig, BertModel, DistilBertConfig, DistilBertModel, XLMRobertaConfig, XLMRobertaModel
 
 from ccr.errors import CcrError
+from ccr.networks import pretrained, scratch
 from ccr.networks.checkpoint import load_network, load_tokenizer, save_weights
 from ccr.networks.discriminator import Discriminator
 from ccr.networks.dual_encoder import CrossSide, DualEncoder
-from ccr.networks.ragged import Ragged
-from ccr.networks.text import Encoder, encoder_config
+from ccr.networks.ragged import Padded, Ragged
 from ccr.networks.tokens import Tokens, train_tokenizer
 
 TEXT = {
@@ -34,7 +34,7 @@ SMALL = {"vocab_size": 99, "hidden_size": 32, "num_hidden_layers": 2, "num_atten
 @pytest.fixture(scope="module")
 def network():
     torch.manual_seed(0)
-    return DualEncoder(NETWORK, encoder_config(TEXT, 200), feature_dim=16, pretrained=True).eval()
+    return DualEncoder(NETWORK, scratch.encoder_config(TEXT, 200), feature_dim=16, pretrained=True).eval()
 
 
 lengths = st.lists(st.integers(1, 9), min_size=1, max_size=150)
@@ -107,7 +107,7 @@ def test_an_item_embeds_alike_alone_and_in_a_batch(network):
 def test_any_encoder_by_path_gives_what_it_gives_with_padding(model, ragged, tmp_path):
     model.eval().save_pretrained(tmp_path)
     settings = TEXT | {"encoder": str(tmp_path)}
-    encoder = Encoder(settings, encoder_config(settings, 0), pretrained=True).eval()
+    encoder = pretrained.Encoder(settings, pretrained.encoder_config(settings, 0), pretrained=True).eval()
     if ragged is not None:
         assert encoder._ragged is ragged
     shape = Ragged(torch.tensor([4, 9, 2]))
@@ -120,16 +120,42 @@ def test_any_encoder_by_path_gives_what_it_gives_with_padding(model, ragged, tmp
 def test_an_encoder_that_is_nowhere_is_a_message():
     settings = TEXT | {"encoder": "./no/such/model"}
     with pytest.raises(CcrError, match="no/such/model.*config.json"):
-        encoder_config(settings, 0)
+        pretrained.encoder_config(settings, 0)
 
 
 def test_frozen_layers_have_no_gradient(network):
     settings = TEXT | {"frozen_layers": 1}
-    encoder = Encoder(settings, encoder_config(settings, 50), pretrained=True)
+    encoder = scratch.Encoder(settings, scratch.encoder_config(settings, 50), pretrained=True)
     frozen = {name for name, p in encoder.model.named_parameters() if not p.requires_grad}
     assert frozen and all("embeddings" in name or "layer.0." in name for name in frozen)
     with pytest.raises(CcrError, match="3 of 2 layers"):
-        Encoder(TEXT | {"frozen_layers": 3}, encoder_config(TEXT, 50), pretrained=True)
+        scratch.Encoder(TEXT | {"frozen_layers": 3}, scratch.encoder_config(TEXT, 50), pretrained=True)
+
+
+@pytest.mark.parametrize("layers", [0, 2])
+@pytest.mark.parametrize("batch", [Ragged, Padded])
+def test_a_bert_from_scratch_is_the_one_of_transformers(layers, batch):
+    """The same weights of the same seed, and the same states, on real tokens and with padding."""
+    config = scratch.encoder_config(TEXT | {"layers": layers}, 99)
+    torch.manual_seed(3)
+    model = BertModel(BertConfig(**config)).eval()
+    drawn = torch.rand(1)
+    torch.manual_seed(3)
+    encoder = scratch.Encoder(TEXT | {"layers": layers}, config, pretrained=True).eval()
+    assert torch.equal(drawn, torch.rand(1))
+    weights = {name: weight for name, weight in model.state_dict().items() if not name.startswith("pooler")}
+    assert weights.keys() == encoder.model.state_dict().keys()
+    assert all(torch.equal(weight, weights[name]) for name, weight in encoder.model.state_dict().items())
+    shape = batch(torch.tensor([4, 9, 2]))
+    tokens = torch.randint(3, 99, (15,), generator=torch.Generator().manual_seed(0))
+    padded = Ragged(shape.lengths).pad(tokens)
+    with torch.inference_mode():
+        output = model(input_ids=padded, attention_mask=shape.mask.long(), output_hidden_states=True)
+        expected = output.hidden_states or [output.last_hidden_state]  # a model without layers lists none
+        found = encoder(shape.fill(tokens, 0), shape, every_layer=True)
+    assert len(found) == len(expected) == layers + 1
+    for states, wanted in zip(found, expected, strict=True):
+        assert torch.allclose(states, shape.unpad(wanted), atol=1e-5)
 
 
 def test_tokenizers_keep_accents_and_take_cjk_by_character():
@@ -157,7 +183,11 @@ def test_tokens_are_the_tokenizers_row_by_row():
 def test_a_network_comes_back_from_disk(network, tmp_path):
     from ccr.artifacts.files import write_json
 
-    description = {"settings": {"network": NETWORK}, "text_config": encoder_config(TEXT, 200), "feature_dim": 16}
+    description = {
+        "settings": {"network": NETWORK},
+        "text_config": scratch.encoder_config(TEXT, 200),
+        "feature_dim": 16,
+    }
     save_weights(network.state_dict(), tmp_path / "model.safetensors")
     write_json(description, tmp_path / "config.json")
     loaded, _ = load_network(tmp_path / "model.safetensors", tmp_path / "config.json")
@@ -175,7 +205,7 @@ def test_a_network_comes_back_from_disk(network, tmp_path):
 def published_form():
     """A network with `pooling: padded_mean`, and the same weights with `masked_mean`."""
     torch.manual_seed(1)
-    config = encoder_config(TEXT, 200)
+    config = scratch.encoder_config(TEXT, 200)
     padded = DualEncoder(NETWORK | {"pooling": "padded_mean"}, config, feature_dim=16, pretrained=True).eval()
     masked = DualEncoder(NETWORK, config, feature_dim=16, pretrained=True).eval()
     masked.load_state_dict(padded.state_dict())

@@ -11,7 +11,7 @@ from transformers import BertConfig, BertModel
 from ccr.errors import CcrError
 from ccr.networks.dual_encoder import DualEncoder
 from ccr.networks.ragged import Padded, Ragged
-from ccr.networks.text import Encoder, encoder_config
+from ccr.networks.scratch import Encoder, encoder_config
 from ccr.networks.tokens import Tokens, train_tokenizer
 from ccr.objectives import pointer, transport_cost
 from ccr.objectives.step import Step

@@ -203,7 +203,7 @@ _TRANSPORT = {
 
 SOLVER = Entry("ccr.objectives.transport", **_TRANSPORT)  # of word alignment, where no objective says which
 
-TEXT_ENCODERS = {"transformer": Entry("ccr.networks.text")}
+TEXT_ENCODERS = {"scratch": Entry("ccr.networks.scratch"), "pretrained": Entry("ccr.networks.pretrained")}
 VISUAL_ENCODERS = {"frames": Entry("ccr.networks.frames")}
 
 NEEDS = {  # in the order in which they are provided
@@ -292,6 +292,11 @@ OBJECTIVES = {
 
 
 WORLD_LANGUAGES = {code: Entry(f"ccr.world.languages.{code}") for code in ("en", "zh", "de", "fr", "cs", "ja")}
+
+
+def text_kind(settings: Mapping[str, Any]) -> str:
+    """The text encoder that `networks.*.text` ask for, where they do not name it by what they say of `encoder`."""
+    return settings.get("kind") or ("scratch" if settings["encoder"] == "scratch" else "pretrained")
 
 
 def streams_of(objectives: Mapping[str, Mapping[str, Any]]) -> set[str]:

@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 
 from ccr.artifacts.files import read_json
-from ccr.artifacts.hashes import bytes_hash, digest, once
+from ccr.artifacts.hashes import bytes_hash, digest, once_of_bytes
 from ccr.artifacts.parquet import computed_content, recorded_content
 from ccr.errors import CcrError
 
@@ -21,7 +21,7 @@ def content_hash(path: str | os.PathLike) -> str:
     if (path / "manifest.json").exists():
         return digest({name: value for name, value in read_json(path / "manifest.json").items() if name != "key"})
     if path.suffix == ".parquet" and (recorded := recorded_content(path)):
-        if once(path, "content", computed_content) != recorded:
+        if once_of_bytes(path, "content", computed_content) != recorded:
             raise CcrError(
                 f"{path}: its rows are not those that were written there: its content hash is another one than its "
                 "metadata name. Delete it and run its job again."

@@ -67,6 +67,18 @@ def once(path: Path, what: str, compute: Callable[[Path], str], afresh: bool = F
     return known[what]
 
 
+def once_of_bytes(path: Path, what: str, compute: Callable[[Path], str]) -> str:
+    """`compute(path)`, or what it returned for a file of the same bytes: copies are not computed again."""
+    name = bytes_hash(path)
+    folder = _Folder.of(HASHES / "by-bytes" / name[:2])
+    known = folder.known.get(name)
+    known = known if isinstance(known, Mapping) else {}
+    if what not in known:
+        known = known | {what: compute(path)}
+        folder.keep(name, known)
+    return known[what]
+
+
 def _state(path: Path) -> list[int]:
     stat = path.stat()
     return [stat.st_size, stat.st_mtime_ns, stat.st_ino]

@@ -14,7 +14,7 @@ from torch.nn import functional
 from ccr.errors import CcrError
 from ccr.networks.ragged import Padded, Ragged
 from ccr.networks.sequence import Attended, SequenceEncoder
-from ccr.registry import TEXT_ENCODERS, VISUAL_ENCODERS
+from ccr.registry import TEXT_ENCODERS, VISUAL_ENCODERS, text_kind
 
 NORMS = {"layer": nn.LayerNorm, "batch": nn.BatchNorm1d}
 SHAPES = {"masked_mean": Ragged, "padded_mean": Padded}
@@ -22,7 +22,7 @@ SHAPES = {"masked_mean": Ragged, "padded_mean": Padded}
 
 def text_encoder(settings: Mapping[str, Any]) -> ModuleType:
     """The module of the text encoder that `networks.*.text` ask for."""
-    return TEXT_ENCODERS[settings.get("kind", "transformer")].load()
+    return TEXT_ENCODERS[text_kind(settings)].load()
 
 
 def _head(width: int, settings: Mapping[str, Any]) -> nn.Sequential:

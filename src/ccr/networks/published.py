@@ -24,7 +24,7 @@ from ccr.artifacts.hashes import digest
 from ccr.errors import CcrError
 from ccr.networks.checkpoint import save_weights
 from ccr.networks.dual_encoder import DualEncoder
-from ccr.networks.text import encoder_config
+from ccr.networks.pretrained import encoder_config
 from ccr.networks.tokens import pretrained_tokenizer
 
 PARTS = ("vid_encoding", "text_encoding", "vid_mapping", "text_mapping", "AdvAgent")

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 from torch.nn import functional
-from transformers import AttentionInterface, AttentionMaskInterface
 
 CHUNK = 64  # sequences per attention block
 
@@ -101,8 +100,20 @@ class Ragged:
         mask = torch.zeros(len(pooled), dtype=torch.bool, device=rows.device).index_fill(0, cells, True)
         return pooled.unflatten(0, (-1, width)), mask.unflatten(0, (-1, width))
 
-    def attend(self, query: Tensor, key: Tensor, value: Tensor, dropout: float, scale: float | None) -> Tensor:
-        """Attention within each sequence: (N, heads, d) each -> (N, heads, d)."""
+    def attend(
+        self,
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        dropout: float,
+        scale: float | None,
+        padding_sees_all: bool = True,
+    ) -> Tensor:
+        """Attention within each sequence: (N, heads, d) each -> (N, heads, d).
+
+        Args:
+            padding_sees_all: what `Padded` adds attends to all positions, as published; else to real ones, as in BERT.
+        """
         parts = []
         for chunk in self._chunks:
             padded = (_blocks(x[chunk.rows], chunk).transpose(1, 2) for x in (query, key, value))
@@ -145,10 +156,24 @@ class Padded(Ragged):
         """Mean over all positions, padding included: (N, d) -> (B, d)."""
         return self.pad(rows).mean(1)
 
-    def attend(self, query: Tensor, key: Tensor, value: Tensor, dropout: float, scale: float | None) -> Tensor:
-        """Attention within each sequence: (N, heads, d) each -> (N, heads, d)."""
+    def attend(
+        self,
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        dropout: float,
+        scale: float | None,
+        padding_sees_all: bool = True,
+    ) -> Tensor:
+        """Attention within each sequence: (N, heads, d) each -> (N, heads, d).
+
+        Args:
+            padding_sees_all: what `Padded` adds attends to all positions, as published; else to real ones, as in BERT.
+        """
         padded = (self.pad(x).transpose(1, 2) for x in (query, key, value))
-        mask = self.mask[:, None, None, :] | ~self.mask[:, None, :, None]
+        mask = self.mask[:, None, None, :]
+        if padding_sees_all:
+            mask = mask | ~self.mask[:, None, :, None]
         out = functional.scaled_dot_product_attention(*padded, mask, dropout_p=dropout, scale=scale)
         return self.unpad(out.transpose(1, 2))
 
@@ -159,14 +184,3 @@ def _blocks(rows: Tensor, chunk: _Chunk) -> Tensor:
         cells = rows.new_zeros(chunk.shape[0] * chunk.shape[1], *rows.shape[1:])
         rows = cells.index_copy(0, chunk.cells, rows)
     return rows.unflatten(0, chunk.shape)
-
-
-def _ragged_attention(module, query, key, value, attention_mask, *, ragged, scaling=None, dropout=0.0, **_):
-    """Attention function for `transformers` models whose batch is one row of N tokens: (1, heads, N, d)."""
-    rows = (x[0].transpose(0, 1) for x in (query, key, value))
-    return ragged.attend(*rows, dropout, scaling)[None], None
-
-
-# Any `transformers` model that supports attention backends then runs on ragged batches.
-AttentionInterface.register("ragged", _ragged_attention)
-AttentionMaskInterface.register("ragged", lambda *_, **__: None)

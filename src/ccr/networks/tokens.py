@@ -9,7 +9,6 @@ import numpy as np
 import torch
 from tokenizers import Encoding, Tokenizer, models, normalizers, pre_tokenizers, processors, trainers
 from torch import Tensor
-from transformers import AutoTokenizer
 
 from ccr.errors import CcrError
 from ccr.networks.ragged import Ragged
@@ -63,6 +62,8 @@ def _alphabet(tokenizer: Tokenizer, texts: Sequence[str]) -> list[str]:
 
 def pretrained_tokenizer(name: str) -> Tokenizer:
     """The tokenizer of a named model; `CcrError` when it cannot be had or has no fast form."""
+    from transformers import AutoTokenizer  # seconds of imports, for named models alone
+
     try:
         return AutoTokenizer.from_pretrained(name).backend_tokenizer
     except (OSError, ValueError, AttributeError) as error:

@@ -162,6 +162,7 @@ def clean_variant(params: Params, name: str) -> str:
 def network_of(params: Params, name: str) -> dict[str, Any]:
     """A network resolved: its encoders' own options checked and completed."""
     network = params.networks[name].model_dump()
+    network["text"]["kind"] = registry.text_kind(network["text"])
     for part, registered in (("text", registry.TEXT_ENCODERS), ("visual", registry.VISUAL_ENCODERS)):
         encoder, path = network[part], f"networks.{name}.{part}"
         known(encoder["kind"], registered, f"{path}.kind", f"{part} encoder")

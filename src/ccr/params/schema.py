@@ -80,13 +80,14 @@ class TextBlock(Attention):
 class TextNetwork(Section):
     """`encoder`: `scratch` (a BERT of this size, its tokenizer trained with it) or a model name or path.
 
-    `kind`: a name in `registry.TEXT_ENCODERS`, `options` its own; one that is not a transformer takes what it needs of
-    the sizes, and `encoder` is its tokenizer's. The sizes are given for `scratch` alone; a named model brings its own.
+    `kind`: a name in `registry.TEXT_ENCODERS` (by default `scratch` or `pretrained`, as `encoder` says), `options` its
+    own; any other takes what it needs of the sizes, and `encoder` is its tokenizer's. The sizes are given for `scratch`
+    alone; a named model brings its own.
     `frozen_layers`: the embeddings and this many lower layers keep their weights; 0 freezes nothing. `block`: null
     averages the encoder's states.
     """
 
-    kind: str = "transformer"
+    kind: str | None = None
     options: dict[str, Any] = {}
     encoder: str
     max_tokens: Annotated[Integer, Field(ge=4, le=1 << 16)]

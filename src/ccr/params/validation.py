@@ -63,7 +63,7 @@ def _check_networks(params: Params) -> None:
         network_of(params, name)
         scratch = network.text.encoder == "scratch"
         sizes = ("hidden", "layers", "heads", "feedforward", "vocabulary", "dropout")
-        for key in sizes if network.text.kind == "transformer" else ():
+        for key in sizes if registry.text_kind(network.text.model_dump()) in ("scratch", "pretrained") else ():
             path = f"networks.{name}.text.{key}"
             if scratch and getattr(network.text, key) is None:
                 raise CcrError(f"params.yaml: {path}: missing. encoder: scratch needs it.")

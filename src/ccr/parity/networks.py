@@ -132,7 +132,8 @@ class Model(Group):
         hidden, _ = shape("text_encoding.input_proj_layer.net.1.weight")
         visual_hidden, feature_dim = shape(f"vid_encoding.{'proj' if image else 'input_proj_layer.net.1'}.weight")
         text = {
-            "encoder": "scratch",
+            "kind": "pretrained",
+            "encoder": "bert",
             "max_tokens": shape(f"text_encoding.{positions}")[0],
             "frozen_layers": frozen_layers,
             "block": {"hidden": hidden, **block("text", "text_encoding"), **undropped},

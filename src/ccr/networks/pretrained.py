@@ -1,5 +1,7 @@
 """The text encoder f of the papers: any `transformers` encoder, run on real tokens only (docs/methods.md, "Networks").
 
+Importing `transformers` takes longer than importing torch: only what uses a named model imports this module.
+
 A text encoder is a module with a function `encoder_config`, a class `Encoder` with the arguments, `width`, `layers` and
 `forward` of those here, and a line in the registry's TEXT_ENCODERS. Options of its own stand under `options` of
 `networks.*.text`. Weights that it freezes have `requires_grad` off.
@@ -10,29 +12,17 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from transformers import AutoConfig, AutoModel, BertConfig
+from transformers import AttentionInterface, AttentionMaskInterface, AutoConfig, AutoModel
 
 from ccr.errors import CcrError
 from ccr.networks.ragged import Ragged
 
 
 def encoder_config(settings: Mapping[str, Any], vocabulary: int) -> dict[str, Any]:
-    """The `transformers` config of the encoder that `settings` (`networks.*.text`) ask for.
+    """The `transformers` config of the model that `settings` (`networks.*.text`) name.
 
-    `scratch` is a BERT of the given size over a vocabulary of `vocabulary` pieces; anything else is a model name
-    or path. Raises `CcrError` when a named model is neither on disk nor to be had.
+    Raises `CcrError` when it is neither on disk nor to be had.
     """
-    if settings["encoder"] == "scratch":
-        return BertConfig(
-            vocab_size=vocabulary,
-            hidden_size=settings["hidden"],
-            num_hidden_layers=settings["layers"],
-            num_attention_heads=settings["heads"],
-            intermediate_size=settings["feedforward"],
-            max_position_embeddings=settings["max_tokens"],
-            hidden_dropout_prob=settings["dropout"],
-            attention_probs_dropout_prob=0.0,  # keeps the fused attention kernels
-        ).to_dict()
     return _pretrained(AutoConfig, settings["encoder"]).to_dict()
 
 
@@ -58,7 +48,7 @@ class Encoder(nn.Module):
 
     def __init__(self, settings: Mapping[str, Any], config: Mapping[str, Any], pretrained: bool, padded: bool = False):
         super().__init__()
-        if pretrained and settings["encoder"] != "scratch":
+        if pretrained:
             self.model = _pretrained(AutoModel, settings["encoder"])
         else:
             self.model = AutoModel.from_config(AutoConfig.for_model(**config))
@@ -130,3 +120,14 @@ def _states(output: Any) -> tuple[Tensor, ...]:
 def _first_position(config: Any) -> int:
     """RoBERTa and its relatives number positions from behind their padding id."""
     return config.pad_token_id + 1 if "roberta" in config.model_type else 0
+
+
+def _ragged_attention(module, query, key, value, attention_mask, *, ragged, scaling=None, dropout=0.0, **_):
+    """Attention function for `transformers` models whose batch is one row of N tokens: (1, heads, N, d)."""
+    rows = (x[0].transpose(0, 1) for x in (query, key, value))
+    return ragged.attend(*rows, dropout, scaling)[None], None
+
+
+# Any `transformers` model that supports attention backends then runs on ragged batches.
+AttentionInterface.register("ragged", _ragged_attention)
+AttentionMaskInterface.register("ragged", lambda *_, **__: None)
