@@ -29,7 +29,7 @@ SPLITS = {"train": 6, "val": 1, "test": 1}
 RUN = """
 import importlib, sys
 from ccr import params
-from ccr.cli import execute
+from ccr.running import execute
 plan = params.plan(params.load("params.yaml"))
 for job in plan.needs("results/pets_table.csv"):
     execute(plan.keyed(job.target))

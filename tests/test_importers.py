@@ -22,10 +22,11 @@ from ccr.artifacts.parquet import read_parquet
 from ccr.artifacts.schemas import CAPTIONS, ITEMS, SPLITS
 from ccr.captions.inventory import inventory
 from ccr.captions.mscoco import COCO_CN
-from ccr.cli import app, execute
+from ccr.cli import app
 from ccr.errors import CcrError
 from ccr.params.entries import options_of
 from ccr.registry import IMPORTERS
+from ccr.running import execute
 
 REPOSITORY = Path(__file__).parents[1]
 

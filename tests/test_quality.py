@@ -21,8 +21,8 @@ from ccr.artifacts.files import read_json, write_json
 from ccr.artifacts.memo import MEMO, adopt
 from ccr.artifacts.parquet import read_parquet, write_parquet
 from ccr.artifacts.schemas import CAPTIONS, SPLITS
-from ccr.cli import execute
 from ccr.errors import CcrError
+from ccr.running import execute
 from ccr.translate import chrf, quality
 
 pytestmark = pytest.mark.usefixtures("in_a_folder_of_its_own")

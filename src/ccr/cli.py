@@ -3,9 +3,7 @@
 import errno
 import json
 import logging
-import os
 import sys
-import time
 from collections.abc import Callable
 from dataclasses import replace
 from importlib import import_module
@@ -18,10 +16,10 @@ from typer.core import TyperGroup
 
 from ccr import params
 from ccr.artifacts.jobs import Job, dump_job
-from ccr.artifacts.memo import adopt, forget, recall, remember, unneeded
+from ccr.artifacts.memo import adopt, forget, unneeded
 from ccr.artifacts.schemas import RUN_FILES
 from ccr.errors import CcrError
-from ccr.notes import note
+from ccr.running import evaluate_ahead, execute
 
 app = typer.Typer(
     help="Reproducible cross-lingual cross-modal retrieval: captions in, a table of results out.",
@@ -47,21 +45,6 @@ STAGES = {
 }
 
 
-def execute(job: Job) -> None:
-    """Copy the job's result from the memo, or compute it and remember it."""
-    start = time.perf_counter()
-    if recall(job):
-        note(job)
-        log.info("%s: copied from the memo (key %s)", job.target, job.key[:12])
-        return
-    for variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
-        os.environ[variable] = str(job.threads)
-    import_module(job.module).run(job)
-    remember(job)
-    note(job)
-    log.info("%s: computed in %.1f s (key %s)", job.target, time.perf_counter() - start, job.key[:12])
-
-
 def _make(stage: str, target: str, file: Path, run: Path | None = None) -> None:
     plan = params.plan(params.load(file))
     job = plan.job(target)
@@ -70,6 +53,8 @@ def _make(stage: str, target: str, file: Path, run: Path | None = None) -> None:
     if run is not None:
         plan.jobs[job.target] = _of_run(job, run)
     execute(plan.keyed(target))
+    if stage == "train":
+        evaluate_ahead(plan, job)
 
 
 def _run_files(run: Path) -> dict[str, str]:

@@ -3,7 +3,7 @@
 import logging
 import shutil
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from functools import cache
 from itertools import accumulate
@@ -49,7 +49,7 @@ def recall(job: Job) -> bool:
     An entry that is damaged is set aside, and the log says so.
     """
     folder = memo_path(job.key)
-    if not folder.is_dir() or any(not (folder / role).exists() for role in job.outputs):
+    if not is_kept(job.key) or any(not (folder / role).exists() for role in job.outputs):
         return False
     if damage := damage_of(job.key):
         _set_aside(job.key, damage)
@@ -61,15 +61,32 @@ def recall(job: Job) -> bool:
     return True
 
 
+def is_kept(key: str) -> bool:
+    """Whether the memo has an entry under this key, whole or not."""
+    return memo_path(key).is_dir()
+
+
 def remember(job: Job) -> None:
     """Seal a job's outputs and keep them in the memo, and which job it was: `recorded_job`."""
     hashes = seal(job)
     with atomic_folder(memo_path(job.key)) as temporary:
         for role, path in job.outputs.items():
             _copy(Path(path), temporary / role)
-        makers = {path: key for path in job.input_paths() if (key := maker_of(path))}
-        record = dump_job(job) | {"makers": makers, "code": job.code, "hashes": hashes}
-        write_json(with_digest(record), temporary / RECORD)
+        _record(job, hashes, temporary)
+
+
+def compute_into(job: Job, compute: Callable[[Job], None]) -> None:
+    """Compute a job's outputs into the memo alone."""
+    with atomic_folder(memo_path(job.key)) as temporary:
+        outputs = {role: str(temporary / role) for role in job.outputs}
+        compute(replace(job, outputs=outputs))
+        _record(job, {role: bytes_hash(path) for role, path in outputs.items()}, temporary)
+
+
+def _record(job: Job, hashes: dict[str, str], folder: Path) -> None:
+    makers = {path: key for path in job.input_paths() if (key := maker_of(path))}
+    record = dump_job(job) | {"makers": makers, "code": job.code, "hashes": hashes}
+    write_json(with_digest(record), folder / RECORD)
 
 
 def adopt(job: Job) -> bool:
@@ -80,11 +97,11 @@ def adopt(job: Job) -> bool:
     if any(not Path(path).exists() for path in job.input_paths()):
         return False
     job = replace(job, key=job_key(job))
-    if not memo_path(job.key).is_dir() and sealed_key(job) == job.key:
+    if not is_kept(job.key) and sealed_key(job) == job.key:
         for path in job.outputs.values():
             content_hash(path)
         remember(job)
-    return memo_path(job.key).is_dir()
+    return is_kept(job.key)
 
 
 def damage_of(key: str, afresh: bool = False) -> str:

@@ -74,7 +74,7 @@ class CrossSide:
     def of(cls, text: TextStates, rows: Tensor) -> "CrossSide":
         """The captions `rows` (B,) of a batch, in that order."""
         parts = (text.attended.query, text.attended.key, text.attended.value, text.attended.before)
-        padded = (text.shape.pad(part)[rows] for part in parts)
+        padded = (text.shape.pad_some(part, rows) for part in parts)
         return cls(*padded, text.shape.mask[rows], text.shape.counted[rows])
 
 

@@ -17,9 +17,9 @@ CHUNK = 64  # sequences per attention block
 
 @dataclass(frozen=True)
 class _Chunk:
-    """Neighbouring sequences: their rows, and where those stand among the cells of (sequences, width)."""
+    """Neighbouring sequences: how many rows they have, and where those stand among the cells of (sequences, width)."""
 
-    rows: slice
+    rows: int
     shape: tuple[int, int]
     cells: Tensor | None  # None: all sequences are equally long, nothing to pad
     mask: Tensor | None
@@ -45,16 +45,17 @@ class Ragged:
         self._cells = self.mask.flatten().nonzero()[:, 0]
         self.sequence = self._cells // self.width
         self.position = self._cells % self.width
+        self._starts = lengths.cumsum(0) - lengths
         self._chunks = [self._chunk(start) for start in range(0, len(lengths), CHUNK)]
 
     def _chunk(self, start: int) -> _Chunk:
         lengths = self.lengths[start : start + CHUNK]
-        first, count, width = int(self.lengths[:start].sum()), int(lengths.sum()), int(lengths.max())
-        rows, shape = slice(first, first + count), (len(lengths), width)
+        count, width = int(lengths.sum()), int(lengths.max())
+        shape = (len(lengths), width)
         if count == len(lengths) * width:
-            return _Chunk(rows, shape, None, None)
+            return _Chunk(count, shape, None, None)
         mask = self.mask[start : start + CHUNK, :width]
-        return _Chunk(rows, shape, mask.flatten().nonzero()[:, 0], mask[:, None, None, :])
+        return _Chunk(count, shape, mask.flatten().nonzero()[:, 0], mask[:, None, None, :])
 
     @property
     def inside(self) -> Tensor:
@@ -70,6 +71,15 @@ class Ragged:
         """(N, ...) -> (B, L, ...), zeros behind each sequence's end."""
         cells = rows.new_zeros(len(self.lengths) * self.width, *rows.shape[1:])
         return cells.index_copy(0, self._cells, rows).unflatten(0, (-1, self.width))
+
+    def pad_some(self, rows: Tensor, sequences: Tensor) -> Tensor:
+        """(N, ...) -> (S, L, ...): what `pad` makes of these sequences (S,) int64, in their order."""
+        lengths = self.lengths[sequences]
+        places = self._starts[sequences][:, None] + torch.arange(self.width, device=lengths.device)
+        real = (torch.arange(self.width, device=lengths.device) < lengths[:, None]).flatten().nonzero()[:, 0]
+        cells = rows.new_zeros(len(sequences) * self.width, *rows.shape[1:])
+        taken = rows.index_select(0, places.flatten().index_select(0, real))
+        return cells.index_copy(0, real, taken).unflatten(0, (-1, self.width))
 
     def unpad(self, padded: Tensor) -> Tensor:
         """(B, L, ...) -> (N, ...)."""
@@ -115,8 +125,10 @@ class Ragged:
             padding_sees_all: what `Padded` adds attends to all positions, as published; else to real ones, as in BERT.
         """
         parts = []
-        for chunk in self._chunks:
-            padded = (_blocks(x[chunk.rows], chunk).transpose(1, 2) for x in (query, key, value))
+        sizes = [chunk.rows for chunk in self._chunks]
+        chunked = zip(*(x.split(sizes) for x in (query, key, value)), strict=True)
+        for chunk, rows in zip(self._chunks, chunked, strict=True):
+            padded = (_blocks(x, chunk).transpose(1, 2) for x in rows)
             out = functional.scaled_dot_product_attention(*padded, chunk.mask, dropout_p=dropout, scale=scale)
             out = out.transpose(1, 2).flatten(0, 1)
             parts.append(out if chunk.cells is None else out.index_select(0, chunk.cells))
@@ -143,6 +155,10 @@ class Padded(Ragged):
     def pad(self, rows: Tensor) -> Tensor:
         """(N, ...) -> (B, L, ...); what stands in padded places stays."""
         return rows.unflatten(0, (-1, self.width))
+
+    def pad_some(self, rows: Tensor, sequences: Tensor) -> Tensor:
+        """(N, ...) -> (S, L, ...): these sequences (S,) int64."""
+        return self.pad(rows).index_select(0, sequences)
 
     def unpad(self, padded: Tensor) -> Tensor:
         """(B, L, ...) -> (N, ...)."""

@@ -27,6 +27,7 @@ from ccr.train import processes
 from ccr.train.batch import Batch, TextGroup, hide_words
 from ccr.train.checkpoint import random_state, set_random_state
 from ccr.train.keeper import Keeper
+from ccr.train.optimizers import AdamW
 from ccr.train.schedule import Schedule
 from ccr.train.triplets import Triplets, Validation
 
@@ -86,13 +87,7 @@ class Trainer:
         weights = [p for p in network.parameters() if p.requires_grad]
         own = (module for provider in self.providers.values() for module in provider.modules())
         weights += [parameter for module in own for parameter in module.parameters()]
-        decay = [p for p in weights if p.ndim > 1]
-        self._optimizer = torch.optim.AdamW(
-            [{"params": decay}, {"params": [p for p in weights if p.ndim <= 1], "weight_decay": 0.0}],
-            lr=settings["lr"],
-            weight_decay=settings["weight_decay"],
-            fused=True,
-        )
+        self._optimizer = AdamW(weights, settings["lr"], settings["weight_decay"])
         self._weights = weights
         text = [network.text, *([network.text_layers] if network.text_layers else [])]
         self._text_weights = [p for part in text for p in part.parameters() if p.requires_grad]
@@ -280,7 +275,7 @@ class Trainer:
             for group, states in zip(batch.texts, passes, strict=True):
                 texts |= {stream: (states, rows) for stream, rows in group.rows.items()}
             encoded = Encoded(batch.texts, passes, texts, batch.teacher)
-            pooled = {stream: states.pooled[rows] for stream, (states, rows) in texts.items()}
+            pooled = {stream: states.pooled.index_select(0, rows) for stream, (states, rows) in texts.items()}
             back = {stream: pooled.pop(stream) for stream in ("back",) if stream in pooled}
             for provider in self.providers.values():
                 pooled |= provider.prepare(encoded)
@@ -288,7 +283,7 @@ class Trainer:
             pooled = {stream: processes.gather(rows) for stream, rows in pooled.items()}
             embeddings = {stream: network.embed_pooled(rows) for stream, rows in pooled.items()}
             if batch.features is not None:
-                seen = network.pool_visual(*batch.features)[batch.item_rows]
+                seen = network.pool_visual(*batch.features).index_select(0, batch.item_rows)
                 embeddings["visual"] = network.embed_visual_pooled(processes.gather(seen))
         embeddings = {stream: processes.full(embedded) for stream, embedded in embeddings.items()}
         return Step(embeddings, batch.items, network.tau, weights=batch.weights), encoded

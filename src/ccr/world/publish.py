@@ -5,6 +5,8 @@ import hashlib
 import json
 import sys
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
 from pathlib import Path
 from zlib import crc32
 
@@ -41,13 +43,14 @@ def run(job: Job) -> None:
         media = root / ("videos" if moving else "images")
         media.mkdir()
         pixels = hashlib.blake2b(digest_size=16)
-        with tqdm(total=sum(sizes.values()), desc="world", unit="item", mininterval=1) as progress:
-            for split, size in sizes.items():
-                for item, scene in scenes(settings["seed"], split, size, moving):
-                    pixels.update(_write_media(scene, media / item, settings))
-                    captions[split][item] = _write_captions(scene, item, settings)
-                    shown.add(scene.facts)
-                    progress.update()
+        every = [(split, *one) for split, size in sizes.items() for one in scenes(settings["seed"], split, size, moving)]
+        with ProcessPoolExecutor(job.threads) as pool:
+            made = pool.map(partial(_write_item, media, settings), every, chunksize=50)
+            progress = tqdm(made, "world", len(every), unit="item", mininterval=1)
+            for (split, item, scene), (file, texts) in zip(every, progress, strict=True):
+                pixels.update(file)
+                captions[split][item] = texts
+                shown.add(scene.facts)
         LAYOUTS[settings["layout"]](root, captions, settings["captions"])
         parallel = _parallel(captions, shown, settings)
         for code, sentences in parallel.items():
@@ -80,6 +83,12 @@ def scenes(seed: int, split: str, size: int, moving: bool):
             index = number * FAMILY + member
             if index < size:
                 yield f"synthetic_{split}_{index:05d}", scene
+
+
+def _write_item(media: Path, settings: dict, one: tuple[str, str, Scene]) -> tuple[bytes, dict[str, list[str]]]:
+    """Write an item's file; returns its bytes and the item's captions."""
+    _, item, scene = one
+    return _write_media(scene, media / item, settings), _write_captions(scene, item, settings)
 
 
 def _write_media(scene: Scene, stem: Path, settings: dict) -> bytes:

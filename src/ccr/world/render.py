@@ -98,7 +98,9 @@ def _paint(frame: np.ndarray, thing: Thing, colour: np.ndarray, centre: tuple, r
     turn = np.array([[cos, sin], [-sin, cos]])
     corners = [outline @ turn * radius + (x - left, y - top) for outline in OUTLINES[thing.shape]]
     cv2.fillPoly(mask, [np.rint(c * 2**_SUBPIXEL).astype(np.int32) for c in corners], 255, cv2.LINE_AA, _SUBPIXEL)
-    own = np.stack(np.meshgrid(np.arange(left, right) - x, np.arange(top, bottom) - y), -1) @ turn.T / radius
+    own = np.empty((*mask.shape, 2))
+    own[..., 0], own[..., 1] = np.arange(left, right) - x, (np.arange(top, bottom) - y)[:, None]
+    own = own @ turn.T / radius
     paint = colour * np.where(_dark(thing.texture, own), 0.22, 1.0)[:, :, None]
     alpha = (mask / 255.0)[:, :, None]
     spot = frame[top:bottom, left:right]

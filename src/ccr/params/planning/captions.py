@@ -42,6 +42,7 @@ def root(planning: Planning, dataset: str) -> str:
             },
             module="ccr.world.publish",
             entries=tuple(f"WORLD_LANGUAGES.{lang}" for lang in langs),
+            threads=planning.params.features.threads,
         )
 
     return planning.once(target, make).target

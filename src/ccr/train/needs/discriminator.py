@@ -11,6 +11,7 @@ from ccr.objectives.adversarial import discriminator_loss
 from ccr.objectives.provider import Context, Encoded
 from ccr.objectives.provider import Provider as Base
 from ccr.objectives.step import Step
+from ccr.train.optimizers import Adam
 from ccr.train.processes import average, full, gather
 
 Captions = tuple[Tensor, Tensor]  # token states (B, L, width), counted positions (B, L)
@@ -25,7 +26,7 @@ class Adversary:
 
     def __init__(self, term: Mapping[str, Any], width: int, device: torch.device):
         self.discriminator = Discriminator(term["discriminator"], width).to(device)
-        self._optimizer = torch.optim.Adam(self.discriminator.parameters(), lr=term["lr"])
+        self._optimizer = Adam(self.discriminator.parameters(), lr=term["lr"])
 
     def update(self, originals: Captions, translations: Captions) -> float:
         """One step of the discriminator on detached states; returns its loss before that step."""
@@ -56,7 +57,7 @@ class Adversary:
 def captions(encoded: Encoded, stream: str) -> Captions:
     """What a discriminator judges, in float32 or float64."""
     states, rows = encoded.texts[stream]
-    return full(states.shape.pad(states.tokens)[rows]), states.shape.counted[rows]
+    return full(states.shape.pad_some(states.tokens, rows)), states.shape.counted[rows]
 
 
 class Provider(Base):

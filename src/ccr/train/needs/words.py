@@ -64,7 +64,9 @@ class Provider(Base):
         words = {}
         for layer in self.layers:
             pooled, mask = group.shape.pool_words(states.at(layer), group.words)
-            words |= {(stream, layer): (pooled[rows], mask[rows]) for stream, rows in group.rows.items()}
+            words |= {
+                (stream, layer): (pooled.index_select(0, rows), mask[rows]) for stream, rows in group.rows.items()
+            }
         return words
 
 

@@ -1,0 +1,48 @@
+"""Making one job's outputs: from the memo where it has them, else by the job's module."""
+
+import logging
+import os
+import time
+from importlib import import_module
+from pathlib import Path
+
+from ccr.artifacts.jobs import Job
+from ccr.artifacts.memo import compute_into, is_kept, recall, remember
+from ccr.notes import note
+from ccr.params.plan import Plan
+
+THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+
+log = logging.getLogger(__name__)
+
+
+def execute(job: Job) -> None:
+    """Copy the job's result from the memo, or compute it and remember it."""
+    start = time.perf_counter()
+    if recall(job):
+        note(job)
+        log.info("%s: copied from the memo (key %s)", job.target, job.key[:12])
+        return
+    os.environ.update(dict.fromkeys(THREADS, str(job.threads)))
+    import_module(job.module).run(job)
+    remember(job)
+    note(job)
+    log.info("%s: computed in %.1f s (key %s)", job.target, time.perf_counter() - start, job.key[:12])
+
+
+def evaluate_ahead(plan: Plan, run: Job) -> None:
+    """Compute the evaluations of a student that was just trained, into the memo: their own jobs find them there.
+
+    A second of work each, which would begin with seconds of start-up in a process of its own. What goes wrong is left
+    to those jobs, and told by them.
+    """
+    for job in list(plan.jobs.values()):
+        inputs = job.input_paths() if job.module == "ccr.evaluate.retrieval" else []
+        if run.outputs["model"] not in inputs or not all(Path(path).exists() for path in inputs):
+            continue
+        try:
+            job = plan.keyed(job.target)
+            if not is_kept(job.key):
+                compute_into(job, import_module(job.module).run)
+        except Exception as error:  # the training is done and must not fail for this
+            log.info("%s: left to its own job (%s)", job.target, error)
