@@ -3,7 +3,7 @@
 # make test | test-slow | lint | lock   tests; style and the design rules; new pins
 # make test-slurm | test-slurm-slow     on a real SLURM of one node, which the tests set up (root, Debian)
 # make paper                            every table of the papers
-# PYTHON=python3.12 CORES=8 may be given.
+# PYTHON=python3.12 CORES=8 may be given, and V=1 for Snakemake's whole log and the output of all jobs.
 
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
@@ -17,7 +17,7 @@ PYTHON ?= python3
 CORES ?= $(shell env -u OMP_NUM_THREADS -u OMP_THREAD_LIMIT nproc 2>/dev/null || echo 1)
 READY := .venv/.ready
 # elsewhere than here (workflow/profiles/slurm) the profile says how much there is
-PIPELINE := .venv/bin/python workflow/pipeline.py $(if $(SNAKEMAKE_PROFILE),,--cores $(CORES))
+PIPELINE := .venv/bin/python workflow/pipeline.py $(if $(V),,--logger stages) $(if $(SNAKEMAKE_PROFILE),,--cores $(CORES))
 # one thread for each test process: two that both take all cores slow each other tenfold
 PYTEST := OMP_NUM_THREADS=1 .venv/bin/python -m pytest -n $(CORES)
 

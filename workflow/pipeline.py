@@ -2,6 +2,7 @@
 
 Waits for another one that runs here, removes the lock that a killed one left, and becomes
 `snakemake --workflow-profile workflow/profiles/local OPTIONS -- TARGETS`; SNAKEMAKE_PROFILE may name another profile.
+With `--logger stages` it shows a line for each stage, and the output of jobs goes to their logs alone.
 """
 
 import fcntl
@@ -12,7 +13,7 @@ from pathlib import Path
 
 # out of the environment: jobs inherit that, and their own Snakemake would take the profile for theirs
 PROFILE = os.environ.pop("SNAKEMAKE_PROFILE", "") or "workflow/profiles/local"
-SNAKEMAKE = [sys.executable, "-m", "snakemake", "--workflow-profile", PROFILE]
+SNAKEMAKE = [sys.executable, "workflow/snakemake", "--workflow-profile", PROFILE]
 
 
 def take_lock() -> None:
@@ -46,7 +47,8 @@ def main() -> None:
     if locks.is_dir() and any(locks.iterdir()) and not snakemake_runs_here():
         print("Removing the lock of a pipeline that was killed.", file=sys.stderr)
         subprocess.run([*SNAKEMAKE, "--unlock"], check=True)
-    os.execv(sys.executable, [*SNAKEMAKE, *sys.argv[1:]])
+    heard = ["--quiet", "host"] if "--logger" in sys.argv else []  # a logger must hear of the jobs that end
+    os.execv(sys.executable, [*SNAKEMAKE, *heard, *sys.argv[1:]])
 
 
 if __name__ == "__main__":

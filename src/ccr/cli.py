@@ -19,6 +19,7 @@ from ccr.artifacts.jobs import Job, dump_job
 from ccr.artifacts.memo import adopt, forget, unneeded
 from ccr.artifacts.schemas import RUN_FILES
 from ccr.errors import CcrError
+from ccr.log import start_log
 from ccr.running import evaluate_ahead, execute
 
 app = typer.Typer(
@@ -314,7 +315,7 @@ def collect(
 
 def main() -> None:
     """Entry point: a `CcrError`, or a full disk, is a message and exit status 1, without a traceback."""
-    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    start_log()
     try:
         app()
     except CcrError as error:

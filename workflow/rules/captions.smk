@@ -22,8 +22,9 @@ rule world:
         gpu=WORLD.gpus,
     params:
         job=WORLD.arguments,
+        aside=aside,
     shell:
-        "ccr world {params.job} 2>&1 | tee {log:q}"
+        "ccr world {params.job} 2>&1 | tee {log:q} {params.aside}"
 
 
 rule captions:
@@ -46,8 +47,9 @@ rule captions:
         gpu=CAPTIONS.gpus,
     params:
         job=CAPTIONS.arguments,
+        aside=aside,
     shell:
-        "ccr captions {params.job} 2>&1 | tee {log:q}"
+        "ccr captions {params.job} 2>&1 | tee {log:q} {params.aside}"
 
 
 # sentence pairs without pictures, for CL teachers
@@ -71,5 +73,6 @@ rule parallel:
         gpu=PARALLEL.gpus,
     params:
         job=PARALLEL.arguments,
+        aside=aside,
     shell:
-        "ccr captions {params.job} 2>&1 | tee {log:q}"
+        "ccr captions {params.job} 2>&1 | tee {log:q} {params.aside}"

@@ -84,6 +84,11 @@ class Planned:
         return shlex.join(["--params", PARAMS, self.job(wildcards).target])
 
 
+def aside(wildcards, output):
+    """Where a logger draws what jobs do, their own output goes to their logs alone. `output`: see `arguments`."""
+    return "> /dev/null" if "--logger" in sys.argv else ""
+
+
 def growing(amount, times=lambda wildcards: 1):
     """A resource of which a job gets more each time it is tried again: the want of it may have ended it."""
     return lambda wildcards, attempt: amount * times(wildcards) * attempt

@@ -25,8 +25,9 @@ rule evaluate:
         gpu=EVALUATION.gpus,
     params:
         job=EVALUATION.arguments,
+        aside=aside,
     shell:
-        "ccr evaluate {params.job} 2>&1 | tee {log:q}"
+        "ccr evaluate {params.job} 2>&1 | tee {log:q} {params.aside}"
 
 
 # how well a teacher aligns words
@@ -52,5 +53,6 @@ rule alignment:
         gpu=ALIGNMENT.gpus,
     params:
         job=ALIGNMENT.arguments,
+        aside=aside,
     shell:
-        "ccr evaluate {params.job} 2>&1 | tee {log:q}"
+        "ccr evaluate {params.job} 2>&1 | tee {log:q} {params.aside}"

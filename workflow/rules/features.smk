@@ -22,8 +22,9 @@ rule features:
         gpu=FEATURES.gpus,
     params:
         job=FEATURES.arguments,
+        aside=aside,
     shell:
-        "ccr features {params.job} 2>&1 | tee {log:q}"
+        "ccr features {params.job} 2>&1 | tee {log:q} {params.aside}"
 
 
 # scatter: part of the items of an extractor that computes (features.shards); rule features gathers
@@ -46,5 +47,6 @@ rule features_shard:
         gpu=FEATURES_SHARD.gpus,
     params:
         job=FEATURES_SHARD.arguments,
+        aside=aside,
     shell:
-        "ccr features {params.job} 2>&1 | tee {log:q}"
+        "ccr features {params.job} 2>&1 | tee {log:q} {params.aside}"

@@ -52,8 +52,9 @@ rule tables:
         gpu=TABLE.gpus,
     params:
         job=TABLE.arguments,
+        aside=aside,
     shell:
-        "ccr tables {params.job} 2>&1 | tee {log:q}"
+        "ccr tables {params.job} 2>&1 | tee {log:q} {params.aside}"
 
 
 # tables of word alignment
@@ -83,8 +84,9 @@ rule alignments:
         gpu=TABLE.gpus,
     params:
         job=TABLE.arguments,
+        aside=aside,
     shell:
-        "ccr tables {params.job} 2>&1 | tee {log:q}"
+        "ccr tables {params.job} 2>&1 | tee {log:q} {params.aside}"
 
 
 # tables of translation quality
@@ -120,5 +122,6 @@ rule translations:
         gpu=TABLE.gpus,
     params:
         job=TABLE.arguments,
+        aside=aside,
     shell:
-        "ccr tables {params.job} 2>&1 | tee {log:q}"
+        "ccr tables {params.job} 2>&1 | tee {log:q} {params.aside}"

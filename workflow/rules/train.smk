@@ -31,8 +31,9 @@ rule teacher:
         gpu=TEACHER.gpus,
     params:
         job=TEACHER.arguments,
+        aside=aside,
     shell:
-        "trap : TERM; ccr train {params.job} 2>&1 | (trap '' TERM; tee {log:q})"
+        "trap : TERM; ccr train {params.job} 2>&1 | (trap '' TERM; tee {log:q} {params.aside})"
 
 
 rule student:
@@ -61,5 +62,6 @@ rule student:
         gpu=STUDENT.gpus,
     params:
         job=STUDENT.arguments,
+        aside=aside,
     shell:
-        "trap : TERM; ccr train {params.job} 2>&1 | (trap '' TERM; tee {log:q})"
+        "trap : TERM; ccr train {params.job} 2>&1 | (trap '' TERM; tee {log:q} {params.aside})"

@@ -24,8 +24,9 @@ rule translate:
         gpu=TRANSLATION.gpus,
     params:
         job=TRANSLATION.arguments,
+        aside=aside,
     shell:
-        "ccr translate {params.job} 2>&1 | tee {log:q}"
+        "ccr translate {params.job} 2>&1 | tee {log:q} {params.aside}"
 
 
 # scatter: part of the sentences of an engine whose work is dear (translate.shards); rule translate gathers
@@ -48,8 +49,9 @@ rule translate_shard:
         gpu=SHARD.gpus,
     params:
         job=SHARD.arguments,
+        aside=aside,
     shell:
-        "ccr translate {params.job} 2>&1 | tee {log:q}"
+        "ccr translate {params.job} 2>&1 | tee {log:q} {params.aside}"
 
 
 # how good translations are
@@ -72,5 +74,6 @@ rule quality:
         gpu=QUALITY.gpus,
     params:
         job=QUALITY.arguments,
+        aside=aside,
     shell:
-        "ccr translate {params.job} 2>&1 | tee {log:q}"
+        "ccr translate {params.job} 2>&1 | tee {log:q} {params.aside}"

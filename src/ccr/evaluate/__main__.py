@@ -1,13 +1,13 @@
 """`python -m ccr.evaluate JOB.json`: a resolved job (a line of `ccr plan --json`) where only torch is installed."""
 
-import logging
 import sys
 from importlib import import_module
 
 from ccr.artifacts.jobs import load_job
 from ccr.errors import CcrError
+from ccr.log import start_log
 
-logging.basicConfig(level=logging.INFO, format="%(message)s")
+start_log()
 try:
     job = load_job(sys.argv[1])
     import_module(job.module).run(job)

@@ -1,13 +1,13 @@
 """`python -m ccr.train JOB.json`: a resolved job (a line of `ccr plan --json`) where only torch is installed."""
 
-import logging
 import sys
 
 from ccr.artifacts.jobs import load_job
 from ccr.errors import CcrError
+from ccr.log import start_log
 from ccr.train import run
 
-logging.basicConfig(level=logging.INFO, format="%(message)s")
+start_log()
 try:
     run(load_job(sys.argv[1]))
 except CcrError as error:

@@ -43,7 +43,9 @@ def run(job: Job) -> None:
         media = root / ("videos" if moving else "images")
         media.mkdir()
         pixels = hashlib.blake2b(digest_size=16)
-        every = [(split, *one) for split, size in sizes.items() for one in scenes(settings["seed"], split, size, moving)]
+        every = [
+            (split, *one) for split, size in sizes.items() for one in scenes(settings["seed"], split, size, moving)
+        ]
         with ProcessPoolExecutor(job.threads) as pool:
             made = pool.map(partial(_write_item, media, settings), every, chunksize=50)
             progress = tqdm(made, "world", len(every), unit="item", mininterval=1)
