@@ -5,12 +5,14 @@ Code is compared by its syntax trees without docstrings, so a comment changes no
 
 import ast
 import hashlib
+import json
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 from ccr import registry
-from ccr.artifacts.hashes import digest
+from ccr.artifacts.hashes import bytes_hash, digest, once
 
 SOURCE = Path(__file__).parents[2]  # the folder that holds `ccr`
 # They say which result is which, and keep it; no result is another one because of them.
@@ -32,7 +34,7 @@ def code_hash(module: str, entries: tuple[str, ...] = ()) -> str:
         entry = getattr(registry, table)[key]
         described[name] = {what: value for what, value in vars(entry).items() if what not in ("options", "expects")}
         modules |= closure(entry.module)
-    return digest([described, {name: _tree_hash(name) for name in sorted(modules)}])
+    return digest([described, {name: _read(name)["hash"] for name in sorted(modules)}])
 
 
 @cache
@@ -55,24 +57,32 @@ def _file(module: str) -> Path | None:
 
 
 @cache
-def _tree(module: str) -> ast.Module:
-    tree = ast.parse(_file(module).read_bytes())
-    if module == REGISTRY:
-        tree.body = [node for node in tree.body if not isinstance(node, ast.Assign | ast.AnnAssign)]
-    return tree
+def _read(module: str) -> dict[str, Any]:
+    """Of a module: `hash` of its syntax tree, and the `names` of `ccr` in its imports. Kept between processes."""
+    how = bytes_hash(__file__)  # another way of reading gives other values
+
+    def read(path: Path) -> str:
+        tree = ast.parse(path.read_bytes())
+        if module == REGISTRY:
+            tree.body = [node for node in tree.body if not isinstance(node, ast.Assign | ast.AnnAssign)]
+        names = sorted({name for name in _named(module, tree) if name.split(".")[0] == "ccr"})
+        text = "".join(_written(tree)).encode()
+        return json.dumps({"hash": hashlib.blake2b(text, digest_size=16).hexdigest(), "names": names})
+
+    return json.loads(once(_file(module), f"code {how}", read))
 
 
 @cache
 def _imports(module: str) -> frozenset[str]:
     """Modules of `ccr` that a module names in imports, and the packages that they lie in."""
-    named = {name for name in _named(module) if name.split(".")[0] == "ccr"}
+    named = set(_read(module)["names"])
     above = {name.rsplit(".", number)[0] for name in named | {module} for number in range(1, name.count(".") + 1)}
     return frozenset(name for name in named | above if _file(name))
 
 
-def _named(module: str) -> Iterator[str]:
+def _named(module: str, tree: ast.Module) -> Iterator[str]:
     package = module if _file(module).name == "__init__.py" else module.rpartition(".")[0]
-    for node in ast.walk(_tree(module)):
+    for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             yield from (name.name for name in node.names)
         elif isinstance(node, ast.ImportFrom):
@@ -82,11 +92,6 @@ def _named(module: str) -> Iterator[str]:
             yield from (f"{origin}.{name.name}" for name in node.names)  # a name may be a module of the package
         elif isinstance(node, ast.Constant) and str(node.value).startswith("ccr."):
             yield node.value  # of `import_module`, perhaps
-
-
-@cache
-def _tree_hash(module: str) -> str:
-    return hashlib.blake2b("".join(_written(_tree(module))).encode(), digest_size=16).hexdigest()
 
 
 def _written(node: object) -> Iterator[str]:

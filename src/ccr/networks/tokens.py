@@ -105,10 +105,11 @@ class Tokens:
         os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")  # a job keeps to its threads
         tokenizer.no_padding()
         tokenizer.enable_truncation(max_tokens)
+        encode = tokenizer.encode_batch if words else tokenizer.encode_batch_fast  # without places in the text
         encoded, places = [], []
         for first in range(0, len(texts), 4096):  # an Encoding is large: a few at a time
             some = list(texts[first : first + 4096])
-            for text, encoding in zip(some, tokenizer.encode_batch(some), strict=True):
+            for text, encoding in zip(some, encode(some), strict=True):
                 encoded.append(np.array(encoding.ids))
                 places += word_places(encoding, text) if words else []
         self.mask = _first_id(tokenizer, "[MASK]", "<mask>")
