@@ -16,6 +16,7 @@ PYTHON ?= python3
 # nproc would obey OMP_NUM_THREADS, which says how many threads one job takes, not how many cores there are
 CORES ?= $(shell env -u OMP_NUM_THREADS -u OMP_THREAD_LIMIT nproc 2>/dev/null || echo 1)
 READY := .venv/.ready
+READY_DEV := .venv/.ready-dev
 # elsewhere than here (workflow/profiles/slurm) the profile says how much there is
 PIPELINE := .venv/bin/python workflow/pipeline.py $(if $(V),,--logger stages) $(if $(SNAKEMAKE_PROFILE),,--cores $(CORES))
 # one thread for each test process: two that both take all cores slow each other tenfold
@@ -36,20 +37,20 @@ results/report/%.html: $(READY) FORCE
 	mkdir -p $(@D)
 	$(PIPELINE) --report $@ -- results/$*.csv
 
-test: $(READY)
+test: $(READY_DEV)
 	@$(PYTEST) -m "not slow and not slurm"
 
-test-slow: $(READY)
+test-slow: $(READY_DEV)
 	@$(PYTEST) -m "slow and not slurm"
 
 # one cluster, so one process
-test-slurm: $(READY)
+test-slurm: $(READY_DEV)
 	@$(PYTEST) -n 0 -m "slurm and not slow"
 
-test-slurm-slow: $(READY)
+test-slurm-slow: $(READY_DEV)
 	@$(PYTEST) -n 0 -m "slurm and slow"
 
-lint: $(READY)
+lint: $(READY_DEV)
 	@.venv/bin/ruff check .
 	.venv/bin/snakefmt --check Snakefile workflow
 	.venv/bin/lint-imports
@@ -57,18 +58,31 @@ lint: $(READY)
 
 .venv: $(READY)
 
-# The stamp is written last: a .venv without it was cut short and is made again. The lock is for two makes at once.
-$(READY): pyproject.toml constraints.txt
-	@$(PYTHON) -c 'import sys; v = sys.version_info; v >= (3, 11) or sys.exit(f"ccr needs Python 3.11 or newer, \
-	$(PYTHON) is {v[0]}.{v[1]}. Name another one: make PYTHON=/path/to/python3.11 $(MAKECMDGOALS)")'
+# The stamps are written last: a .venv without the first was cut short and is made again. The lock is for two makes at
+# once. Nothing is byte-compiled beforehand: Python does that for the modules that are used, a twentieth of them.
+define INSTALL
 	mkdir -p work
 	exec 9>work/venv.lock
 	flock 9
 	if [ $@ -nt pyproject.toml ] && [ $@ -nt constraints.txt ]; then exit; fi
-	echo "Setting up .venv (some minutes)" >&2
-	if [ -e $@ ]; then rm $@; else rm -rf .venv; $(PYTHON) -m venv .venv; fi
-	.venv/bin/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]' --constraint constraints.txt
-	touch $@
+	echo "Setting up .venv (a minute or two)" >&2
+	if [ ! -e $(READY) ]; then rm -rf .venv; $(PYTHON) -m venv .venv; fi
+	rm -f $(READY) $(READY_DEV)
+	.venv/bin/python -m pip install --quiet --disable-pip-version-check --no-compile \
+		--editable '$(EXTRAS)' --constraint constraints.txt
+	touch $(READY) $@
+endef
+
+$(READY): EXTRAS := .
+$(READY): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; v = sys.version_info; v >= (3, 11) or sys.exit(f"ccr needs Python 3.11 or newer, \
+	$(PYTHON) is {v[0]}.{v[1]}. Name another one: make PYTHON=/path/to/python3.11 $(MAKECMDGOALS)")'
+	$(INSTALL)
+
+# what tests and lint need beside it
+$(READY_DEV): EXTRAS := .[dev]
+$(READY_DEV): $(READY)
+	@$(INSTALL)
 
 # New pins: the newest versions that pyproject.toml admits, with the torch of the old pins (the newest one may be gigabytes
 # of CUDA), written without hosts, hashes and local versions.

@@ -32,7 +32,7 @@ def test_every_direct_dependency_is_pinned(repository):
     assert "torch==2.13.0" in (repository / "constraints.txt").read_text().split()
 
 
-def test_laws_of_the_house(repository):
+def test_the_design_rules_that_imports_show(repository):
     linted = run(sys.executable, "-c", "from importlinter.cli import lint_imports_command as c; c()", cwd=repository)
     assert linted.returncode == 0, linted.stdout
 
@@ -42,6 +42,48 @@ def test_light_modules_do_not_import_heavy_ones(repository, statement):
     heavy = "{'torch', 'transformers', 'tokenizers', 'pandas', 'matplotlib', 'cv2', 'av', 'snakemake', 'dvc'}"
     result = run(sys.executable, "-c", f"{statement}; import sys; print({heavy} & set(sys.modules))", cwd=repository)
     assert result.stdout.strip() == "set()", result.stderr
+
+
+ARROW = {"numpy", "pyarrow"}
+NETWORK = ARROW | {"torch", "safetensors", "tokenizers", "tqdm"}
+LOADED = {
+    "ccr.world.publish": ARROW | {"av", "cv2", "tqdm"},
+    "ccr.captions.dataset": ARROW,
+    "ccr.captions.parallel": ARROW,
+    "ccr.translate.machine": ARROW,
+    "ccr.translate.quality": ARROW | {"pandas", "sacrebleu", "py3langid"},
+    "ccr.features.extracted": ARROW | {"av", "PIL", "tqdm"},
+    "ccr.features.imported": ARROW | {"tqdm"},
+    "ccr.train": NETWORK | {"pandas"},
+    "ccr.evaluate.retrieval": NETWORK | {"pandas"},
+    "ccr.evaluate.alignment": NETWORK | {"pandas"},
+    "ccr.evaluate.encoder": NETWORK,
+    "ccr.alignment.sentences": NETWORK | {"matplotlib"},
+    "ccr.tables.retrieval_table": ARROW | {"matplotlib", "markdown_it"},
+}
+DEAR = {
+    "torch", "transformers", "tokenizers", "safetensors", "sympy", "scipy", "sklearn", "pandas", "numpy", "pyarrow",
+    "cv2", "av", "PIL", "matplotlib", "markdown_it", "sacrebleu", "py3langid", "tqdm", "huggingface_hub", "pydantic",
+    "typer", "snakemake", "dvc", "requests",
+}  # fmt: skip
+COMPILER = ("torch._dynamo", "torch._inductor", "torch.distributed.tensor", "sympy", "transformers")
+
+
+@pytest.mark.parametrize("module", LOADED)
+def test_a_stage_loads_what_it_uses_and_no_more(repository, module):
+    code = f"import sys, {module}; print(*{{name.split('.')[0] for name in sys.modules}})"
+    result = run(sys.executable, "-c", code, cwd=repository)
+    assert set(result.stdout.split()) & DEAR - {"PIL"} <= LOADED[module], result.stderr
+    assert LOADED[module] <= set(result.stdout.split()) | {"cv2"}
+
+
+def test_a_training_from_scratch_loads_neither_transformers_nor_the_compiler(repository, tmp_path):
+    code = (
+        "import sys; from pathlib import Path; from toy_trainings import trained; "
+        f"trained(Path({str(tmp_path)!r}), ['teacher', 'nrccr', 'cl2cm']); print([name for name in {COMPILER} if name in sys.modules])"
+    )
+    result = run(sys.executable, "-c", code, cwd=repository / "tests")
+    assert result.stdout.splitlines()[-1] == "[]", result.stderr
 
 
 def test_help_does_not_import_torch(repository):
@@ -54,7 +96,7 @@ def test_help_does_not_import_torch(repository):
 @pytest.fixture
 def folder(repository, tmp_path):
     """A folder with the Makefile and a tiny workflow instead of the real one."""
-    for file in ("Makefile", "pyproject.toml", "constraints.txt", "workflow/pipeline.py"):
+    for file in ("Makefile", "pyproject.toml", "constraints.txt", "workflow/pipeline.py", "workflow/snakemake"):
         (tmp_path / file).parent.mkdir(exist_ok=True)
         shutil.copy(repository / file, tmp_path / file)
     profile = tmp_path / "workflow/profiles/local"

@@ -43,6 +43,8 @@ def evaluate_ahead(plan: Plan, run: Job) -> None:
         try:
             job = plan.keyed(job.target)
             if not is_kept(job.key):
+                start = time.perf_counter()
                 compute_into(job, import_module(job.module).run)
+                log.info("%s: computed in %.1f s, into the memo", job.target, time.perf_counter() - start)
         except Exception as error:  # the training is done and must not fail for this
             log.info("%s: left to its own job (%s)", job.target, error)
