@@ -80,7 +80,8 @@ def test_a_stage_loads_what_it_uses_and_no_more(repository, module):
 def test_a_training_from_scratch_loads_neither_transformers_nor_the_compiler(repository, tmp_path):
     code = (
         "import sys; from pathlib import Path; from toy_trainings import trained; "
-        f"trained(Path({str(tmp_path)!r}), ['teacher', 'nrccr', 'cl2cm']); print([name for name in {COMPILER} if name in sys.modules])"
+        f"trained(Path({str(tmp_path)!r}), ['teacher', 'nrccr', 'cl2cm']); "
+        f"print([name for name in {COMPILER} if name in sys.modules])"
     )
     result = run(sys.executable, "-c", code, cwd=repository / "tests")
     assert result.stdout.splitlines()[-1] == "[]", result.stderr
