@@ -1,5 +1,7 @@
 """The project itself: pins, the design rules that import-linter checks, what stays light, how make finds a dead run."""
 
+import contextlib
+import os
 import re
 import shutil
 import subprocess
@@ -176,3 +178,61 @@ def test_make_makes_a_half_made_venv_again_and_a_whole_one_once(folder):
         ["-m", "pip", "install"],
     ]
     assert (folder / "calls").read_text().count("pip install") == 1
+
+
+STAGES = """
+rule teacher:
+    output: "results/a/seed0/model"
+    log: "logs/{}.log"
+    shell: "echo first >> {log}; echo 'WARNING: odd data' >> {log}; {}touch {output}"
+""".replace("{}.log", "teacher.log")
+
+
+@pytest.fixture
+def logged(folder, repository):
+    """The folder with the logger of the pipeline."""
+    plugin = "workflow/snakemake_logger_plugin_stages"
+    shutil.copytree(repository / plugin, folder / plugin, ignore=shutil.ignore_patterns("__pycache__"))
+    return folder
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_a_line_for_each_job_warnings_and_failures_in_full(logged, fails):
+    (logged / "Snakefile").write_text(STAGES.replace("{}", "echo no such thing >> {log}; exit 1; " if fails else ""))
+    result = pipeline(logged, "--logger", "stages", "--", "results/a/seed0/model")
+    assert (result.returncode != 0) is fails
+    lines = result.stderr.splitlines()
+    assert "jobs: train 1" in lines
+    if fails:
+        at = lines.index("FAILED train: results/a/seed0")
+        assert lines[at + 1 : at + 4] == ["  first", "  WARNING: odd data", "  no such thing"]
+        assert "Its whole log: logs/teacher.log" in lines[at + 4]
+    else:
+        assert "WARNING: odd data" in lines
+        assert [line for line in lines if line.startswith("train 1/1: results/a/seed0 (")]
+
+
+def test_a_terminal_shows_a_line_for_each_stage(logged):
+    (logged / "Snakefile").write_text(STAGES.replace("{}", ""))
+    ours, theirs = os.openpty()
+    command = [
+        sys.executable,
+        "workflow/pipeline.py",
+        "--cores",
+        "1",
+        "--logger",
+        "stages",
+        "--",
+        "results/a/seed0/model",
+    ]
+    with subprocess.Popen(command, cwd=logged, stdout=theirs, stderr=theirs, env=os.environ | {"TERM": "xterm"}) as run:
+        os.close(theirs)
+        shown = b""
+        with contextlib.suppress(OSError):  # the terminal is gone when the pipeline is
+            while part := os.read(ours, 1 << 16):
+                shown += part
+    os.close(ours)
+    text = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", shown.decode())
+    assert run.returncode == 0, text
+    assert re.search(r"train +\S+ 1/1 +0:00:0\d", text)
+    assert "WARNING: odd data" in text
