@@ -27,7 +27,6 @@ COLOURS = {
 }
 SPLITS = {"train": 6, "val": 1, "test": 1}
 RUN = """
-import importlib, sys
 from ccr import params
 from ccr.running import execute
 plan = params.plan(params.load("params.yaml"))

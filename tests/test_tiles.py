@@ -119,6 +119,16 @@ def test_tiles_and_threads_change_nothing(near_ties, side, threads, close):
     assert np.array_equal(found.ap, whole.ap[:60])
 
 
+def test_a_query_is_measured_alike_beside_others_with_more_relevant_entries():
+    generator = np.random.default_rng(0)
+    queries, gallery = generator.normal(size=(40, 8)), generator.normal(size=(400, 8))
+    item = np.r_[np.repeat(np.arange(39), 4), np.full(244, 39)]
+    together = rank(queries, gallery, np.arange(40), item)
+    for query in range(40):
+        alone = rank(queries[query : query + 1], gallery, [query], item)
+        assert (together.ap[query], together.ndcg10[query]) == (alone.ap[0], alone.ndcg10[0])
+
+
 @pytest.mark.parametrize("dtype", [np.float16, np.float64])
 def test_other_precisions(dtype):
     generator = np.random.default_rng(0)

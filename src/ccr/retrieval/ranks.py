@@ -209,7 +209,12 @@ def _measures(above: np.ndarray, real: np.ndarray, count: np.ndarray) -> tuple[n
     precision = np.where(real, (nth + 1) / position, 0.0)
     gain = np.where(real & (position <= CUTOFF), 1 / np.log2(position + 1), 0.0)
     ideal = np.cumsum(1 / np.log2(np.arange(CUTOFF) + 2))[np.minimum(count[:, 0], CUTOFF) - 1]
-    return position[:, 0], precision.sum(axis=1) / count[:, 0], gain.sum(axis=1) / ideal
+    return position[:, 0], _sum(precision) / count[:, 0], _sum(gain) / ideal
+
+
+def _sum(terms: np.ndarray) -> np.ndarray:
+    """Sums (b,) of (b, R), one term after the other: the zeros that pad a block change no bit."""
+    return np.cumsum(terms, axis=1)[:, -1]
 
 
 def _joined(parts: Iterable[tuple[np.ndarray, ...]]) -> Ranks:
