@@ -37,7 +37,7 @@ FRAMES, DIM, BATCH, STEPS, VOCABULARY = 20, 1024, 128, 12, 8000
 NETWORK = {
     "text": {
         "encoder": "scratch", "hidden": 256, "layers": 4, "heads": 4, "feedforward": 1024, "vocabulary": VOCABULARY,
-        "max_tokens": 64, "dropout": 0.1, "frozen_layers": 0,
+        "max_tokens": 64, "dropout": 0.1, "frozen_layers": 0, "frozen_prefix": "computed", "prompt": "",
         "block": {"hidden": 768, "heads": 8, "keys": 512, "input_dropout": 0.1, "dropout": 0.1},
     },
     "visual": {
@@ -50,7 +50,7 @@ PUBLISHED_FORM = {"norm": "batch", "pooling": "padded_mean"}
 TRIPLET = {"objective": "triplet", "margin": 0.2, "negatives": "hardest", "scale": "mean", "mask_same_item": True}
 SETTINGS = {
     "lr": 1e-4, "weight_decay": 0.0, "batch": BATCH, "epochs": 1, "warmup": 0.0, "clip_norm": 2.0, "patience": 1,
-    "word_dropout": 0.0, "precision": "fp32", "seed": 0,
+    "word_dropout": 0.0, "encoder_lr": None, "precision": "fp32", "seed": 0,
     "objectives": {
         "vs": TRIPLET | {"weight": 1.0, "pair": ["visual", "source"]},
         "vt": TRIPLET | {"weight": 0.6, "pair": ["visual", "target"]},

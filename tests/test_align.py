@@ -32,7 +32,7 @@ PAIRS = {"red": "红", "green": "绿", "child": "孩", "walks": "走"}
 ALONE = ["the", "slowly", "的", "子"]
 TEXT = {
     "encoder": "scratch", "hidden": 32, "layers": 0, "heads": 2, "feedforward": 32, "vocabulary": 100,
-    "max_tokens": 12, "dropout": 0.0, "frozen_layers": 0, "block": None,
+    "max_tokens": 12, "dropout": 0.0, "frozen_layers": 0, "frozen_prefix": "computed", "prompt": "", "block": None,
 }  # fmt: skip
 VISUAL = {"hidden": 8, "layer_norm": True, "max_frames": 1, "input_dropout": 0.0, "dropout": 0.0, "block": None}
 NETWORK = {

@@ -18,7 +18,7 @@ from ccr.networks.tokens import Tokens, train_tokenizer
 
 TEXT = {
     "encoder": "scratch", "hidden": 32, "layers": 2, "heads": 4, "feedforward": 64, "vocabulary": 200,
-    "max_tokens": 256, "dropout": 0.1, "frozen_layers": 0,
+    "max_tokens": 256, "dropout": 0.1, "frozen_layers": 0, "frozen_prefix": "computed", "prompt": "",
     "block": {"hidden": 40, "heads": 4, "keys": 16, "input_dropout": 0.1, "dropout": 0.1},
 }  # fmt: skip
 VISUAL = {

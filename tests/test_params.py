@@ -76,7 +76,14 @@ def edit(raw, path, value):
         ("networks.small.text.hiden", 3, "networks.small.text.hiden", "hidden"),
         (
             "networks.small.text",
-            {"encoder": "scratch", "max_tokens": 9, "frozen_layers": 0, "block": None},
+            {
+                "encoder": "scratch",
+                "max_tokens": 9,
+                "frozen_layers": 0,
+                "frozen_prefix": "computed",
+                "prompt": "",
+                "block": None,
+            },
             "text.hidden",
             "scratch",
         ),

@@ -37,7 +37,7 @@ EN = ["red", "green", "blue", "white", "black", "pink", "grey", "brown"]
 ZH = ["红", "绿", "蓝", "白", "黑", "粉", "灰", "棕"]
 TEXT = {
     "encoder": "scratch", "hidden": 32, "layers": 1, "heads": 2, "feedforward": 32, "vocabulary": 100,
-    "max_tokens": 16, "dropout": 0.0, "frozen_layers": 0,
+    "max_tokens": 16, "dropout": 0.0, "frozen_layers": 0, "frozen_prefix": "computed", "prompt": "",
     "block": {"hidden": 32, "heads": 2, "keys": 32, "input_dropout": 0.0, "dropout": 0.0},
 }  # fmt: skip
 NETWORK = {
@@ -51,7 +51,7 @@ NETWORK = {
 TRAINING = {
     "network": NETWORK, "lr": 0.005, "weight_decay": 0.0, "batch": 16, "epochs": 12, "warmup": 0.1, "clip_norm": 2.0,
     "precision": "fp32",
-    "word_dropout": 0.0,
+    "word_dropout": 0.0, "encoder_lr": None,
     "schedule": "cosine", "select_by": "sumr", "gradient_every": 2, "on_missing": "error",
     "patience": 12, "select_on": "target", "source_lang": "en", "langs": ["zh"], "threads": 1, "seed": 0,
     "processes": 1,

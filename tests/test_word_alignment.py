@@ -345,7 +345,7 @@ def test_words_are_the_means_of_their_tokens(shape, sentences):
 def text_settings(layers, block=None):
     return {
         "encoder": "scratch", "hidden": 16, "layers": layers, "heads": 2, "feedforward": 16, "vocabulary": 50,
-        "max_tokens": 16, "dropout": 0.0, "frozen_layers": 0, "block": block,
+        "max_tokens": 16, "dropout": 0.0, "frozen_layers": 0, "frozen_prefix": "computed", "prompt": "", "block": block,
     }  # fmt: skip
 
 

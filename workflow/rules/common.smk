@@ -17,6 +17,8 @@ from ccr.errors import CcrError
 
 wildcard_constraints:
     data=r"[^/]+",
+    encoder=r"[0-9a-f]+",
+    texts=r".+",
     mt=r"[^/]+",
     parallel=r"[^/]+",
     visual=r"[^/]+(?<!\.rejected)",

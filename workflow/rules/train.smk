@@ -1,5 +1,31 @@
 TEACHER = Planned("results/teachers/{data}/{mt}/{langs}/{teacher}/seed{seed}")
 STUDENT = Planned("results/runs/{data}/{mt}/{visual}/{langs}/{method}/seed{seed}")
+STATES = Planned("work/states/{data}/{encoder}/{texts}.parquet")
+
+
+# states of texts behind the frozen layers of a named encoder (frozen_prefix: cached), for all trainings and evaluations
+rule states:
+    input:
+        STATES.inputs,
+    output:
+        "work/states/{data}/{encoder}/{texts}.parquet",
+        "work/states/{data}/{encoder}/{texts}.seal.json",
+    log:
+        "logs/train/states/{data}/{encoder}/{texts}.log",
+    benchmark:
+        "logs/train/states/{data}/{encoder}/{texts}.tsv"
+    conda:
+        "../../environment.yml"
+    threads: STATES.threads
+    resources:
+        mem_mb=growing(8000),
+        runtime=growing(720),
+        gpu=STATES.gpus,
+    params:
+        job=STATES.arguments,
+        aside=aside,
+    shell:
+        "ccr train {params.job} 2>&1 | tee {log:q} {params.aside}"
 
 
 # SIGTERM is what SLURM sends before it kills a job: `ccr` obeys it, the shell waits for `ccr` and `tee` for its last words.

@@ -47,7 +47,8 @@ class Aligner:
         network, description = load_network(model, config)
         self.network = network.to("cuda" if torch.cuda.is_available() else "cpu")
         self.tokenizer = load_tokenizer(tokenizer)
-        self.max_tokens = description["settings"]["network"]["text"]["max_tokens"]
+        text = description["settings"]["network"]["text"]
+        self.max_tokens, self.prompt = text["max_tokens"], text["prompt"]
         self.solver: dict[str, Any] = dict(options)
         self.layer = self.solver.pop("layer")
         network.width_at(self.layer)
@@ -55,8 +56,9 @@ class Aligner:
     @torch.inference_mode()
     def align(self, sources: Sequence[str], targets: Sequence[str], batch: int) -> Iterator[Alignment]:
         """The alignment of each pair; words behind the network's `max_tokens` are left out."""
-        tokens = [Tokens(self.tokenizer, texts, self.max_tokens, words=True) for texts in (sources, targets)]
-        spans = [word_spans(self.tokenizer, texts) for texts in (sources, targets)]  # as truncated as the tokens
+        sides = (sources, targets)
+        tokens = [Tokens(self.tokenizer, texts, self.max_tokens, words=True, prompt=self.prompt) for texts in sides]
+        spans = [word_spans(self.tokenizer, texts, self.prompt) for texts in sides]  # as truncated as the tokens
         for rows in np.split(np.arange(len(sources)), range(batch, len(sources), batch)):
             source, target = (self._words(side, rows) for side in tokens)
             plan = plans(source, target, **self.solver)
@@ -77,14 +79,16 @@ class Aligner:
         return shape.pool_words(states, tokens.words(rows, shape))
 
 
-def word_spans(tokenizer, texts: Sequence[str]) -> list[np.ndarray]:
-    """(W, 2) int start and end of each word of each text, as the tokenizer truncates it."""
-    return [_spans(encoding, text) for encoding, text in zip(tokenizer.encode_batch(list(texts)), texts, strict=True)]
+def word_spans(tokenizer, texts: Sequence[str], prompt: str = "") -> list[np.ndarray]:
+    """(W, 2) int start and end of each word of each text, as the tokenizer truncates it behind its prompt."""
+    prompted = [prompt + text for text in texts]
+    encoded = zip(tokenizer.encode_batch(prompted), prompted, strict=True)
+    return [_spans(encoding, text, len(prompt)) - len(prompt) for encoding, text in encoded]
 
 
-def _spans(encoding, text: str) -> np.ndarray:
+def _spans(encoding, text: str, prompt: int) -> np.ndarray:
     found: dict[int, tuple[int, int]] = {}
-    for place, (start, end) in zip(word_places(encoding, text), encoding.offsets, strict=True):
+    for place, (start, end) in zip(word_places(encoding, text, prompt), encoding.offsets, strict=True):
         start += len(text[start:end]) - len(text[start:end].lstrip())  # some tokenizers count the space before
         if place >= 0:
             found[place] = (found.get(place, (start,))[0], end)

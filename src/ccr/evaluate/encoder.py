@@ -12,6 +12,7 @@ from ccr.artifacts.contents import content_hash
 from ccr.artifacts.files import atomic
 from ccr.errors import CcrError
 from ccr.networks.checkpoint import load_network, load_tokenizer
+from ccr.networks.states import of_texts
 from ccr.networks.tokens import Tokens
 from ccr.retrieval.embed import embed_captions, embed_items
 from ccr.store import open_features
@@ -36,8 +37,9 @@ class Encoder:
 
     def texts(self, texts: Sequence[str]) -> Tensor:
         """(texts, dim) float32 unit vectors on the CPU."""
-        tokens = Tokens(self._tokenizer, texts, self.description["settings"]["network"]["text"]["max_tokens"])
-        return embed_captions(self._network, tokens, np.arange(len(tokens)), self._batch)
+        text = self.description["settings"]["network"]["text"]
+        tokens = Tokens(self._tokenizer, texts, text["max_tokens"], prompt=text["prompt"])
+        return embed_captions(self._network, of_texts(self._network, tokens), np.arange(len(tokens)), self._batch)
 
     def items(self, features: str, item_ids: Sequence[str] | None = None) -> Tensor:
         """(items, dim) float32 unit vectors on the CPU: of these items, or of all in the order of the features file.

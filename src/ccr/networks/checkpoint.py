@@ -1,5 +1,6 @@
 """A trained network on disk: `model.safetensors`, `config.json`, `tokenizer.json`. No pickle."""
 
+import hashlib
 from collections.abc import Mapping
 from os import PathLike
 from pathlib import Path
@@ -7,7 +8,7 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save, save_file
 from tokenizers import Tokenizer
 
 from ccr.artifacts.files import atomic, read_json
@@ -25,14 +26,32 @@ def load_network(model: str | PathLike, config: str | PathLike) -> tuple[DualEnc
     """The network in eval mode and its config. `CcrError` when a file is missing, torn or of another shape."""
     description = read_json(config)
     settings = description["settings"]
-    network = DualEncoder(settings["network"], description["text_config"], description["feature_dim"], pretrained=False)
+    frozen = description.get("frozen_weights")  # of the named model; they are not among the run's
+    network = DualEncoder(
+        settings["network"], description["text_config"], description["feature_dim"], pretrained=frozen is not None
+    )
+    if frozen is not None and weights_hash(network.text.frozen_weights) != frozen:
+        raise CcrError(
+            f"{settings['network']['text']['encoder']}: its weights are not those that {model} was trained on. "
+            "Give the model back its former weights, or train the run again."
+        )
     try:
-        network.load_state_dict(load_file(model))
+        weights = load_file(model)
+        if missing := set(network.own_state()) - set(weights):
+            raise RuntimeError(f"no {min(missing)!r}")
+        network.load_state_dict(weights, strict=frozen is None)
     except FileNotFoundError as error:
         raise CcrError(f"{model}: no such file. Train the run first.") from error
     except (SafetensorError, RuntimeError) as error:
         raise CcrError(f"{model}: does not fit {config} or is cut off ({error}). Train the run again.") from error
     return network.eval(), description
+
+
+def weights_hash(weights: Mapping[str, torch.Tensor]) -> str:
+    """Hash of weights by name."""
+    return hashlib.blake2b(
+        save({n: w.detach().cpu().contiguous() for n, w in weights.items()}), digest_size=16
+    ).hexdigest()
 
 
 def load_text_encoder(network: DualEncoder, model: str | PathLike) -> None:
@@ -42,7 +61,7 @@ def load_text_encoder(network: DualEncoder, model: str | PathLike) -> None:
     """
     try:
         weights = load_file(model)
-        own = {name for name in network.state_dict() if name.startswith("text")}
+        own = {name for name in network.own_state() if name.startswith("text")}
         missing, _ = network.load_state_dict({n: w for n, w in weights.items() if n in own}, strict=False)
     except FileNotFoundError as error:
         raise CcrError(f"{model}: no such file. Train the teacher first.") from error

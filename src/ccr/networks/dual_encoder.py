@@ -89,6 +89,7 @@ class DualEncoder(nn.Module):
 
     Attributes:
         shape: class of the batches that this network takes, `Ragged` or (`pooling: padded_mean`) `Padded`.
+        cached: texts come as states of the frozen prefix (`frozen_prefix: cached`), not as token ids.
     """
 
     def __init__(
@@ -98,6 +99,7 @@ class DualEncoder(nn.Module):
         text, visual = settings["text"], settings["visual"]
         self.shape = SHAPES[settings["pooling"]]
         self.text = text_encoder(text).Encoder(text, text_config, pretrained, padded=self.shape is Padded)
+        self.cached = text["frozen_prefix"] == "cached"
         self.text_layers = None
         if text["block"] is not None:
             self.text_layers = SequenceEncoder(self.text.width, text["block"], True, text["block"], text["max_tokens"])
@@ -119,8 +121,13 @@ class DualEncoder(nn.Module):
         """Learnable temperature of the contrastive objectives, kept within [.01, 1]."""
         return self.log_tau.clamp(math.log(0.01), 0.0).exp()
 
+    def own_state(self) -> dict[str, Tensor]:
+        """The state dict, without the frozen weights that the named text encoder brings."""
+        brought = {f"text.{name}" for name in getattr(self.text, "brought", ())}
+        return {name: weight for name, weight in self.state_dict().items() if name not in brought}
+
     def encode_text(self, tokens: Tensor, shape: Ragged, every_layer: bool = False) -> TextStates:
-        """Token ids (N,) -> everything before the head."""
+        """Token ids (N,), or states of the frozen prefix (N, width) -> everything before the head."""
         layers = self.text(tokens, shape, every_layer)
         if self.text_layers is None:
             return TextStates(layers, shape.mean(layers[-1]), None, shape)
@@ -152,7 +159,7 @@ class DualEncoder(nn.Module):
         return functional.normalize(self.text_head(pooled), dim=-1)
 
     def embed_text(self, tokens: Tensor, shape: Ragged) -> Tensor:
-        """Token ids (N,) -> unit embeddings (B, dim)."""
+        """Token ids (N,), or states of the frozen prefix (N, width) -> unit embeddings (B, dim)."""
         return self.embed_pooled(self.encode_text(tokens, shape).pooled)
 
     def pool_visual(self, features: Tensor, shape: Ragged) -> Tensor:

@@ -201,6 +201,8 @@ def _network_settings(
         "encoder": text_encoder,
         "max_tokens": min(text_positions, text_config.get("max_position_embeddings", text_positions)),
         "frozen_layers": 0,
+        "frozen_prefix": "computed",
+        "prompt": "",
         **dict.fromkeys(("hidden", "layers", "heads", "feedforward", "vocabulary", "dropout")),
         "block": {"hidden": text_hidden, **_heads(checkpoint, "text"), **undropped},
     }

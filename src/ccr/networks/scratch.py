@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from ccr.errors import CcrError
+from ccr.networks.frozen import FrozenPrefix
 from ccr.networks.ragged import Ragged
 
 STD = 0.02  # of initial weights
@@ -112,19 +112,14 @@ class Bert(nn.Module):
             self.embeddings.word_embeddings.weight[config["pad_token_id"]] = 0
 
 
-class Encoder(nn.Module):
+class Encoder(FrozenPrefix):
     """Token states of a ragged batch of captions; see `ccr.networks.pretrained.Encoder` for the arguments."""
 
     def __init__(self, settings: Mapping[str, Any], config: Mapping[str, Any], pretrained: bool, padded: bool = False):
         super().__init__()
         self.model = Bert(config)
         self.width = config["hidden_size"]
-        stack = self.model.encoder["layer"]
-        frozen = settings["frozen_layers"]
-        if frozen > len(stack):
-            raise CcrError(f"networks.*.text.frozen_layers: {frozen} of {len(stack)} layers cannot be frozen.")
-        for part in (self.model.embeddings, *stack[:frozen]) if frozen else ():
-            part.requires_grad_(False)
+        self.freeze(self.model.embeddings, self.model.encoder["layer"], settings["frozen_layers"])
 
     def forward(self, tokens: Tensor, ragged: Ragged, every_layer: bool = False) -> tuple[Tensor, ...]:
         """Token ids (N,) int64 -> token states (N, width) of the last layer, alone in a tuple.

@@ -73,14 +73,15 @@ def pretrained_tokenizer(name: str) -> Tokenizer:
         ) from error
 
 
-def word_places(encoding: Encoding, text: str) -> list[int]:
-    """For each token the place of its word in the text, -1 for special tokens.
+def word_places(encoding: Encoding, text: str, prompt: int = 0) -> list[int]:
+    """For each token the place of its word in the text, -1 for special tokens and those of the first `prompt` letters.
 
     Words are what the tokenizer splits first; where it takes a whole Chinese or Japanese clause for one (as
     SentencePiece does), each of the clause's tokens is a word.
     """
     places, place, last = [], -1, None
     for word, (start, end) in zip(encoding.word_ids, encoding.offsets, strict=True):
+        word = None if end <= prompt else word
         if word is not None and (word != last or UNSPACED.search(text, start, end)):
             place += 1
         places.append(-1 if word is None else place)
@@ -93,6 +94,7 @@ class Tokens:
 
     Args:
         words: find out which tokens make a word.
+        prompt: what stands before each text; it makes no word.
 
     Attributes:
         ids: (total,) int64 token ids, text after text.
@@ -101,17 +103,19 @@ class Tokens:
         start, length: (texts,) int64.
     """
 
-    def __init__(self, tokenizer: Tokenizer, texts: Sequence[str], max_tokens: int, words: bool = False):
+    def __init__(
+        self, tokenizer: Tokenizer, texts: Sequence[str], max_tokens: int, words: bool = False, prompt: str = ""
+    ):
         os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")  # a job keeps to its threads
         tokenizer.no_padding()
         tokenizer.enable_truncation(max_tokens)
         encode = tokenizer.encode_batch if words else tokenizer.encode_batch_fast  # without places in the text
         encoded, places = [], []
         for first in range(0, len(texts), 4096):  # an Encoding is large: a few at a time
-            some = list(texts[first : first + 4096])
+            some = [prompt + text for text in texts[first : first + 4096]]
             for text, encoding in zip(some, encode(some), strict=True):
                 encoded.append(np.array(encoding.ids))
-                places += word_places(encoding, text) if words else []
+                places += word_places(encoding, text, len(prompt)) if words else []
         self.mask = _first_id(tokenizer, "[MASK]", "<mask>")
         self.pad = _first_id(tokenizer, "[PAD]", "<pad>")
         self.length = np.fromiter(map(len, encoded), np.int64, len(encoded))

@@ -83,15 +83,18 @@ class TextNetwork(Section):
     `kind`: a name in `registry.TEXT_ENCODERS` (by default `scratch` or `pretrained`, as `encoder` says), `options` its
     own; any other takes what it needs of the sizes, and `encoder` is its tokenizer's. The sizes are given for `scratch`
     alone; a named model brings its own.
-    `frozen_layers`: the embeddings and this many lower layers keep their weights; 0 freezes nothing. `block`: null
-    averages the encoder's states.
+    `frozen_layers`: the embeddings and this many lower layers (or `all`) keep their weights, and have no dropout; 0
+    freezes nothing. `frozen_prefix`: `cached` computes the states behind them once for every text, `computed` in every
+    step. `prompt`: what is put before each text. `block`: null averages the encoder's states.
     """
 
     kind: str | None = None
     options: dict[str, Any] = {}
     encoder: str
     max_tokens: Annotated[Integer, Field(ge=4, le=1 << 16)]
-    frozen_layers: Natural
+    frozen_layers: Natural | Literal["all"]
+    frozen_prefix: Literal["computed", "cached"] = "computed"
+    prompt: str = ""
     hidden: Width | None = None
     layers: Annotated[Integer, Field(ge=0, le=1000)] | None = None
     heads: Width | None = None
@@ -142,17 +145,18 @@ class Network(Section):
 class Training(Section):
     """How a network is trained; a data set or an entry may override any of it.
 
-    `word_dropout`: share of the words that each step hides behind [MASK]. `patience`: epochs without a better one
-    after which training ends. `warmup`: share of the steps in which lr rises; then `schedule` lets it fall: `cosine`
-    to 0, or `plateau`, x.99 per epoch and halved when validation stays behind (NRCCR). `select_by`: validation SumR,
-    or its text-to-visual half. `gradient_every`: steps between measurements of the terms' shares of the gradient, 0:
-    never.
+    `encoder_lr`: of the text encoder below its block and head; null: `lr`. `word_dropout`: share of the words that each
+    step hides behind [MASK]. `patience`: epochs without a better one after which training ends. `warmup`: share of the
+    steps in which lr rises; then `schedule` lets it fall: `cosine` to 0, or `plateau`, x.99 per epoch and halved when
+    validation stays behind (NRCCR). `select_by`: validation SumR, or its text-to-visual half. `gradient_every`: steps
+    between measurements of the terms' shares of the gradient, 0: never.
     `precision`: bf16 runs the networks under autocast, the objectives stay in float32; fast on GPUs and on CPUs with
     bf16 instructions, slow on others.
     """
 
     network: str
     lr: LearningRate
+    encoder_lr: LearningRate | None = None
     weight_decay: Weight
     batch: Annotated[Integer, Field(ge=2, le=MOST)]
     epochs: Epochs
@@ -192,8 +196,9 @@ class Roles(Section):
 
 
 class Dataset(Section):
-    """A data set: where it lies, in which layout, and what its tables use by default."""
+    """A data set: where it lies, in which layout, what its tables use by default; `like` another, but for the rest."""
 
+    like: str | None = None
     kind: Literal["video", "image"]
     importer: str
     options: dict[str, Any] = {}

@@ -34,11 +34,13 @@ def validate(raw: Raw) -> Params:
     if not isinstance(raw, Mapping):
         raise CcrError("params.yaml: expected sections (datasets, translate, ...), found something else.")
     raw = dict(raw)
-    for section, model in (("methods", Method), ("teachers", Teacher)):
+    for section, model in (("datasets", None), ("methods", Method), ("teachers", Teacher)):
         entries = raw.get(section) or {}
         for name, entry in entries.items():  # each as written first, so that a typo is reported where it stands
             if not isinstance(entry, Mapping):
                 raise CcrError(f"params.yaml: {section}.{name}: expected keys and values, found {entry!r}.")
+            if model is None:  # a data set is not complete without what it inherits
+                continue
             try:
                 model.model_validate(dict(entry))
             except ValidationError as error:
@@ -60,10 +62,18 @@ def validate(raw: Raw) -> Params:
 
 def _check_networks(params: Params) -> None:
     for name, network in params.networks.items():
-        network_of(params, name)
+        kind = network_of(params, name)["text"]["kind"]
+        if network.text.frozen_prefix == "cached":
+            path = f"networks.{name}.text.frozen_prefix"
+            if kind != "pretrained" or not network.text.frozen_layers:
+                raise CcrError(f"params.yaml: {path}: cached needs a named encoder and frozen_layers of 1 or more.")
+            if network.pooling == "padded_mean":
+                raise CcrError(
+                    f"params.yaml: {path}: with pooling: padded_mean, states depend on the batch; take computed."
+                )
         scratch = network.text.encoder == "scratch"
         sizes = ("hidden", "layers", "heads", "feedforward", "vocabulary", "dropout")
-        for key in sizes if registry.text_kind(network.text.model_dump()) in ("scratch", "pretrained") else ():
+        for key in sizes if kind in ("scratch", "pretrained") else ():
             path = f"networks.{name}.text.{key}"
             if scratch and getattr(network.text, key) is None:
                 raise CcrError(f"params.yaml: {path}: missing. encoder: scratch needs it.")

@@ -136,6 +136,8 @@ class Model(Group):
             "encoder": "bert",
             "max_tokens": shape(f"text_encoding.{positions}")[0],
             "frozen_layers": frozen_layers,
+            "frozen_prefix": "computed",
+            "prompt": "",
             "block": {"hidden": hidden, **block("text", "text_encoding"), **undropped},
         }
         visual = {
@@ -158,6 +160,7 @@ class Model(Group):
             "clip_norm": opt["grad_clip"],
             "weight_decay": 0.0,
             "word_dropout": 0.0,
+            "encoder_lr": None,
             "precision": "fp32",
         }
         trainer = Trainer(network, settings, tokens=None, store=None)

@@ -11,8 +11,9 @@ import torch
 
 from ccr.artifacts.files import atomic, write_json
 from ccr.artifacts.jobs import Job, provenance
-from ccr.networks.checkpoint import load_text_encoder, load_tokenizer, save_weights
+from ccr.networks.checkpoint import load_text_encoder, load_tokenizer, save_weights, weights_hash
 from ccr.networks.dual_encoder import DualEncoder, text_encoder
+from ccr.networks.states import of_texts
 from ccr.networks.tokens import Tokens, pretrained_tokenizer, train_tokenizer
 from ccr.registry import reads_of
 from ccr.retrieval.metrics import chance_sumr
@@ -55,7 +56,8 @@ def _run(job: Job, device: torch.device) -> None:
     else:
         tokenizer = pretrained_tokenizer(network_settings["text"]["encoder"])
     words = "words" in reads_of(settings["objectives"])
-    tokens = Tokens(tokenizer, texts.texts, network_settings["text"]["max_tokens"], words)
+    text = network_settings["text"]
+    tokens = Tokens(tokenizer, texts.texts, text["max_tokens"], words, text["prompt"])
     store = open_features(job.inputs["features"]) if settings["role"] == "student" else None
     teacher = read_embeddings(job.inputs["teacher"]) if "teacher" in job.inputs else None
     triplets = Triplets(job, texts, store, teacher)
@@ -65,13 +67,12 @@ def _run(job: Job, device: torch.device) -> None:
         job.target, len(triplets), len(tokens), tokens.length.mean(), "+".join(triplets.streams),
     )  # fmt: skip
 
-    text = network_settings["text"]
     text_config = text_encoder(text).encoder_config(text, tokenizer.get_vocab_size())
     feature_dim = store.dim if store is not None else None
     network = DualEncoder(network_settings, text_config, feature_dim, pretrained=True)
     if "init_model" in job.inputs:
         load_text_encoder(network, job.inputs["init_model"])
-    trainer = Trainer(network.to(device), settings, tokens, store)
+    trainer = Trainer(network.to(device), settings, of_texts(network.to(device), tokens), store)
     processes.draw_apart(settings["seed"])
     with Keeper(job, Checkpoint(job.key, device.type)) as keeper:
         history = trainer.fit(triplets, validation, keeper)
@@ -85,6 +86,8 @@ def _run(job: Job, device: torch.device) -> None:
         _warn_of_collapse(job, history, validation)
         description = {"settings": planned, "terms": list(settings["objectives"])}
         description |= {"text_config": text_config, "feature_dim": feature_dim}
+        if brought := getattr(network.text, "brought", None):
+            description["frozen_weights"] = weights_hash({n: network.text.frozen_weights[n] for n in brought})
         _write(job, trainer, history, tokenizer, description)
         if embeddings is not None:
             ids = texts.table["caption_id"].iloc[rows].tolist()

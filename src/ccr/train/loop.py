@@ -64,7 +64,7 @@ class Trainer:
         tokens: every text of the job. store: features of its items, None for a teacher.
 
     Attributes:
-        best: state dict of the best epoch, on the CPU.
+        best: the network's own state (see `DualEncoder.own_state`) at the best epoch, on the CPU.
         providers: need, or term with weights of its own -> what provides it.
     """
 
@@ -87,7 +87,9 @@ class Trainer:
         weights = [p for p in network.parameters() if p.requires_grad]
         own = (module for provider in self.providers.values() for module in provider.modules())
         weights += [parameter for module in own for parameter in module.parameters()]
-        self._optimizer = AdamW(weights, settings["lr"], settings["weight_decay"])
+        scale = (settings["encoder_lr"] or settings["lr"]) / settings["lr"]
+        scales = dict.fromkeys(network.text.parameters(), scale)
+        self._optimizer = AdamW(weights, settings["lr"], settings["weight_decay"], scales)
         self._weights = weights
         text = [network.text, *([network.text_layers] if network.text_layers else [])]
         self._text_weights = [p for part in text for p in part.parameters() if p.requires_grad]
@@ -138,7 +140,7 @@ class Trainer:
                     f"epoch {last['epoch']}, loss {last['loss']:.3f}, val {last['val_' + settings['select_by']]:.1f}, "
                     f"best {progress.best:.1f}"
                 )
-        self.network.load_state_dict(self.best)
+        self.network.load_state_dict(self.best, strict=False)
         return progress.history
 
     def _order(self, triplets: Triplets, epoch: int) -> np.ndarray:
@@ -174,7 +176,7 @@ class Trainer:
         schedule.after_epoch(improved=score > progress.best)
         if score > progress.best:
             progress.best, progress.best_epoch = score, progress.epoch
-            self.best = {k: v.detach().cpu().clone() for k, v in self.network.state_dict().items()}
+            self.best = self._own_state()
         progress.epoch, progress.step, progress.values = progress.epoch + 1, 0, {}
 
     def _state(self, progress: Progress, schedule: Schedule) -> dict[str, Any]:
@@ -189,6 +191,9 @@ class Trainer:
             "random": random_state(),
         }
 
+    def _own_state(self) -> dict[str, Tensor]:
+        return {name: tensor.detach().cpu().clone() for name, tensor in self.network.own_state().items()}
+
     def _unfrozen(self, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
         frozen = {name for name, parameter in self.network.named_parameters() if not parameter.requires_grad}
         return {name: tensor for name, tensor in weights.items() if name not in frozen}
@@ -196,8 +201,7 @@ class Trainer:
     def _set_state(self, state: Mapping[str, Any], schedule: Schedule) -> Progress:
         self.network.load_state_dict(state["network"], strict=False)
         if state["best"]:
-            whole = {name: tensor.detach().cpu().clone() for name, tensor in self.network.state_dict().items()}
-            self.best = whole | state["best"]
+            self.best = self._own_state() | state["best"]
         self._optimizer.load_state_dict(state["optimizer"])
         for name, provider in self.providers.items():
             provider.load_state_dict(state["providers"][name])

@@ -5,12 +5,15 @@ compiled here, so they are called as they are.
 """
 
 import inspect
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from types import MappingProxyType
 from typing import Any
 
 import torch
 from torch.nn import Parameter
 from torch.optim import Optimizer
+
+EQUAL: Mapping[Parameter, float] = MappingProxyType({})
 
 for _method in (Optimizer.add_param_group, Optimizer.zero_grad, Optimizer.state_dict, Optimizer.load_state_dict):
     _plain = inspect.unwrap(_method)
@@ -24,12 +27,21 @@ class Adam(torch.optim.Adam):
 
 
 class AdamW(torch.optim.AdamW):
-    """AdamW; biases, norms and scalars do not decay."""
+    """AdamW; biases, norms and scalars do not decay.
+
+    Args:
+        scales: weights -> what their learning rate is multiplied by (group option `scale`, for schedules); others: 1.
+    """
 
     step = torch.no_grad()(inspect.unwrap(torch.optim.AdamW.step))
 
-    def __init__(self, weights: Iterable[Parameter], lr: float, weight_decay: float):
+    def __init__(
+        self, weights: Iterable[Parameter], lr: float, weight_decay: float, scales: Mapping[Parameter, float] = EQUAL
+    ):
+        groups: list[dict[str, Any]] = []
         weights = list(weights)
-        decay, rest = [p for p in weights if p.ndim > 1], [p for p in weights if p.ndim <= 1]
-        groups: list[dict[str, Any]] = [{"params": decay}, {"params": rest, "weight_decay": 0.0}]
+        for scale in sorted({scales.get(p, 1.0) for p in weights}, reverse=True):
+            mine = [p for p in weights if scales.get(p, 1.0) == scale]
+            decay, rest = [p for p in mine if p.ndim > 1], [p for p in mine if p.ndim <= 1]
+            groups += [{"params": decay, "scale": scale}, {"params": rest, "weight_decay": 0.0, "scale": scale}]
         super().__init__(groups, lr=lr, weight_decay=weight_decay, fused=True)

@@ -10,7 +10,7 @@ PATIENCE = 3  # epochs that a rate is given before it may be halved
 
 
 class Schedule:
-    """Sets the optimiser's learning rate: a linear warm-up, then `kind`.
+    """Sets the learning rate of each of the optimiser's groups, times its `scale`: a linear warm-up, then `kind`.
 
     `cosine`: half a cosine down to 0 over all steps. `plateau` (NRCCR; docs/methods.md, item 8): x.99 per epoch, and
     halved when an epoch brings nothing better, no sooner than at the third epoch since the last halving.
@@ -56,7 +56,7 @@ class Schedule:
 
     def _apply(self) -> None:
         for group in self._optimizer.param_groups:
-            group["lr"] = self.lr * self._factor()
+            group["lr"] = self.lr * self._factor() * group.get("scale", 1.0)
 
     def _factor(self) -> float:
         if self._step < self._warmup:

@@ -5,7 +5,7 @@ from ccr.params.entries import clean_variant, in_force
 from ccr.params.planning.captions import captions
 from ccr.params.planning.context import Planning
 from ccr.params.planning.features import features
-from ccr.params.planning.train import encoders, student, teacher, trained_on
+from ccr.params.planning.train import encoder_folder, encoders, states, student, teacher, trained_on
 from ccr.params.planning.translate import translation
 from ccr.params.schema import Raw
 
@@ -34,10 +34,12 @@ def _evaluation(
         **captions(planning, dataset).outputs,
         "features": features(planning, dataset, visual).outputs["features"],
         **{role: run.outputs[role] for role in ("model", "config", "tokenizer")},
+        **encoder_folder(run.settings),
     }
     if "translated" in method.queries:
         queries = translation(planning, dataset, method.mt or mt, lang, "queries")
         inputs["queries"] = queries.outputs["translations"]
+    texts = [inputs["captions"], *([inputs["queries"]] if "queries" in inputs else [])]
     files = ["metrics.json", "ranks.parquet", *["embeddings.safetensors"] * settings.embeddings]
     threads = planning.params.train.threads
     return Job(
@@ -55,6 +57,7 @@ def _evaluation(
         module="ccr.evaluate.retrieval",
         entries=tuple(encoders(run.settings)),
         threads=threads,
+        after=states(planning, dataset, run.settings, texts),
     )
 
 
@@ -73,6 +76,7 @@ def alignment(planning: Planning, dataset: str, mt: str, lang: str, name: str, s
                 "captions": captions(planning, dataset).outputs["captions"],
                 **clean.outputs,
                 **{role: run.outputs[role] for role in ("model", "config", "tokenizer")},
+                **encoder_folder(run.settings),
             },
             outputs={"metrics": f"{target}/metrics.json"},
             settings={"solver": dict(solver), "batch": planning.params.evaluate.batch, "threads": threads},

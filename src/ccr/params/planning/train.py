@@ -1,8 +1,11 @@
 """Planning of stage train: CL teachers and students."""
 
+import math
+from pathlib import Path
 from typing import Any
 
 from ccr import registry
+from ccr.artifacts.hashes import digest
 from ccr.artifacts.jobs import Job
 from ccr.errors import CcrError
 from ccr.params.entries import needs
@@ -86,7 +89,32 @@ def _texts(
     return inputs
 
 
+def _check_cached(settings: dict[str, Any], target: str) -> None:
+    """`CcrError` where something would hide words that a cached prefix has seen, or asks for what it does not keep."""
+    text = settings["network"]["text"]
+    if text["frozen_prefix"] != "cached":
+        return
+    terms = settings["objectives"].items()
+    hiding = (
+        ["word_dropout"] if settings["word_dropout"] else [f"{name}.masked" for name, t in terms if t.get("masked")]
+    )
+    if hiding:
+        raise CcrError(
+            f"params.yaml: {target}: {hiding[0]} hides words, which frozen_prefix: cached has seen already. Set it "
+            "to 0, or frozen_prefix: computed."
+        )
+    kept = math.inf if text["frozen_layers"] == "all" else text["frozen_layers"]
+    low = [name for name, term in terms if isinstance(term.get("layer"), int) and 0 <= term["layer"] < kept]
+    if low:
+        raise CcrError(
+            f"params.yaml: {target}: {low[0]}.layer lies below the frozen layers, whose states frozen_prefix: cached "
+            "does not keep. Take a higher layer, or frozen_prefix: computed."
+        )
+
+
 def _training(planning: Planning, dataset: str, target: str, inputs: dict[str, Any], settings: dict[str, Any]) -> Job:
+    _check_cached(settings, target)
+    texts = [inputs["captions"], *(p for role in ("translations", "back", "parallel") for p in inputs.get(role, ()))]
     files = ["model.safetensors", "config.json", "tokenizer.json", "history.csv", "provenance.json"]
     if settings["role"] == "teacher":
         files.append("embeddings.parquet")
@@ -96,7 +124,7 @@ def _training(planning: Planning, dataset: str, target: str, inputs: dict[str, A
     return Job(
         stage="train",
         target=target,
-        inputs=inputs,
+        inputs=inputs | encoder_folder(settings),
         outputs={file.split(".")[0]: f"{target}/{file}" for file in files},
         settings={
             **settings,
@@ -109,7 +137,46 @@ def _training(planning: Planning, dataset: str, target: str, inputs: dict[str, A
         threads=train.threads * processes,
         gpus=processes,
         checkpoint_minutes=train.checkpoint_minutes,
+        after=states(planning, dataset, settings, texts),
     )
+
+
+def states(planning: Planning, dataset: str, settings: dict[str, Any], paths: list[str]) -> tuple[str, ...]:
+    """Jobs that compute the states of these files' texts behind a cached prefix: what must be there before its use."""
+    text = settings["network"]["text"]
+    if text["frozen_prefix"] != "cached":
+        return ()
+    used = {
+        key: text[key]
+        for key in ("kind", "encoder", "options", "frozen_layers", "frozen_prefix", "max_tokens", "prompt")
+    }
+    data, threads = planning.data(dataset), planning.params.train.threads
+    targets = []
+    for path in paths:
+        name = Path(path).relative_to(f"data/{data}")
+        target = f"work/states/{data}/{digest(used)[:12]}/{name}"
+        # human captions of the train split in other languages are read as translations by people, if at all
+        source = planning.params.datasets[dataset].source_lang if name.name == "captions.parquet" else None
+        job = Job(
+            stage="train",
+            target=target,
+            inputs={"texts": path, **encoder_folder(settings)},
+            outputs={"states": target},
+            settings={"text": used, "train_lang": source, "threads": threads},
+            module="ccr.train.states",
+            entries=(f"TEXT_ENCODERS.{text['kind']}",),
+            threads=threads,
+            gpus=1,
+        )
+        targets.append(planning.once(target, lambda job=job: job).target)
+    return tuple(targets)
+
+
+def encoder_folder(settings: dict[str, Any]) -> dict[str, str]:
+    """The input `encoder`: the folder of a training's named text encoder; nothing for one of the hub."""
+    text = settings["network"]["text"]
+    named = text["kind"] == "pretrained" and Path(text["encoder"]).expanduser().is_dir()
+    return {"encoder": str(Path(text["encoder"]).expanduser())} if named else {}
 
 
 def _entries(settings: dict[str, Any]) -> tuple[str, ...]:

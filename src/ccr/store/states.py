@@ -1,0 +1,108 @@
+"""States of texts behind the frozen layers of an encoder: computed once, memory-mapped, shared by all trainings.
+
+A cache: `work/states/{encoder}/{part}.npy`, float16 (tokens, width), and beside it `{part}.npz` with whose states they
+are and the hash of the file; written last, so a part without it does not count. A text is known by its token ids, the
+encoder by what `encoder_hash` covers. Parts hold texts of like length. Deleting any of it costs time, no result.
+"""
+
+import logging
+import uuid
+from collections.abc import Iterable, Sequence
+from os import PathLike
+from pathlib import Path
+
+import numpy as np
+
+from ccr.artifacts.files import atomic
+from ccr.artifacts.hashes import bytes_hash, read_hash
+
+STATES = Path("work/states")
+PART_BYTES = 128 << 20  # of states: what an interruption may cost
+
+log = logging.getLogger(__name__)
+
+
+class StateStore:
+    """All parts of one encoder.
+
+    Args:
+        encoder: its hash. width: of its states.
+    """
+
+    def __init__(self, encoder: str, width: int, root: str | PathLike = STATES):
+        self.folder = Path(root) / encoder
+        self.width = width
+        self._names: set[str] = set()
+        self._arrays: list[np.ndarray] = []
+        self._places: dict[bytes, tuple[int, int, int]] = {}
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self.refresh()
+
+    def refresh(self) -> None:
+        """Take in the parts that were written since. One that is torn or damaged is left alone, and the log says so."""
+        for index in sorted(self.folder.glob("*.npz")):
+            if index.stem in self._names:
+                continue
+            self._names.add(index.stem)
+            file = index.with_suffix(".npy")
+            try:
+                with np.load(index, allow_pickle=False) as known:
+                    keys, lengths, recorded = known["keys"], known["lengths"], str(known["hash"])
+                array = np.load(file, mmap_mode="r", allow_pickle=False)
+                whole = bytes_hash(file) == recorded and array.shape == (lengths.sum(), self.width)
+            except (OSError, ValueError, EOFError, KeyError) as error:
+                log.warning("%s: cannot be read (%s); its states are computed again.", index, error)
+                continue
+            if not whole:
+                log.warning("%s: is damaged; its states are computed again.", file)
+                continue
+            starts = np.cumsum(lengths) - lengths
+            part = len(self._arrays)
+            self._arrays.append(array)
+            found = zip(keys, starts.tolist(), lengths.tolist(), strict=True)
+            self._places |= {key.tobytes(): (part, start, length) for key, start, length in found}
+
+    def missing(self, keys: Sequence[bytes]) -> np.ndarray:
+        """(n,) bool: of which of these texts there are no states."""
+        return np.fromiter((key not in self._places for key in keys), bool, len(keys))
+
+    def places(self, keys: Sequence[bytes]) -> tuple[np.ndarray, np.ndarray]:
+        """Part and first row in it, int64 (n,) each, of these texts, all of which are there."""
+        found = np.array([self._places[key][:2] for key in keys], np.int64).reshape(-1, 2)
+        return found[:, 0], found[:, 1]
+
+    def gather(self, parts: np.ndarray, starts: np.ndarray, lengths: np.ndarray) -> np.ndarray:
+        """States float16 (sum of lengths, width) of texts by their `places`, one text after the other."""
+        ends = np.cumsum(lengths)
+        out = np.empty((int(ends[-1]), self.width), np.float16)
+        part = np.repeat(parts, lengths)
+        source = np.arange(len(out)) + np.repeat(starts - (ends - lengths), lengths)
+        for number in np.unique(parts):
+            rows = np.flatnonzero(part == number)
+            out[rows] = self._arrays[number][source[rows]]
+        return out
+
+    def add(self, keys: Sequence[bytes], lengths: np.ndarray, batches: Iterable[np.ndarray]) -> None:
+        """Write a part: the states of these texts, one after the other, in batches (n, width) of any float type.
+
+        Raises `CcrError` where it cannot be written; `ValueError` for states that are not finite in float16.
+        """
+        name = uuid.uuid4().hex[:16]
+        file, row = self.folder / f"{name}.npy", 0
+        shape = (int(lengths.sum()), self.width)
+        with atomic(file) as temporary, temporary.open("wb") as stream:
+            header = {"descr": "<f2", "fortran_order": False, "shape": shape}
+            np.lib.format.write_array_header_1_0(stream, header)
+            for batch in batches:
+                with np.errstate(over="ignore"):
+                    batch = batch.astype("<f2")
+                if not np.isfinite(batch).all():
+                    raise ValueError("states of the frozen layers are NaN or beyond float16")
+                stream.write(batch.tobytes())
+                row += len(batch)
+        if row != shape[0]:
+            raise ValueError(f"{row} rows of states for texts of {shape[0]} tokens")
+        with atomic(file.with_suffix(".npz")) as temporary, temporary.open("wb") as stream:
+            array = np.frombuffer(b"".join(keys), np.uint8).reshape(len(keys), -1)
+            np.savez(stream, keys=array, lengths=lengths, hash=np.array(read_hash(file)))
+        self.refresh()

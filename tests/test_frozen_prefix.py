@@ -1,0 +1,274 @@
+"""States behind a frozen prefix that are computed once give what computing them in every step gives."""
+
+import json
+import logging
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.numpy import load_file
+from safetensors.torch import load_file as load_weights
+from safetensors.torch import save_file
+from transformers import (
+    BertConfig,
+    BertModel,
+    DistilBertConfig,
+    DistilBertModel,
+    ModernBertConfig,
+    ModernBertModel,
+    PreTrainedTokenizerFast,
+    XLMRobertaConfig,
+    XLMRobertaModel,
+)
+
+from ccr import params
+from ccr.artifacts.files import read_json
+from ccr.errors import CcrError
+from ccr.evaluate.encoder import Encoder
+from ccr.networks import pretrained
+from ccr.networks.ragged import Ragged
+from ccr.networks.states import States
+from ccr.networks.tokens import Tokens, pretrained_tokenizer, train_tokenizer
+from ccr.running import execute
+from ccr.store.states import StateStore
+
+pytestmark = pytest.mark.usefixtures("in_a_folder_of_its_own")
+
+SIZES = {"hidden_size": 32, "num_hidden_layers": 3, "num_attention_heads": 2, "intermediate_size": 48}
+TEXTS = ["a dog runs on the beach", "two men", "a dog", "the red car stands in a street", "ein Hund", "狗在跑"]
+FAMILIES = {
+    "bert": lambda size: BertModel(BertConfig(vocab_size=size, **SIZES)),
+    "xlm-roberta": lambda size: XLMRobertaModel(XLMRobertaConfig(vocab_size=size, **SIZES)),
+    "distilbert": lambda size: DistilBertModel(
+        DistilBertConfig(vocab_size=size, dim=32, hidden_dim=64, n_layers=3, n_heads=2)
+    ),
+    "modernbert": lambda size: ModernBertModel(ModernBertConfig(vocab_size=size, pad_token_id=0, **SIZES)),
+}
+
+
+def publish(folder: Path, family: str = "bert") -> str:
+    """A small model of random weights as a folder."""
+    torch.manual_seed(0)
+    tokenizer = train_tokenizer(TEXTS * 3, 120)
+    FAMILIES[family](tokenizer.get_vocab_size()).save_pretrained(folder)
+    PreTrainedTokenizerFast(tokenizer_object=tokenizer, mask_token="[MASK]", pad_token="[PAD]").save_pretrained(folder)
+    return str(folder)
+
+
+def encoder_of(folder: str, frozen: int | str, prefix: str = "cached") -> pretrained.Encoder:
+    """The text encoder of a folder."""
+    settings = {"encoder": folder, "frozen_layers": frozen, "frozen_prefix": prefix}
+    return pretrained.Encoder(settings, pretrained.encoder_config(settings, 0), pretrained=True).eval()
+
+
+def tokens_of(folder: str, texts=TEXTS, **options) -> Tokens:
+    """Texts as a folder's tokenizer cuts them."""
+    return Tokens(pretrained_tokenizer(folder), texts, 32, **options)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("frozen", [1, 2, "all"])
+@torch.no_grad()
+def test_prefix_and_the_layers_above_it_are_the_model(family, frozen):
+    encoder = encoder_of(publish(Path("model"), family), frozen)
+    shape, ids = Ragged(torch.tensor([5, 3])), torch.randint(5, 40, (8,))
+    states = encoder.prefix(ids, shape)
+    whole, above = encoder(ids, shape, every_layer=True), encoder(states, shape, every_layer=True)
+    assert torch.allclose(encoder(states, shape)[-1], encoder(ids, shape)[-1], atol=1e-5)
+    assert len(whole) == len(above) == encoder.layers + 1
+    assert all(state is None for state in above[: encoder.frozen])
+    for one, other in zip(whole[encoder.frozen :], above[encoder.frozen :], strict=True):
+        assert torch.allclose(one, other, atol=1e-5)
+
+
+def test_dropout_is_off_in_the_prefix_alone():
+    encoder = encoder_of(publish(Path("model")), 2).train()
+    shape, ids = Ragged(torch.tensor([5, 3])), torch.randint(5, 40, (8,))
+    first, second = (encoder(ids, shape, every_layer=True) for _ in range(2))
+    assert torch.equal(first[2], second[2]) and not torch.equal(first[3], second[3])
+
+
+def test_each_text_is_computed_once(monkeypatch, caplog):
+    caplog.set_level(logging.INFO)
+    folder = publish(Path("model"))
+    encoder, tokens = encoder_of(folder, 2), tokens_of(folder, [*TEXTS, *TEXTS])
+    States(encoder, tokens)
+    assert f"States of {len(TEXTS)} texts" in caplog.text
+    monkeypatch.setattr(encoder, "prefix", None)
+    rows = np.array([3, 0, 9, 3])
+    states, shape = States(encoder, tokens).batch(rows)
+    with torch.no_grad():
+        expected = encoder_of(folder, 2).prefix(*tokens.batch(rows))
+    assert torch.allclose(states, expected, atol=2e-3) and shape.lengths.tolist() == tokens.length[rows].tolist()
+
+
+def test_other_weights_layers_and_prompts_have_other_states():
+    folder = publish(Path("model"))
+    States(encoder_of(folder, 2), tokens_of(folder))
+    States(encoder_of(folder, 1), tokens_of(folder))
+    weights = load_weights(f"{folder}/model.safetensors")
+    weights["embeddings.LayerNorm.bias"] += 1
+    save_file(weights, f"{folder}/model.safetensors", {"format": "pt"})
+    States(encoder_of(folder, 2), tokens_of(folder))
+    assert len(list(Path("work/states").iterdir())) == 3
+    before = len(list(Path("work/states").glob("*/*.npy")))
+    States(encoder_of(folder, 2), tokens_of(folder, prompt="query: "))
+    assert len(list(Path("work/states").glob("*/*.npy"))) == before + 1
+
+
+def test_what_was_interrupted_or_damaged_is_computed_again(monkeypatch, caplog):
+    monkeypatch.setattr("ccr.networks.states.PART_BYTES", 12 * 64)  # a text or two each
+    folder = publish(Path("model"))
+    encoder, tokens = encoder_of(folder, 2), tokens_of(folder)
+    prefix, calls = encoder.prefix, []
+
+    def failing(*batch):
+        calls.append(batch)
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+        return prefix(*batch)
+
+    monkeypatch.setattr(encoder, "prefix", failing)
+    with pytest.raises(KeyboardInterrupt):
+        States(encoder, tokens)
+    kept = list(Path("work/states").glob("*/*.npy"))
+    assert len(kept) == 2 and not list(Path("work/states").glob("*/.*"))
+    kept[0].write_bytes(kept[0].read_bytes()[:-1] + b"x")
+    states, _ = States(encoder, tokens).batch(np.arange(len(TEXTS)))
+    assert "is damaged" in caplog.text
+    with torch.no_grad():
+        assert torch.allclose(states, prefix(*tokens.batch(np.arange(len(TEXTS)))), atol=2e-3)
+
+
+def test_states_that_float16_cannot_hold_are_a_message():
+    folder = publish(Path("model"))
+    encoder = encoder_of(folder, 2)
+    with torch.no_grad():
+        encoder.model.encoder.layer[1].output.LayerNorm.weight *= 1e6
+    with pytest.raises(CcrError, match="beyond float16.*frozen_prefix: computed"):
+        States(encoder, tokens_of(folder))
+    assert not list(Path("work/states").glob("*/*"))
+
+
+def test_a_disk_without_room_is_named_before_the_work(monkeypatch):
+    monkeypatch.setattr("ccr.networks.states.disk_usage", lambda _: type("Usage", (), {"free": 100})())
+    folder = publish(Path("model"))
+    with pytest.raises(CcrError, match=r"need 0\.0 GB, and 0\.0 GB are free.*link to another disk"):
+        States(encoder_of(folder, 2), tokens_of(folder))
+
+
+def test_states_are_gathered_from_several_parts_in_any_order(tmp_path):
+    generator, store = np.random.default_rng(0), StateStore("x", 8, tmp_path)
+    expected, keys, lengths = {}, [], []
+    for part in range(3):
+        mine, length = [bytes([part, n] * 8) for n in range(5)], generator.integers(1, 6, 5)
+        states = generator.normal(size=(length.sum(), 8)).astype(np.float16)
+        store.add(mine, length, np.array_split(states, 2))
+        expected |= dict(zip(mine, np.split(states, np.cumsum(length)[:-1]), strict=True))
+        keys, lengths = keys + mine, [*lengths, *length]
+    order = generator.permutation(15)
+    reader = StateStore("x", 8, tmp_path)
+    found = reader.gather(*reader.places([keys[n] for n in order]), np.array(lengths)[order])
+    assert np.array_equal(found, np.concatenate([expected[keys[n]] for n in order]))
+
+
+# --- trainings ---------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def plan_of(repository, tmp_path):
+    """The plan of a small table on the mini-world with a small named encoder."""
+    folder = publish(Path("model"))
+
+    def make(**text):
+        settings = params.read(repository / "params.yaml")
+        preset = settings["datasets"]["multi30k_task2"]
+        preset["world"] |= {"train": 40, "val": 10, "test": 12, "captions": 2, "parallel": 0}
+        preset |= {"target_langs": ["de"], "train": {"student": {"network": "named", "lr": 1e-4}}}
+        small = settings["networks"]["small"]
+        given = {"encoder": folder, "max_tokens": 32, "frozen_layers": 2, "frozen_prefix": "cached", "block": None}
+        settings["networks"]["named"] = small | {"text": given | text}
+        settings["train"]["student"] |= {"epochs": 2, "batch": 32}
+        settings["tables"] = {"t": {"data": ["multi30k_task2"], "methods": ["baseline"]}}
+        settings["alignments"], settings["translations"], settings["run"] = {}, {}, ["t"]
+        return params.plan(params.validate(settings))
+
+    return make
+
+
+def make_all(plan, until="results/t.csv"):
+    """Run every job of the table, or of a training."""
+    for job in plan.needs(until):
+        execute(plan.keyed(job.target))
+
+
+def student(plan):
+    """The training of the baseline."""
+    return next(job for job in plan.jobs.values() if "runs" in job.target and "/baseline/" in job.target)
+
+
+def test_a_training_on_cached_states_is_that_on_computed_ones(plan_of):
+    embedded, names = {}, {}
+    for prefix in ("cached", "computed"):
+        plan = plan_of(frozen_prefix=prefix)
+        run = student(plan)
+        assert bool(run.after) == (prefix == "cached")
+        make_all(plan, until=run.target)
+        files = {role: run.outputs[role] for role in ("model", "config", "tokenizer")}
+        embedded[prefix], names[prefix] = Encoder(files, 8).texts(TEXTS), load_file(run.outputs["model"]).keys()
+    assert names["cached"] == names["computed"]
+    assert not any(".embeddings." in name or ".layer.1." in name for name in names["cached"])
+    assert torch.allclose(embedded["cached"], embedded["computed"], atol=5e-3)
+
+
+def test_a_run_of_another_model_is_not_evaluated(plan_of):
+    plan = plan_of()
+    run = student(plan)
+    make_all(plan, until=run.target)
+    files = {role: run.outputs[role] for role in ("model", "config", "tokenizer")}
+    assert Encoder(files, 8).texts(["a dog"]).shape == (1, 128)
+    weights = load_weights("model/model.safetensors")
+    weights["embeddings.LayerNorm.bias"] += 1
+    save_file(weights, "model/model.safetensors", {"format": "pt"})
+    with pytest.raises(CcrError, match="its weights are not those that .*model.safetensors was trained on"):
+        Encoder(files, 8)
+
+
+def test_a_changed_model_makes_its_trainings_stale(plan_of):
+    plan = plan_of()
+    run = student(plan)
+    for job in plan.needs(run.target)[:-1]:
+        execute(plan.keyed(job.target))
+    before = plan.keyed(run.target).key
+    (Path("model") / "config.json").write_text(json.dumps(read_json("model/config.json") | {"layer_norm_eps": 1e-5}))
+    assert plan.keyed(run.target).key != before
+
+
+@pytest.mark.parametrize(
+    ("text", "edit", "message"),
+    [
+        ({"frozen_layers": 0}, {}, "frozen_prefix: cached needs a named encoder and frozen_layers of 1 or more"),
+        ({}, {"pooling": "padded_mean"}, "states depend on the batch; take computed"),
+    ],
+)
+def test_what_cannot_be_cached_is_a_message(repository, text, edit, message):
+    settings = params.read(repository / "params.yaml")
+    network = settings["networks"]["e5_photo"]
+    network |= edit | {"text": network["text"] | text}
+    with pytest.raises(CcrError, match=message):
+        params.validate(settings)
+
+
+def test_hidden_words_and_low_layers_are_refused(repository):
+    settings = params.read(repository / "params.yaml")
+    settings["datasets"]["flickr8k_e5"]["train"]["student"]["word_dropout"] = 0.2
+    with pytest.raises(CcrError, match="word_dropout hides words, which frozen_prefix: cached has seen already"):
+        params.plan(params.validate(settings))
+    settings["datasets"]["flickr8k_e5"]["train"]["student"]["word_dropout"] = 0.0
+    settings["methods"]["baseline"]["teacher"] = "cl"
+    settings["methods"]["cl2cm_no_word_level"]["teacher"] = "low"
+    alignment = {"objective": "pointer", "layer": 2, "masked": 0}
+    settings["teachers"]["low"] = {"objectives": {"words": alignment}}
+    with pytest.raises(CcrError, match="words.layer lies below the frozen layers"):
+        params.plan(params.validate(settings))
