@@ -272,3 +272,12 @@ def test_hidden_words_and_low_layers_are_refused(repository):
     settings["teachers"]["low"] = {"objectives": {"words": alignment}}
     with pytest.raises(CcrError, match="words.layer lies below the frozen layers"):
         params.plan(params.validate(settings))
+
+
+def test_a_model_that_is_not_there_is_a_message(repository):
+    settings = params.read(repository / "params.yaml")
+    settings["networks"]["e5_photo"]["text"]["encoder"] = "data/models/not-here"
+    settings["datasets"]["flickr8k_e5"]["source"] = "official"
+    plan = params.plan(params.validate(settings))
+    with pytest.raises(CcrError, match="data/models/not-here does not exist.*config.json.*hf download"):
+        plan.job(next(target for target in plan.jobs if target.startswith("results/runs/flickr8k_e5")))

@@ -29,6 +29,7 @@ from ccr.networks.checkpoint import load_tokenizer
 from ccr.retrieval.ranks import rank_both
 from ccr.store import open_features, read_embeddings, write_features
 from ccr.train.needs.discriminator import Adversary
+from ccr.train.optimizers import AdamW
 from ccr.train.schedule import Schedule
 from ccr.train.triplets import Triplets, read_texts
 
@@ -728,6 +729,23 @@ def test_cosine_rises_in_the_warm_up_and_ends_at_nothing():
         rates.append(optimizer.param_groups[0]["lr"])
     assert rates[:4] == pytest.approx([0.025, 0.05, 0.075, 0.1])
     assert rates[3:] == sorted(rates[3:], reverse=True) and rates[-1] == pytest.approx(0, abs=1e-12)
+
+
+def test_scaled_weights_have_their_share_of_the_learning_rate():
+    new, encoder = nn.Linear(2, 2), nn.Linear(2, 2)
+    before = [weight.detach().clone() for weight in (new.weight, encoder.weight)]
+    weights = [*new.parameters(), *encoder.parameters()]
+    optimizer = AdamW(weights, 0.1, 0.0, dict.fromkeys(encoder.parameters(), 0.01))
+    schedule = Schedule("cosine", optimizer, 0.1, warmup=0, steps=10)
+    sum(weight.sum() for weight in weights).backward()
+    optimizer.step()  # Adam's first step is as long as the rate
+    moved = [
+        (weight - old).abs().mean().item() for weight, old in zip((new.weight, encoder.weight), before, strict=True)
+    ]
+    assert moved == pytest.approx([0.1, 0.001], rel=1e-3)
+    schedule.after_step()
+    rates = {group["lr"] for group in optimizer.param_groups}
+    assert max(rates) / min(rates) == pytest.approx(100)
 
 
 def test_all_captions_of_a_step_go_through_the_encoder_at_once_and_no_padding_is_computed(data, tmp_path, monkeypatch):

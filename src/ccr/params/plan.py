@@ -40,8 +40,8 @@ class Plan:
     def job(self, target: str) -> Job:
         """The job that makes `target`; its settings are complete, its key is not yet known.
 
-        Raises `CcrError` for an unplanned target, for a captions job whose raw data or files are not there,
-        and for a table of which no row can be made.
+        Raises `CcrError` for an unplanned target, for a captions job whose raw data or files are not there, for a training
+        whose encoder's folder is not there, and for a table of which no row can be made.
         """
         target = target.rstrip("/")
         if target not in self.jobs:
@@ -55,6 +55,8 @@ class Plan:
             self._check_parallel(job)
         elif job.stage == "captions" and job.settings["source"] == "official":
             self._check_root(job)
+        if job.stage == "train":
+            self._check_encoder(job)
         if job.stage == "tables" and not job.settings["rows"]:
             left_out = "".join(f"\n  {line}" for line in job.settings["left_out"])
             table = job.settings["table"]
@@ -71,6 +73,18 @@ class Plan:
                     f"parallel.{job.settings['parallel']}.files.{job.settings[f'{side}_lang']}: {path} does not exist. "
                     "Put the file there, or mend the path in params.yaml."
                 )
+
+    @staticmethod
+    def _check_encoder(job: Job) -> None:
+        text = job.settings["network"]["text"] if "network" in job.settings else job.settings["text"]
+        folder = text["encoder"]
+        if text["kind"] == "pretrained" and folder.count("/") != 1 and "/" in folder and "encoder" not in job.inputs:
+            name = Path(folder).name
+            raise CcrError(
+                f"networks.*.text.encoder: {folder} does not exist. It is a model's folder: config.json, "
+                f"model.safetensors, tokenizer.json. With a network: `hf download ORGANISATION/{name} --local-dir "
+                f"{folder}`, or give ORGANISATION/{name} in params.yaml; without one, bring the folder."
+            )
 
     @staticmethod
     def _check_root(job: Job) -> None:
