@@ -134,7 +134,7 @@ EDITS = {
     ),
     "a module that an objective imports": (
         edits("objectives/transport.py"),
-        lambda stage, settings, module: stage == "train" or module == "ccr.evaluate.alignment",
+        lambda stage, settings, module: module in ("ccr.train", "ccr.evaluate.alignment"),
     ),
     "a visual encoder": (
         edits("networks/frames.py"),
@@ -164,7 +164,7 @@ EDITS = {
         edits("world/languages/ja.py"),
         lambda stage, settings, module: stage == "world" and "ja" in settings["langs"],
     ),
-    "the training loop": (edits("train/loop.py"), stage("train")),
+    "the training loop": (edits("train/loop.py"), module("train")),
     "fusion of queries": (edits("retrieval/fusion.py"), module("evaluate.retrieval")),
     "how tables of retrieval are written": (edits("tables/as_latex.py"), module("tables.retrieval_table")),
     "embeddings of a store": (edits("retrieval/embed.py"), module("train", "evaluate.retrieval")),

@@ -40,8 +40,8 @@ class Plan:
     def job(self, target: str) -> Job:
         """The job that makes `target`; its settings are complete, its key is not yet known.
 
-        Raises `CcrError` for an unplanned target, for a captions job whose raw data or files are not there, for a training
-        whose encoder's folder is not there, and for a table of which no row can be made.
+        Raises `CcrError` for an unplanned target, for a captions job whose raw data or files are not there, for a
+        training whose encoder's folder is not there, and for a table of which no row can be made.
         """
         target = target.rstrip("/")
         if target not in self.jobs:

@@ -163,7 +163,7 @@ def states(planning: Planning, dataset: str, settings: dict[str, Any], paths: li
             inputs={"texts": path, **encoder_folder(settings)},
             outputs={"states": target},
             settings={"text": used, "train_lang": source, "threads": threads},
-            module="ccr.train.states",
+            module="ccr.states",
             entries=(f"TEXT_ENCODERS.{text['kind']}",),
             threads=threads,
             gpus=1,
