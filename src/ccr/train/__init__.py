@@ -86,8 +86,8 @@ def _run(job: Job, device: torch.device) -> None:
         _warn_of_collapse(job, history, validation)
         description = {"settings": planned, "terms": list(settings["objectives"])}
         description |= {"text_config": text_config, "feature_dim": feature_dim}
-        if brought := getattr(network.text, "brought", None):
-            description["frozen_weights"] = weights_hash({n: network.text.frozen_weights[n] for n in brought})
+        if getattr(network.text, "brought", ()):
+            description["frozen_weights"] = weights_hash(network.text.frozen_weights)
         _write(job, trainer, history, tokenizer, description)
         if embeddings is not None:
             ids = texts.table["caption_id"].iloc[rows].tolist()
