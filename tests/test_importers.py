@@ -309,6 +309,27 @@ def test_missing_files_of_task_2_are_named_where_they_are_looked_for(tmp_path):
         assert f"missing  {tmp_path}/{name}" in str(error.value)
 
 
+def test_photos_of_another_collection_are_split_anew(multi30k):
+    listed = multi30k / "ids.txt"
+    listed.write_text("1_a\n3_b\n4_c\n17_d\n")
+    captions, items = import_(multi30k, "multi30k", ["en", "fr"], task=2, photos=str(listed), held_out=1)
+    assert sorted(splits_of(items)) == ["1_a", "3_b", "4_c"]
+    assert sorted(splits_of(items).values()) == ["test", "train", "val"]
+    assert {c["split"] for c in captions if c["item_id"] == "3_b"} == {splits_of(items)["3_b"]}
+    french = {c["item_id"]: c["text"] for c in captions if c["lang"] == "fr"}
+    assert french == {"1_a": "fr 1.jpg", "3_b": "fr 3.jpg", "4_c": "fr 4.jpg"}
+    listed.write_text("4_c\n3_b\n1_a\n")
+    assert import_(multi30k, "multi30k", ["en", "fr"], task=2, photos=str(listed), held_out=1)[1] == items
+
+
+def test_photos_that_are_too_few(multi30k):
+    (multi30k / "ids.txt").write_text("1_a\n3_b\n")
+    with pytest.raises(CcrError, match="2 of its photos are Multi30K's; held_out: 1 of them for val"):
+        import_(multi30k, "multi30k", ["en"], task=2, photos=str(multi30k / "ids.txt"), held_out=1)
+    with pytest.raises(CcrError, match="nowhere.txt: missing. It lists the photos"):
+        import_(multi30k, "multi30k", ["en"], task=2, photos="nowhere.txt")
+
+
 # --- your own data -----------------------------------------------------------------------------------------
 
 ROWS = [
@@ -551,6 +572,7 @@ def test_every_layout_of_a_folder(tmp_path, multi30k):
     lines = [line.split(":")[0] + ":" + line.split(":")[1] for line in says(multi30k) if line.startswith("importer")]
     assert lines == [
         "importer multi30k, options {task: 1}",
+        "importer multi30k, options {task: 1, photos",  # datasets.multi30k_photos
         "importer multi30k, options {task: 2}",
         "importer mscoco, options {split: by_language}",
         "importer table, options {file: mine.parquet}",
@@ -621,6 +643,16 @@ def test_real_multi30k_task_2_in_every_language(real, tmp_path):
     assert counts(items, "split") == {(split,): size for split, size in sizes.items()}
     described = {"en": 5, "de": 5, "fr": 1, "cs": 1}
     assert counts(captions, "lang", "split") == {(g, s): n * sizes[s] for g, n in described.items() for s in SPLITS}
+
+
+def test_real_multi30k_of_the_photos_that_are_flickr8ks(real, tmp_path):
+    photos = str(real / "flickr8k/FeatureData/mobilenet_v2/ids.txt")
+    captions, items = import_(
+        real / "multi30k", "multi30k", ["en", "de", "fr", "cs"], out=tmp_path, photos=photos, held_out=1000
+    )
+    sizes = {"train": 4462, "val": 1000, "test": 1000}
+    assert counts(items, "split") == {(split,): size for split, size in sizes.items()}
+    assert counts(captions, "lang", "split") == {(g, s): sizes[s] for g in ("en", "de", "fr", "cs") for s in SPLITS}
 
 
 def test_real_flickr8k_is_found(real):

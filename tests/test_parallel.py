@@ -54,7 +54,14 @@ def job(captions, source=None, target=None, **settings):
     files = {}
     for side, text in (("source", EN if source is None else source), ("target", ZH if target is None else target)):
         files[side] = str(write(folder / f"{side}.txt", lines(text) if isinstance(text, list) else text))
-    defaults = {"data": "toy", "parallel": "extra", "source_lang": "en", "target_lang": "zh", "ids": False}
+    defaults = {
+        "data": "toy",
+        "parallel": "extra",
+        "source_lang": "en",
+        "target_lang": "zh",
+        "ids": False,
+        "held_out": 0,
+    }
     outputs = {"parallel": str(folder / "zh.parquet"), "rejected": str(folder / "zh.rejected.parquet")}
     inputs = {"captions": str(captions), **files}
     return hand_made("captions", "t", inputs, outputs, {**defaults, "on_leak": "error", **settings}, key="k")
@@ -158,7 +165,7 @@ def test_ids_that_disagree_are_named(captions, other):
     [
         (ZH[:2], "source.txt has 3 lines, .*target.txt has 2"),
         (b"a\nb\xff\nc\n", r"target.txt, line 2 \(byte 3\): not UTF-8"),
-        (["", "", ""], "no pair of sentences is left of 3 lines"),
+        (["", "", ""], "of 3 lines 0 pairs of sentences are left"),
         ([], "source.txt has 3 lines, .*target.txt has 0"),
     ],
 )
@@ -176,8 +183,21 @@ def test_a_torn_file(captions):
 
 
 def test_no_pair_left_but_leaking_ones(captions):
-    with pytest.raises(CcrError, match="no pair of sentences is left of 1 lines"):
+    with pytest.raises(CcrError, match="of 1 lines 0 pairs of sentences are left"):
         run(job(captions, ["a man sings"], ["甲"], on_leak="drop"))
+
+
+def test_held_out_pairs_are_split_val_by_their_source_text(captions):
+    def held_out(target):
+        run(made := job(captions, target=target, held_out=1))
+        rows = read_parquet(made.outputs["parallel"], CAPTIONS).to_pylist()
+        return [row["text"] for row in rows if row["split"] == "val"]
+
+    source, target = held_out(ZH)
+    assert (source, target) in list(zip(EN, ZH, strict=True))
+    assert held_out(["x", "y", "z"])[0] == source
+    with pytest.raises(CcrError, match="of 3 lines 3 pairs of sentences are left, 3 of them held out"):
+        run(job(captions, held_out=3))
 
 
 def test_other_words_are_another_job(captions):
@@ -194,7 +214,7 @@ def test_the_mini_worlds_pairs_do_not_leak(tmp_path):
     run(hand_made("world", str(root), {}, {"root": str(root)}, settings))
     outputs = {name: str(tmp_path / f"{name}.parquet") for name in ("captions", "items")}
     importing = {"importer": "multi30k", "data": "toy", "kind": "image", "source": "synthetic", "langs": ["en", "de"]}
-    importing["options"] = {"task": 1, "test": ""}
+    importing["options"] = {"task": 1, "test": "", "photos": ""}
     run(hand_made("captions", "t", {"root": str(root)}, outputs, importing))
     made = job(tmp_path / "captions.parquet", target_lang="de")
     for side, lang in (("source", "en"), ("target", "de")):
@@ -249,6 +269,19 @@ def test_a_teacher_reads_its_pairs_and_its_student_does_not(raw):
             assert "parallel" not in student.inputs
 
 
+def test_a_teacher_of_parallel_text_alone_reads_no_translation(raw):
+    plan = params.plan(params.validate(raw))
+    data = "multi30k_photos"
+    teacher = plan.job(f"results/teachers/{data}/none/de/cl_text/seed0")
+    assert set(teacher.inputs) - {"encoder"} == {"captions", "items", "parallel"}
+    assert teacher.settings["select_on"] == "parallel"
+    student = plan.job(f"results/runs/{data}/none/mobilenet_v2_flickr8k/de/teacher_init_text/seed0")
+    assert student.inputs["init_model"] == teacher.outputs["model"] and "translations" not in student.inputs
+    raw["parallel"]["multi30k"]["held_out"] = 0
+    with pytest.raises(CcrError, match="teachers.cl_text.pairs: parallel needs `parallel` text with `held_out` pairs"):
+        params.validate(raw)
+
+
 def left_out(raw, table):
     job = params.plan(params.validate(raw)).job(f"results/{table}.csv")
     assert {row["method"] for row in job.settings["rows"]} == {"baseline"}
@@ -289,7 +322,7 @@ def real_captions(real, folder):
         "langs": ["en", "de"],
     }
     outputs = {name: str(folder / f"{name}.parquet") for name in ("captions", "items")}
-    options = {"task": 1, "test": ""}
+    options = {"task": 1, "test": "", "photos": ""}
     run(hand_made("captions", "t", {"root": str(real / "multi30k")}, outputs, settings | {"options": options}))
     return Path(outputs["captions"])
 

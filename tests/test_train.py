@@ -288,6 +288,36 @@ def test_a_teacher_learns_the_words_of_its_parallel_text_and_leaves_embeddings_o
     assert tokenizer.token_to_id("sky") is not None
 
 
+def test_a_teacher_of_parallel_text_alone(data, tmp_path):
+    """It trains on the pairs, is selected on those held out, and leaves embeddings of the source captions."""
+    rows = [
+        (
+            f"extra#{n}",
+            f"extra#{lang}#{n}",
+            split,
+            lang,
+            "parallel",
+            None,
+            f"extra#en#{n}" if lang == "zh" else None,
+            text,
+        )
+        for lang, text in (("en", "a blue sky"), ("zh", "蓝天空"))
+        for n, split in enumerate(["train"] * 6 + ["val"] * 3)
+    ]
+    write(tmp_path / "pairs.parquet", rows, CAPTIONS)
+    job = training_job(data, tmp_path / "run", TEACHER, role="teacher", select_on="parallel", epochs=1)
+    job.inputs["parallel"] = [str(tmp_path / "pairs.parquet")]
+    del job.inputs["translations"]
+    texts = train.read_texts(job)
+    assert len(train.Triplets(job, texts, None, None)) == 6
+    ((captions, gallery, _),) = train.Validation(job, texts, None).groups
+    assert texts.table["text"].iloc[captions].tolist() == ["蓝天空"] * 3
+    assert texts.table["text"].iloc[gallery].tolist() == ["a blue sky"] * 3
+    train.run(job)
+    ids, _ = read_embeddings(job.outputs["embeddings"])
+    assert len(ids) == SPLITS["train"] and all(i.startswith("train") for i in ids)
+
+
 def test_a_teacher_and_a_distilled_student(data, teacher, tmp_path):
     student = training_job(data, tmp_path, BASELINE | {"distillation": DISTILLATION}, epochs=3)
     student.inputs["teacher"] = teacher.outputs["embeddings"]

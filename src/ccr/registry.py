@@ -107,6 +107,8 @@ IMPORTERS = {
         expects=("task{1,2}/raw/{split}.{lang}.gz", "task{1,2}/image_splits/{split}.txt", "images/"),
         task=choice(1, 2),
         test=text(""),
+        photos=text(""),
+        held_out=count(0, ge=0),
     ),
     "mscoco": Entry(
         "ccr.captions.mscoco",

@@ -5,11 +5,19 @@ Task 1: `task1/raw/{split}.{lang}.gz`, one sentence per line, aligned with the i
 English. Task 2: `task2/raw/{split}.{1..5}.{lang}.gz`, five independent descriptions per image in English and
 German, aligned with `task2/image_splits/{split}_images.txt`; its French and Czech are those of task 1, of the same
 images. An item's id is its file name without the extension.
+
+Option `photos` names a file of ids, one per line, of another collection that shares photos with Multi30K: Flickr8k's
+`1000268201_693b08cb0e` is Multi30K's `1000268201`. Only these photos are read, under the ids of that file, and split
+anew, since few of them lie in Multi30K's own val and test parts: sorted by the SHA-256 of their id, the first
+`held_out` are test, the next val, the rest train.
 """
 
+import hashlib
+from collections.abc import Mapping
 from pathlib import Path, PurePath
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from ccr.artifacts.schemas import LANGUAGES
 from ccr.captions.raw import Raw, found, listed, read_ids, read_lines
@@ -60,12 +68,16 @@ def layouts(root: Path) -> list[dict]:
     held = {task: {path.name.split(".")[-2] for path in folder.glob("*.*.gz")} for task, folder in folders.items()}
     held[2] |= held[1] - set(DESCRIBED) if held[2] else set()  # see `_source`
     langs = {task: [lang for lang in LANGUAGES if lang in there] for task, there in held.items()}
-    return [{"options": {"task": task, "test": ""}, "langs": there} for task, there in langs.items() if there]
+    return [
+        {"options": {"task": task, "test": "", "photos": "", "held_out": 0}, "langs": there}
+        for task, there in langs.items()
+        if there
+    ]
 
 
 def read(root: Path, settings: dict) -> Raw:
     """The captions in `langs` of train, val and the chosen test part."""
-    items, captions = [], []
+    items, captions, photos = [], [], _photos(settings)
     for split, part in _parts(settings).items():
         files = {}
         for lang in settings["langs"]:
@@ -74,21 +86,59 @@ def read(root: Path, settings: dict) -> Raw:
         if not files:
             continue
         names = root / _list(settings["options"]["task"], part)
-        items.append(listed(names, _item_ids(names), split))
+        items.append(listed(names, _item_ids(names, photos), split))
         for lang, paths in files.items():
             names = root / _list(*_source(settings, lang, part))
-            item_ids = _item_ids(names)
+            item_ids = _item_ids(names, photos)
             original = "en" if settings["options"]["task"] == 1 and lang != "en" and "en" in files else None
             for n, path in enumerate(paths):
                 captions.append(_captions(path, names, item_ids, n, lang, split, original))
-    return Raw.collect(items, captions, [])
+    raw = Raw.collect(items, captions, [])
+    return _split_anew(raw, photos, settings["options"]) if photos else raw
 
 
-def _item_ids(names: Path) -> list[str]:
+def _photos(settings: dict) -> dict[str, str]:
+    """Multi30K's id -> the id in the file of option `photos`; empty without one."""
+    path = settings["options"]["photos"]
+    if not path:
+        return {}
+    if not Path(path).exists():
+        raise CcrError(f"{path}: missing. It lists the photos to keep (option `photos`), one id per line.")
+    return {name.partition("_")[0]: name for name in read_ids(Path(path))}
+
+
+def _split_anew(raw: Raw, photos: Mapping[str, str], options: dict) -> Raw:
+    """What is of these photos, in splits by the hash of their ids."""
+    ids = pa.array(photos.values(), pa.string())
+    items, captions = (table.filter(pc.is_in(table["item_id"], ids)) for table in (raw.items, raw.captions))
+    held_out, order = options["held_out"], sorted(items["item_id"].to_pylist(), key=_sha256)
+    if not 0 < 2 * held_out < len(order):
+        raise CcrError(
+            f"{options['photos']}: {len(order):,} of its photos are Multi30K's; held_out: {held_out:,} of them for val, "
+            "as many for test and the rest for training cannot be. Give another held_out, or another file of ids."
+        )
+    split = dict.fromkeys(order, "train") | dict.fromkeys(order[: 2 * held_out], "val")
+    split |= dict.fromkeys(order[:held_out], "test")
+    tables = []
+    for table in (items, captions):
+        column = pa.array([split[item] for item in table["item_id"].to_pylist()], pa.string())
+        tables.append(table.set_column(table.column_names.index("split"), "split", column))
+    note = (
+        f"{len(order):,} of {len(raw.items):,} photos are in {options['photos']}; split anew by the hash of their ids"
+    )
+    return Raw(*tables, [*raw.notes, note])
+
+
+def _sha256(name: str) -> str:
+    return hashlib.sha256(name.encode()).hexdigest()
+
+
+def _item_ids(names: Path, photos: Mapping[str, str]) -> list[str]:
     if not names.exists():
         raise CcrError(f"{names}: missing. It names the image of each line of the captions.")
     # COCO images carry the caption's id behind the name: COCO_train2014_000000117071.jpg#367178
-    return [PurePath(name.partition("#")[0]).stem for name in read_ids(names)]
+    ids = (PurePath(name.partition("#")[0]).stem for name in read_ids(names))
+    return [photos.get(item, item) for item in ids]
 
 
 def _files(folder: Path, part: str, lang: str, task: int) -> list[Path]:

@@ -5,6 +5,7 @@ Line k of one file says what line k of the other says. With `ids`, a line begins
 whatever its split: else captions that models are tested on would reach a training.
 """
 
+import heapq
 import logging
 import re
 import unicodedata
@@ -16,6 +17,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from ccr.artifacts.hashes import digest
 from ccr.artifacts.jobs import Job
 from ccr.artifacts.parquet import read_parquet, write_parquet
 from ccr.artifacts.schemas import CAPTIONS, LEFT_OUT_PAIRS
@@ -39,11 +41,11 @@ class Pair:
 
 
 def run(job: Job) -> None:
-    """Write the pairs of one target language as captions: two rows a pair, split train, origin parallel.
+    """Write the pairs of one target language as captions: two rows a pair, origin parallel, split train.
 
     The id of a pair's item is `parallel:{name}#{line}`, with ids `parallel:{name}#{item}`: never an item of the data
-    set. Pairs left out are in `rejected`. `CcrError` for files that do not go together, for pairs that leak unless
-    `on_leak` drops them, and when no pair is left.
+    set. `held_out` pairs are split val. Pairs left out are in `rejected`. `CcrError` for files that do not go together,
+    for pairs that leak unless `on_leak` drops them, and when no pair is left to train on.
     """
     settings = job.settings
     pairs = _read(job)
@@ -58,10 +60,11 @@ def run(job: Job) -> None:
         )
     reasons |= {pair.line: "no text" for pair in pairs if "" in pair.texts}
     kept = [pair for pair in pairs if pair.line not in reasons]
-    if not kept:
+    if len(kept) <= settings["held_out"]:
         raise CcrError(
-            f"{job.inputs['source']} and {job.inputs['target']}: no pair of sentences is left of {len(pairs):,} lines; "
-            f"{len(reasons):,} are empty or share an item or a text with {settings['data']}. Give other text."
+            f"{job.inputs['source']} and {job.inputs['target']}: of {len(pairs):,} lines {len(kept):,} pairs of "
+            f"sentences are left, {settings['held_out']:,} of them held out; {len(reasons):,} are empty or share an "
+            f"item or a text with {settings['data']}. Give other text."
         )
     metadata = {"data": settings["data"], "parallel": settings["parallel"]}
     write_parquet(_captions(kept, settings), job.outputs["parallel"], CAPTIONS, key=job.key, metadata=metadata)
@@ -143,10 +146,16 @@ def _captions(pairs: list[Pair], settings: dict) -> dict[str, list]:
     return {
         "item_id": items * 2,
         "caption_id": ids[0] + ids[1],
-        "split": ["train"] * 2 * size,
+        "split": _splits(pairs, settings["held_out"]) * 2,
         "lang": np.repeat([settings["source_lang"], settings["target_lang"]], size).tolist(),
         "origin": ["parallel"] * 2 * size,
         "engine": [None] * 2 * size,
         "parent_id": [None] * size + ids[0],
         "text": [pair.texts[0] for pair in pairs] + [pair.texts[1] for pair in pairs],
     }
+
+
+def _splits(pairs: list[Pair], held_out: int) -> list[str]:
+    """`val` for the pairs whose source texts have the lowest hashes, `train` for the others."""
+    lowest = set(heapq.nsmallest(held_out, range(len(pairs)), key=lambda k: digest(pairs[k].texts[0])))
+    return ["val" if number in lowest else "train" for number in range(len(pairs))]

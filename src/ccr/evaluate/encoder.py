@@ -24,22 +24,24 @@ class Encoder:
     Args:
         files: the run's, by role (see `RUN_FILES`). `CcrError` when one is missing or torn.
         batch: texts or items at a time.
+        keep_states: where the frozen prefix is cached, read states of texts from the cache and keep new ones there.
 
     Attributes:
         description: the run's config.
     """
 
-    def __init__(self, files: Mapping[str, str], batch: int):
+    def __init__(self, files: Mapping[str, str], batch: int, keep_states: bool = False):
         self._network, self.description = load_network(files["model"], files["config"])
         self._network.to("cuda" if torch.cuda.is_available() else "cpu")
         self._tokenizer = load_tokenizer(files["tokenizer"])
-        self._model, self._batch = files["model"], batch
+        self._model, self._batch, self._keep_states = files["model"], batch, keep_states
 
     def texts(self, texts: Sequence[str]) -> Tensor:
         """(texts, dim) float32 unit vectors on the CPU."""
         text = self.description["settings"]["network"]["text"]
         tokens = Tokens(self._tokenizer, texts, text["max_tokens"], prompt=text["prompt"])
-        return embed_captions(self._network, of_texts(self._network, tokens), np.arange(len(tokens)), self._batch)
+        read = of_texts(self._network, tokens) if self._keep_states else tokens
+        return embed_captions(self._network, read, np.arange(len(tokens)), self._batch)
 
     def items(self, features: str, item_ids: Sequence[str] | None = None) -> Tensor:
         """(items, dim) float32 unit vectors on the CPU: of these items, or of all in the order of the features file.

@@ -41,7 +41,7 @@ def run(job: Job) -> None:
     """
     torch.set_num_threads(job.settings["threads"])
     test = _test_set(job)
-    encoder = Encoder(job.inputs, job.settings["batch"])
+    encoder = Encoder(job.inputs, job.settings["batch"], keep_states=True)
     visual = encoder.items(job.inputs["features"], test.items)
     captions = {query: encoder.texts(_query_texts(job, test, query)) for query in job.settings["queries"]}
     parts = [(weight, captions[query]) for query, weight in job.settings["queries"].items()]

@@ -1,6 +1,5 @@
 """A trained network on disk: `model.safetensors`, `config.json`, `tokenizer.json`. No pickle."""
 
-import hashlib
 from collections.abc import Mapping
 from os import PathLike
 from pathlib import Path
@@ -8,7 +7,7 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save, save_file
+from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer
 
 from ccr.artifacts.files import atomic, read_json
@@ -30,7 +29,7 @@ def load_network(model: str | PathLike, config: str | PathLike) -> tuple[DualEnc
     network = DualEncoder(
         settings["network"], description["text_config"], description["feature_dim"], pretrained=frozen is not None
     )
-    if frozen is not None and weights_hash(network.text.frozen_weights) != frozen:
+    if frozen is not None and network.text.frozen_hash != frozen:
         raise CcrError(
             f"{settings['network']['text']['encoder']}: its weights are not those that {model} was trained on. "
             "Give the model back its former weights, or train the run again."
@@ -45,13 +44,6 @@ def load_network(model: str | PathLike, config: str | PathLike) -> tuple[DualEnc
     except (SafetensorError, RuntimeError) as error:
         raise CcrError(f"{model}: does not fit {config} or is cut off ({error}). Train the run again.") from error
     return network.eval(), description
-
-
-def weights_hash(weights: Mapping[str, torch.Tensor]) -> str:
-    """Hash of weights by name."""
-    return hashlib.blake2b(
-        save({n: w.detach().cpu().contiguous() for n, w in weights.items()}), digest_size=16
-    ).hexdigest()
 
 
 def load_text_encoder(network: DualEncoder, model: str | PathLike) -> None:

@@ -1,8 +1,11 @@
 """A text encoder's frozen prefix: its embeddings and lower layers, which keep their weights (docs/methods.md)."""
 
+import hashlib
 from collections.abc import Sequence
+from functools import cached_property
 from typing import Literal
 
+from safetensors.torch import save
 from torch import Tensor, nn
 
 from ccr.errors import CcrError
@@ -34,6 +37,12 @@ class FrozenPrefix(nn.Module):
     def frozen_weights(self) -> dict[str, Tensor]:
         """The frozen weights by name."""
         return {name: weight for name, weight in self.named_parameters() if not weight.requires_grad}
+
+    @cached_property
+    def frozen_hash(self) -> str:
+        """Hash of the frozen weights by name; computed once, for they do not change."""
+        data = save({name: weight.detach().cpu().contiguous() for name, weight in self.frozen_weights.items()})
+        return hashlib.blake2b(data, digest_size=16).hexdigest()
 
     def train(self, mode: bool = True) -> "FrozenPrefix":
         """See `nn.Module.train`."""

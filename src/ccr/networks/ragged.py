@@ -10,7 +10,8 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torch.nn import functional
+
+from ccr.networks.attention import attention
 
 CHUNK = 64  # sequences per attention block
 
@@ -129,7 +130,7 @@ class Ragged:
         chunked = zip(*(x.split(sizes) for x in (query, key, value)), strict=True)
         for chunk, rows in zip(self._chunks, chunked, strict=True):
             padded = (_blocks(x, chunk).transpose(1, 2) for x in rows)
-            out = functional.scaled_dot_product_attention(*padded, chunk.mask, dropout_p=dropout, scale=scale)
+            out = attention(*padded, chunk.mask, dropout, scale)
             out = out.transpose(1, 2).flatten(0, 1)
             parts.append(out if chunk.cells is None else out.index_select(0, chunk.cells))
         return torch.cat(parts)
@@ -190,7 +191,7 @@ class Padded(Ragged):
         mask = self.mask[:, None, None, :]
         if padding_sees_all:
             mask = mask | ~self.mask[:, None, :, None]
-        out = functional.scaled_dot_product_attention(*padded, mask, dropout_p=dropout, scale=scale)
+        out = attention(*padded, mask, dropout, scale)
         return self.unpad(out.transpose(1, 2))
 
 

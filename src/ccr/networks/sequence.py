@@ -11,6 +11,7 @@ from typing import Any
 from torch import Tensor, nn
 from torch.nn import functional
 
+from ccr.networks.attention import attention
 from ccr.networks.ragged import Ragged
 
 
@@ -80,7 +81,7 @@ class AttentionBlock(nn.Module):
             (B, Lq, width).
         """
         sides = (x.transpose(1, 2) for x in (query, key, value))
-        attended = functional.scaled_dot_product_attention(*sides, visible, scale=self.scale)
+        attended = attention(*sides, visible, 0.0, self.scale)
         return self.norm(self.dropout(self.out(attended.transpose(1, 2).flatten(2))))
 
 

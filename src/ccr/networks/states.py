@@ -15,7 +15,6 @@ from tqdm import tqdm
 from ccr.artifacts.code import code_hash
 from ccr.artifacts.hashes import digest
 from ccr.errors import CcrError
-from ccr.networks.checkpoint import weights_hash
 from ccr.networks.dual_encoder import DualEncoder
 from ccr.networks.frozen import FrozenPrefix
 from ccr.networks.ragged import Ragged
@@ -67,11 +66,12 @@ def of_texts(network: DualEncoder, tokens: Tokens) -> Tokens | States:
 
 def encoder_hash(text: FrozenPrefix) -> str:
     """Hash of all that the states behind the prefix depend on beside the token ids: weights, layers and code."""
-    return digest([weights_hash(text.frozen_weights), text.frozen, code_hash("ccr.networks.pretrained", ())])
+    return digest([text.frozen_hash, text.frozen, code_hash("ccr.networks.pretrained", ())])
 
 
 @torch.inference_mode()
 def _compute(text: FrozenPrefix, tokens: Tokens, keys: list[bytes], store: StateStore) -> None:
+    store.remove_leftovers()
     rows = np.flatnonzero(store.missing(keys))
     rows = rows[np.unique([keys[row] for row in rows], return_index=True)[1]] if len(rows) else rows
     rows = rows[np.argsort(tokens.length[rows], kind="stable")]

@@ -216,22 +216,25 @@ class Parallel(Section):
     """Sentence pairs without pictures for CL teachers: line-aligned text files (.gz too) by language.
 
     `{root}` in a path: the data set's raw data. `ids`: a line begins with an id and a space, `video#enc#0 a man runs`.
-    `on_leak`: what happens to pairs that share an item or a text with the data set.
+    `on_leak`: what happens to pairs that share an item or a text with the data set. `held_out`: how many are kept from
+    training, for teachers that are selected on them (`pairs: parallel`).
     """
 
     files: Annotated[dict[str, str], Field(min_length=2)]
     ids: bool = False
     on_leak: Literal["error", "drop"] = "error"
+    held_out: Natural = 0
 
 
 class Teacher(TeacherOverrides):
     """A CL teacher: text only, weighted objectives over source captions and their translations.
 
-    `parallel`: sentence pairs that it trains on too.
+    `parallel`: sentence pairs that it trains on too; with `pairs: parallel` on them alone, without translations.
     """
 
     like: str | None = None
     parallel: str | None = None
+    pairs: Literal["all", "parallel"] = "all"
     objectives: dict[Name, dict[str, Any] | None] = {}
 
 

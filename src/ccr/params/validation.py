@@ -157,6 +157,11 @@ def _check_methods(params: Params) -> None:
     for name, teacher in params.teachers.items():
         if teacher.parallel:
             known(teacher.parallel, params.parallel, f"teachers.{name}.parallel", "parallel text")
+        if teacher.pairs == "parallel" and not (teacher.parallel and params.parallel[teacher.parallel].held_out):
+            raise CcrError(
+                f"params.yaml: teachers.{name}.pairs: parallel needs `parallel` text with `held_out` pairs, on which "
+                "the best epoch is chosen."
+            )
         if teacher.network:
             known(teacher.network, params.networks, f"teachers.{name}.network", "network")
         objectives = objectives_of(teacher.objectives, f"teachers.{name}.objectives")

@@ -17,6 +17,7 @@ from ccr.artifacts.hashes import bytes_hash
 from ccr.artifacts.parquet import ContentHash, described, read_parquet
 from ccr.artifacts.schemas import FEATURES
 from ccr.errors import CcrError
+from ccr.store.arrays import start_float16
 
 GROUP_VALUES = 8 << 20  # float16 values per row group (16 MiB): bounds the memory of writer and reader
 READ_ROWS = 256
@@ -251,9 +252,8 @@ def _recorded(target: Path) -> Path:
 def _decode(path: Path, target: Path, table: pa.Table, shape: tuple[int, int]) -> None:
     """Stream the feature column into an .npy file, checking every value."""
     ids, lengths = table["item_id"], table["frames"].to_numpy().astype(np.int64) * shape[1]
-    header = {"descr": "<f2", "fortran_order": False, "shape": shape}
     with atomic(target) as temporary, temporary.open("wb") as file:
-        np.lib.format.write_array_header_1_0(file, header)
+        start_float16(file, shape)
         row = 0
         for batch in _batches(path):
             here = slice(row, row + len(batch))

@@ -6,8 +6,10 @@ encoder by what `encoder_hash` covers. Parts hold texts of like length. Deleting
 """
 
 import logging
+import time
 import uuid
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from os import PathLike
 from pathlib import Path
 
@@ -15,6 +17,7 @@ import numpy as np
 
 from ccr.artifacts.files import atomic
 from ccr.artifacts.hashes import bytes_hash, read_hash
+from ccr.store.arrays import start_float16
 
 STATES = Path("work/states")
 PART_BYTES = 128 << 20  # of states: what an interruption may cost
@@ -62,6 +65,13 @@ class StateStore:
             found = zip(keys, starts.tolist(), lengths.tolist(), strict=True)
             self._places |= {key.tobytes(): (part, start, length) for key, start, length in found}
 
+    def remove_leftovers(self) -> None:
+        """Delete what a killed process left half-written. What another one is writing is younger than an hour."""
+        for file in self.folder.glob(".*.tmp"):
+            with suppress(FileNotFoundError):
+                if time.time() - file.stat().st_mtime > 3600:
+                    file.unlink()
+
     def missing(self, keys: Sequence[bytes]) -> np.ndarray:
         """(n,) bool: of which of these texts there are no states."""
         return np.fromiter((key not in self._places for key in keys), bool, len(keys))
@@ -91,8 +101,7 @@ class StateStore:
         file, row = self.folder / f"{name}.npy", 0
         shape = (int(lengths.sum()), self.width)
         with atomic(file) as temporary, temporary.open("wb") as stream:
-            header = {"descr": "<f2", "fortran_order": False, "shape": shape}
-            np.lib.format.write_array_header_1_0(stream, header)
+            start_float16(stream, shape)
             for batch in batches:
                 with np.errstate(over="ignore"):
                     batch = batch.astype("<f2")

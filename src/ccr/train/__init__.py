@@ -11,7 +11,7 @@ import torch
 
 from ccr.artifacts.files import atomic, write_json
 from ccr.artifacts.jobs import Job, provenance
-from ccr.networks.checkpoint import load_text_encoder, load_tokenizer, save_weights, weights_hash
+from ccr.networks.checkpoint import load_text_encoder, load_tokenizer, save_weights
 from ccr.networks.dual_encoder import DualEncoder, text_encoder
 from ccr.networks.states import of_texts
 from ccr.networks.tokens import Tokens, pretrained_tokenizer, train_tokenizer
@@ -78,8 +78,8 @@ def _run(job: Job, device: torch.device) -> None:
         history = trainer.fit(triplets, validation, keeper)
         embeddings = None
         if settings["role"] == "teacher":
-            rows = np.unique(np.concatenate([triplets.rows[stream] for stream in triplets.streams]))
-            rows = rows[(texts.table["role"].iloc[rows] != "parallel").to_numpy()]  # students see no parallel text
+            seen = (texts.table["split"] == "train") & (texts.table["role"] != "parallel")  # by students
+            rows = np.flatnonzero(seen)
             embeddings = trainer.embed_captions(rows)
         if processes.rank():
             return
@@ -87,7 +87,7 @@ def _run(job: Job, device: torch.device) -> None:
         description = {"settings": planned, "terms": list(settings["objectives"])}
         description |= {"text_config": text_config, "feature_dim": feature_dim}
         if getattr(network.text, "brought", ()):
-            description["frozen_weights"] = weights_hash(network.text.frozen_weights)
+            description["frozen_weights"] = network.text.frozen_hash
         _write(job, trainer, history, tokenizer, description)
         if embeddings is not None:
             ids = texts.table["caption_id"].iloc[rows].tolist()

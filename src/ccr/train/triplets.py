@@ -141,7 +141,9 @@ class Triplets:
         if source.empty:
             raise CcrError(f"{job.inputs['captions']}: no {job.settings['source_lang']} captions in the train split.")
         self.rows = {"source": source.index.to_numpy()}
-        if {"target", "back"} & used:
+        if "target" in used and "translations" not in job.inputs:  # a teacher of parallel text alone
+            self.rows = {stream: np.empty(0, np.int64) for stream in ("source", "target")}
+        elif {"target", "back"} & used:
             target = texts.select(split="train", role="translations")
             paths = ", ".join(job.inputs["translations"])
             self.rows["target"] = target.index.to_numpy()
@@ -151,7 +153,7 @@ class Triplets:
             paths = ", ".join(job.inputs["back"])
             self.rows["back"] = _positions(back["parent_id"], target["caption_id"], "back-translation of", paths)
         if "parallel" in job.inputs:
-            parallel = texts.select(role="parallel")
+            parallel = texts.select(split="train", role="parallel")
             is_source = parallel["lang"] == job.settings["source_lang"]
             for stream, rows in (("source", parallel[is_source]), ("target", parallel[~is_source])):
                 self.rows[stream] = np.concatenate([self.rows[stream], rows.index.to_numpy()])
@@ -204,8 +206,9 @@ class Validation:
                 )
             rows = captions.index.to_numpy()
             if store is None:
-                parents = texts.select(split="val", role="captions", lang=job.settings["source_lang"])
-                path = ", ".join(job.inputs["translations"])
+                role = "parallel" if job.settings["select_on"] == "parallel" else "captions"
+                parents = texts.select(split="val", role=role, lang=job.settings["source_lang"])
+                path = ", ".join(job.inputs["parallel" if role == "parallel" else "translations"])
                 gallery = _positions(parents["caption_id"], captions["parent_id"], "source caption", path)
                 self.groups.append((rows, gallery, np.arange(len(rows))))
             else:
@@ -219,5 +222,5 @@ class Validation:
 
     @staticmethod
     def _captions(job: Job, texts: Texts, lang: str) -> pd.DataFrame:
-        role = "translations" if job.settings["select_on"] == "mt" else "captions"
+        role = {"mt": "translations", "parallel": "parallel"}.get(job.settings["select_on"], "captions")
         return texts.select(split="val", role=role, lang=lang)

@@ -58,7 +58,10 @@ def captions(planning: Planning, dataset: str) -> Job:
         return Job(
             stage="captions",
             target=f"{folder}/captions.parquet",
-            inputs={"root": root(planning, dataset)},
+            inputs={
+                "root": root(planning, dataset),
+                **({"photos": options["photos"]} if options.get("photos") else {}),
+            },
             outputs={"captions": f"{folder}/captions.parquet", "items": f"{folder}/items.parquet"},
             settings={
                 "importer": importer,
@@ -110,6 +113,7 @@ def parallel(planning: Planning, dataset: str, name: str, lang: str) -> Job:
                 "source_lang": settings.source_lang,
                 "target_lang": lang,
                 "ids": entry.ids,
+                "held_out": entry.held_out,
                 "on_leak": entry.on_leak,
             },
             module="ccr.captions.parallel",

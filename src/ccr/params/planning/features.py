@@ -1,5 +1,6 @@
 """Planning of stage features."""
 
+import os
 from pathlib import Path
 
 from ccr import registry
@@ -29,6 +30,9 @@ def _features(planning: Planning, dataset: str, visual: str, target: str) -> Job
     model = chosen["options"].get("model")
     if model and Path(model).expanduser().is_dir():  # else its name and revision at the hub say which it is
         inputs["model"] = str(Path(model).expanduser())
+    path = chosen["options"].get("path", "")
+    if ".." in Path(path).parts:  # published features that lie beside the root
+        inputs["published"] = os.path.normpath(Path(inputs["root"], path))
     job = Job(
         stage="features",
         target=target,

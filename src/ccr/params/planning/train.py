@@ -17,15 +17,18 @@ from ccr.params.planning.translate import translation
 
 def teacher(planning: Planning, dataset: str, mt: str, langs: list[str], name: str, seed: int) -> Job:
     """A CL teacher's training."""
+    entry = planning.params.teachers[name]
+    select_on, mt = ("parallel", "none") if entry.pairs == "parallel" else ("mt", mt)
     target = f"results/teachers/{planning.data(dataset)}/{mt}/{'+'.join(langs)}/{name}/seed{seed}"
 
     def make() -> Job:
-        entry, objectives = planning.params.teachers[name], planning.objectives("teacher", name)
-        inputs = _texts(planning, dataset, mt, langs, registry.streams_of(objectives) | {"target"}, "mt")
+        objectives = planning.objectives("teacher", name)
+        streams = registry.streams_of(objectives) | {"target"} if select_on == "mt" else set()
+        inputs = _texts(planning, dataset, mt, langs, streams, select_on)
         if entry.parallel:
             pairs = (parallel(planning, dataset, entry.parallel, lang) for lang in langs)
             inputs["parallel"] = [job.outputs["parallel"] for job in pairs]
-        settings = {"langs": langs, "seed": seed, "select_on": "mt", **planning.training(dataset, "teacher", name)}
+        settings = {"langs": langs, "seed": seed, "select_on": select_on, **planning.training(dataset, "teacher", name)}
         return _training(planning, dataset, target, inputs, {"role": "teacher", "objectives": objectives, **settings})
 
     return planning.once(target, make)
@@ -46,9 +49,12 @@ def trained_on(planning: Planning, dataset: str, mt: str, lang: str, name: str) 
     """
     entry, settings = planning.params.methods[name], planning.training(dataset, "student", name)
     streams = registry.streams_of(planning.objectives("student", name))
-    if streams & {"target", "back"} or entry.teacher is not None or settings["select_on"] == "mt":
+    teacher_sees_mt = entry.teacher is not None and planning.params.teachers[entry.teacher].pairs == "all"
+    if streams & {"target", "back"} or teacher_sees_mt or settings["select_on"] == "mt":
         return entry.mt or mt, entry.langs or [lang]
-    return "none", [lang if settings["select_on"] == "target" else planning.params.datasets[dataset].source_lang]
+    if entry.teacher is not None or settings["select_on"] == "target":
+        return "none", entry.langs or [lang]
+    return "none", [planning.params.datasets[dataset].source_lang]
 
 
 def _student(
