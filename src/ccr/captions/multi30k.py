@@ -114,8 +114,8 @@ def _split_anew(raw: Raw, photos: Mapping[str, str], options: dict) -> Raw:
     held_out, order = options["held_out"], sorted(items["item_id"].to_pylist(), key=_sha256)
     if not 0 < 2 * held_out < len(order):
         raise CcrError(
-            f"{options['photos']}: {len(order):,} of its photos are Multi30K's; held_out: {held_out:,} of them for val, "
-            "as many for test and the rest for training cannot be. Give another held_out, or another file of ids."
+            f"{options['photos']}: {len(order):,} of its photos are Multi30K's; held_out: {held_out:,} of them for "
+            "val, as many for test and the rest for training cannot be. Give another held_out, or another file of ids."
         )
     split = dict.fromkeys(order, "train") | dict.fromkeys(order[: 2 * held_out], "val")
     split |= dict.fromkeys(order[:held_out], "test")
