@@ -617,7 +617,7 @@ def test_an_unplanned_target_names_its_nearest(plan):
         plan.job("results/vatex_tabel.csv")
 
 
-@pytest.mark.parametrize("preset", ["laptop", "smoke", "paper"])
+@pytest.mark.parametrize("preset", ["laptop", "pretrained", "smoke", "paper"])
 def test_presets_are_edits_that_leave_the_rest_and_come_back(preset, tmp_path):
     file = tmp_path / "params.yaml"
     file.write_text(FILE.read_text())
