@@ -30,7 +30,7 @@ from ccr.networks import pretrained
 from ccr.networks.ragged import Ragged
 from ccr.networks.states import States
 from ccr.networks.tokens import Tokens, pretrained_tokenizer, train_tokenizer
-from ccr.running import execute
+from ccr.running import evaluate_ahead, execute
 from ccr.store.states import StateStore
 
 pytestmark = pytest.mark.usefixtures("in_a_folder_of_its_own")
@@ -198,9 +198,11 @@ def plan_of(repository, tmp_path):
 
 
 def make_all(plan, until="results/t.csv"):
-    """Run every job of the table, or of a training."""
+    """Run every job of the table, or of a training, as the command does."""
     for job in plan.needs(until):
         execute(plan.keyed(job.target))
+        if job.stage == "train":
+            evaluate_ahead(plan, job)
 
 
 def student(plan):

@@ -38,7 +38,7 @@ def evaluate_ahead(plan: Plan, run: Job) -> None:
     """
     for job in list(plan.jobs.values()):
         inputs = job.input_paths() if job.module == "ccr.evaluate.retrieval" else []
-        if run.outputs["model"] not in inputs or not all(Path(path).exists() for path in inputs):
+        if run.outputs.get("model") not in inputs or not all(Path(path).exists() for path in inputs):
             continue
         try:
             job = plan.keyed(job.target)
