@@ -1,0 +1,108 @@
+"""Settings tried on validation: every try is a training, scored by the SumR of its best epoch on the val split.
+
+    .venv/bin/python benchmarks/search.py benchmarks/searches/flickr8k_e5.yaml [--only TRY ...] [--processes 2]
+
+The file names the `data` set, the `seeds`, `edits` to params.yaml that all tries share (dotted key -> value; mappings
+are merged) and `tries`: name -> {method, edits}. All tries have the same budget: one training for each seed, and its
+teacher's where it has one. Test captions are not looked at. Runs lie in work/search; results/ is left alone. Prints,
+and writes benchmarks/results/search_{name of the file}.csv, which keeps the rows of other tries.
+"""
+
+import argparse
+import csv
+import multiprocessing
+import os
+import time
+from collections.abc import Mapping
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import replace
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from ccr import params
+from ccr.artifacts.hashes import digest
+from ccr.artifacts.jobs import Job
+from ccr.running import execute
+
+RESULTS = Path(__file__).parent / "results"
+COLUMNS = ("try", "method", "seed", "val_sumr", "epoch", "epochs", "minutes", "edits")
+
+
+def edited(edits: Mapping[str, Any]) -> dict[str, Any]:
+    """params.yaml with these edits."""
+    settings = params.read("params.yaml")
+    for path, value in edits.items():
+        *above, last = path.split(".")
+        section = settings
+        for name in above:
+            section = section.setdefault(name, {})
+        merged = isinstance(value, Mapping) and isinstance(section.get(last), Mapping)
+        section[last] = {**section[last], **value} if merged else value
+    return settings
+
+
+def moved(job: Job, folder: Path, inputs: Mapping[str, str]) -> Job:
+    """The job with its outputs in `folder`, and what it reads of other moved jobs from where they are."""
+    paths = {role: str(folder / Path(path).name) for role, path in job.outputs.items()}
+    read = {
+        role: inputs.get(path, path) if isinstance(path, str) else [inputs.get(p, p) for p in path]
+        for role, path in job.inputs.items()
+    }
+    return replace(job, outputs=paths, inputs=read, key=digest([job.settings, read, paths]))
+
+
+def attempt(name: str, data: str, method: str, seed: int, edits: Mapping[str, Any]) -> dict[str, Any]:
+    """Train one try; its row."""
+    start = time.monotonic()
+    settings = edited(edits) | {"alignments": {}, "translations": {}, "run": ["search"]}
+    settings["tables"] = {"search": {"data": [data], "methods": [method], "seeds": [seed]}}
+    plan, made = params.plan(params.validate(settings)), {}
+    for job in plan.needs("results/search.csv"):
+        if job.module == "ccr.train":
+            run = moved(job, Path("work/search", name, str(seed), job.settings["role"]), made)
+            made |= dict(zip(job.outputs.values(), run.outputs.values(), strict=True))
+            Path(run.outputs["model"]).parent.mkdir(parents=True, exist_ok=True)
+            import_module(run.module).run(run)
+        elif job.stage not in ("evaluate", "tables"):
+            execute(plan.keyed(job.target))
+    with open(run.outputs["history"], newline="") as file:
+        history = [float(row["val_sumr"]) for row in csv.DictReader(file)]
+    best, minutes = max(history), (time.monotonic() - start) / 60
+    values = (name, method, seed, round(best, 1), history.index(best) + 1, len(history), round(minutes, 1), dict(edits))
+    return dict(zip(COLUMNS, values, strict=True))
+
+
+def main() -> None:
+    """Try, print and write."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("search", type=Path)
+    parser.add_argument("--only", nargs="*", default=[])
+    parser.add_argument("--processes", type=int, default=2)
+    options = parser.parse_args()
+    search = yaml.safe_load(options.search.read_text())
+    tries = {name: entry for name, entry in search["tries"].items() if not options.only or name in options.only}
+    path = RESULTS / f"search_{options.search.stem}.csv"
+    kept = list(csv.DictReader(path.open(newline=""))) if path.exists() else []
+    os.environ["OMP_NUM_THREADS"] = "1"
+    with ProcessPoolExecutor(options.processes, multiprocessing.get_context("spawn")) as pool:
+        waiting = [
+            pool.submit(attempt, name, search["data"], entry["method"], seed, search["edits"] | entry.get("edits", {}))
+            for name, entry in tries.items()
+            for seed in search["seeds"]
+        ]
+        rows = []
+        for future in waiting:
+            rows.append(future.result())
+            print({key: rows[-1][key] for key in COLUMNS[:-1]}, flush=True)
+    done = {row["try"] for row in rows}
+    with path.open("w", newline="") as file:
+        writer = csv.DictWriter(file, COLUMNS)
+        writer.writeheader()
+        writer.writerows([row for row in kept if row["try"] not in done] + rows)
+
+
+if __name__ == "__main__":
+    main()
