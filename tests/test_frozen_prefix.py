@@ -10,17 +10,7 @@ import torch
 from safetensors.numpy import load_file
 from safetensors.torch import load_file as load_weights
 from safetensors.torch import save_file
-from transformers import (
-    BertConfig,
-    BertModel,
-    DistilBertConfig,
-    DistilBertModel,
-    ModernBertConfig,
-    ModernBertModel,
-    PreTrainedTokenizerFast,
-    XLMRobertaConfig,
-    XLMRobertaModel,
-)
+from tiny_encoders import FAMILIES, TEXTS, text_encoder
 
 from ccr import params
 from ccr.artifacts.files import read_json
@@ -29,31 +19,11 @@ from ccr.evaluate.encoder import Encoder
 from ccr.networks import pretrained
 from ccr.networks.ragged import Ragged
 from ccr.networks.states import States
-from ccr.networks.tokens import Tokens, pretrained_tokenizer, train_tokenizer
+from ccr.networks.tokens import Tokens, pretrained_tokenizer
 from ccr.running import evaluate_ahead, execute
 from ccr.store.states import StateStore
 
 pytestmark = pytest.mark.usefixtures("in_a_folder_of_its_own")
-
-SIZES = {"hidden_size": 32, "num_hidden_layers": 3, "num_attention_heads": 2, "intermediate_size": 48}
-TEXTS = ["a dog runs on the beach", "two men", "a dog", "the red car stands in a street", "ein Hund", "狗在跑"]
-FAMILIES = {
-    "bert": lambda size: BertModel(BertConfig(vocab_size=size, **SIZES)),
-    "xlm-roberta": lambda size: XLMRobertaModel(XLMRobertaConfig(vocab_size=size, **SIZES)),
-    "distilbert": lambda size: DistilBertModel(
-        DistilBertConfig(vocab_size=size, dim=32, hidden_dim=64, n_layers=3, n_heads=2)
-    ),
-    "modernbert": lambda size: ModernBertModel(ModernBertConfig(vocab_size=size, pad_token_id=0, **SIZES)),
-}
-
-
-def publish(folder: Path, family: str = "bert") -> str:
-    """A small model of random weights as a folder."""
-    torch.manual_seed(0)
-    tokenizer = train_tokenizer(TEXTS * 3, 120)
-    FAMILIES[family](tokenizer.get_vocab_size()).save_pretrained(folder)
-    PreTrainedTokenizerFast(tokenizer_object=tokenizer, mask_token="[MASK]", pad_token="[PAD]").save_pretrained(folder)
-    return str(folder)
 
 
 def encoder_of(folder: str, frozen: int | str, prefix: str = "cached") -> pretrained.Encoder:
@@ -71,7 +41,7 @@ def tokens_of(folder: str, texts=TEXTS, **options) -> Tokens:
 @pytest.mark.parametrize("frozen", [1, 2, "all"])
 @torch.no_grad()
 def test_prefix_and_the_layers_above_it_are_the_model(family, frozen):
-    encoder = encoder_of(publish(Path("model"), family), frozen)
+    encoder = encoder_of(text_encoder(Path("model"), family), frozen)
     shape, ids = Ragged(torch.tensor([5, 3])), torch.randint(5, 40, (8,))
     states = encoder.prefix(ids, shape)
     whole, above = encoder(ids, shape, every_layer=True), encoder(states, shape, every_layer=True)
@@ -83,7 +53,7 @@ def test_prefix_and_the_layers_above_it_are_the_model(family, frozen):
 
 
 def test_dropout_is_off_in_the_prefix_alone():
-    encoder = encoder_of(publish(Path("model")), 2).train()
+    encoder = encoder_of(text_encoder(Path("model")), 2).train()
     shape, ids = Ragged(torch.tensor([5, 3])), torch.randint(5, 40, (8,))
     first, second = (encoder(ids, shape, every_layer=True) for _ in range(2))
     assert torch.equal(first[2], second[2]) and not torch.equal(first[3], second[3])
@@ -91,7 +61,7 @@ def test_dropout_is_off_in_the_prefix_alone():
 
 def test_each_text_is_computed_once(monkeypatch, caplog):
     caplog.set_level(logging.INFO)
-    folder = publish(Path("model"))
+    folder = text_encoder(Path("model"))
     encoder, tokens = encoder_of(folder, 2), tokens_of(folder, [*TEXTS, *TEXTS])
     States(encoder, tokens)
     assert f"States of {len(TEXTS)} texts" in caplog.text
@@ -104,7 +74,7 @@ def test_each_text_is_computed_once(monkeypatch, caplog):
 
 
 def test_other_weights_layers_and_prompts_have_other_states():
-    folder = publish(Path("model"))
+    folder = text_encoder(Path("model"))
     States(encoder_of(folder, 2), tokens_of(folder))
     States(encoder_of(folder, 1), tokens_of(folder))
     weights = load_weights(f"{folder}/model.safetensors")
@@ -119,7 +89,7 @@ def test_other_weights_layers_and_prompts_have_other_states():
 
 def test_what_was_interrupted_or_damaged_is_computed_again(monkeypatch, caplog):
     monkeypatch.setattr("ccr.networks.states.PART_BYTES", 12 * 64)  # a text or two each
-    folder = publish(Path("model"))
+    folder = text_encoder(Path("model"))
     encoder, tokens = encoder_of(folder, 2), tokens_of(folder)
     prefix, calls = encoder.prefix, []
 
@@ -142,7 +112,7 @@ def test_what_was_interrupted_or_damaged_is_computed_again(monkeypatch, caplog):
 
 
 def test_states_that_float16_cannot_hold_are_a_message():
-    folder = publish(Path("model"))
+    folder = text_encoder(Path("model"))
     encoder = encoder_of(folder, 2)
     with torch.no_grad():
         encoder.model.encoder.layer[1].output.LayerNorm.weight *= 1e6
@@ -153,7 +123,7 @@ def test_states_that_float16_cannot_hold_are_a_message():
 
 def test_a_disk_without_room_is_named_before_the_work(monkeypatch):
     monkeypatch.setattr("ccr.networks.states.disk_usage", lambda _: type("Usage", (), {"free": 100})())
-    folder = publish(Path("model"))
+    folder = text_encoder(Path("model"))
     with pytest.raises(CcrError, match=r"need 0\.0 GB, and 0\.0 GB are free.*link to another disk"):
         States(encoder_of(folder, 2), tokens_of(folder))
 
@@ -179,7 +149,7 @@ def test_states_are_gathered_from_several_parts_in_any_order(tmp_path):
 @pytest.fixture
 def plan_of(repository, tmp_path):
     """The plan of a small table on the mini-world with a small named encoder."""
-    folder = publish(Path("model"))
+    folder = text_encoder(Path("model"))
 
     def make(**text):
         settings = params.read(repository / "params.yaml")

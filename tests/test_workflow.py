@@ -10,6 +10,7 @@ import time
 import pytest
 import yaml
 from checkouts import CL2CM, DATA, TABLE, Checkout, check_out, killed_until_done
+from tiny_encoders import text_encoder
 from translation_server import TranslationServer
 
 from ccr import params
@@ -182,6 +183,28 @@ def test_the_tables_of_the_papers_in_small_with_every_method(smoke):
     all_of_multi30k = {(task, lang, "synthetic") for task in tasks for lang in ("de", "fr", "cs")}
     assert languages(smoke, "multi30k_table") == all_of_multi30k
     assert languages(smoke, "mscoco_table") == {("mscoco", lang, "synthetic") for lang in ("zh", "ja")}
+
+
+@pytest.mark.slow
+def test_a_table_with_a_cached_prefix(fresh, tmp_path):
+    """States of texts are jobs of their own; when they are deleted nothing is computed again."""
+    checkout, model = fresh.copy(tmp_path / "cached"), text_encoder(tmp_path / "model")
+
+    def named(raw) -> None:
+        prefix = {"encoder": model, "max_tokens": 32, "frozen_layers": "all", "frozen_prefix": "cached"}
+        small = raw["networks"]["small"]
+        small["text"] = prefix | {"block": small["text"]["block"]}
+        raw["teachers"]["cl"]["objectives"]["word_alignment"]["masked"] = 0
+
+    checkout.edit(named)
+    computed = checkout.computed()
+    assert {f"results/runs/{CL2CM}/seed0", f"results/evaluations/{CL2CM}/seed0", TABLE} <= computed
+    assert len([target for target in computed if target.startswith("work/states/")]) == 2
+    assert "Nothing to be done" in checkout.run()
+    table = checkout.read()
+    shutil.rmtree(checkout.folder / "work/states")
+    assert checkout.computed() == set()
+    assert checkout.read() == table
 
 
 @pytest.mark.slow
