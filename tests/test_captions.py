@@ -19,6 +19,8 @@ from ccr.captions import visualsearch as visualsearch_layout
 from ccr.captions.checks import checked
 from ccr.captions.raw import Raw, found, listed
 from ccr.errors import CcrError
+from ccr.params.entries import options_of
+from ccr.registry import IMPORTERS
 
 REAL = Path("../shared/real")
 real = pytest.mark.skipif(not REAL.is_dir(), reason="the real data are not at ../shared/real")
@@ -26,8 +28,7 @@ real = pytest.mark.skipif(not REAL.is_dir(), reason="the real data are not at ..
 
 def job_outputs(root, importer, out, langs=("en", "zh"), data="toy", source="official", kind="image", **options):
     """Run the stage; returns the paths of captions.parquet and items.parquet."""
-    defaults = {"visualsearch": {"collection": "", "translated": ""}, "multi30k": {"task": 1, "test": ""}}
-    options = defaults.get(importer, {}) | options
+    options = options_of(IMPORTERS[importer], options, "options")
     outputs = {name: str(out / f"{name}.parquet") for name in ("captions", "items")}
     settings = {"importer": importer, "data": data, "kind": kind, "source": source, "langs": list(langs)}
     run(hand_made("captions", "t", {"root": str(root)}, outputs, {**settings, "options": options}, key="k"))

@@ -10,6 +10,7 @@ import yaml
 from hand_made import hand_made, run
 from hypothesis import given
 from hypothesis import strategies as st
+from tiny_encoders import text_encoder
 
 from ccr import params
 from ccr.artifacts.jobs import job_key
@@ -269,7 +270,8 @@ def test_a_teacher_reads_its_pairs_and_its_student_does_not(raw):
             assert "parallel" not in student.inputs
 
 
-def test_a_teacher_of_parallel_text_alone_reads_no_translation(raw):
+def test_a_teacher_of_parallel_text_alone_reads_no_translation(raw, tmp_path):
+    raw["networks"]["e5_photo"]["text"]["encoder"] = text_encoder(tmp_path)
     plan = params.plan(params.validate(raw))
     data = "multi30k_photos"
     teacher = plan.job(f"results/teachers/{data}/none/de/cl_text/seed0")

@@ -277,7 +277,7 @@ def test_compat_is_the_published_behaviour_and_each_repair_undoes_its_part_alone
     triplets = ("vs", "vt", "back_translation")
     parts = {
         "nrccr_masked_pooling": {"pooling": ("padded_mean", "masked_mean")},
-        "nrccr_layer_norm": {"norm": ("batch", "layer")},
+        "nrccr_query_statistics": {"norm": ("batch_all_streams", "batch")},
         "nrccr_same_item_masked": {f"{term}.mask_same_item": (False, True) for term in triplets},
         "nrccr_mean_scaled": {f"{term}.scale": ("sum", "mean") for term in triplets}
         | {"feature_regression.reduction": ("mean", "sum")},

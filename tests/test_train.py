@@ -679,7 +679,7 @@ NRCCR = BASELINE | {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize(("norm", "pooling"), [("layer", "masked_mean"), ("batch", "padded_mean")])
+@pytest.mark.parametrize(("norm", "pooling"), [("layer", "masked_mean"), ("batch_all_streams", "padded_mean")])
 def test_nrccr_learns_in_our_form_and_in_the_published_one(data, tmp_path, norm, pooling):
     network = NETWORK | {"norm": norm, "pooling": pooling}
     job = training_job(data, tmp_path / "run", NRCCR, network=network, epochs=8, schedule="plateau", select_by="t2v")
@@ -691,6 +691,33 @@ def test_nrccr_learns_in_our_form_and_in_the_published_one(data, tmp_path, norm,
     metrics = sumr(data, job, tmp_path / "evaluation")
     assert metrics["sumr"] > 2 * metrics["chance_sumr"]
     assert metrics["terms"] == list(NRCCR)
+
+
+@pytest.mark.parametrize(("norm", "last"), [("batch", "target"), ("batch_all_streams", "cross")])
+def test_evaluation_normalises_by_statistics_of_texts_that_are_searched(data, tmp_path, monkeypatch, norm, last):
+    """With momentum 1 running statistics are those of the last texts that they took in."""
+    job = training_job(data, tmp_path, NRCCR, network=NETWORK | {"norm": norm}, epochs=1)
+    original, seen = train.Trainer.forward, []
+
+    def forward(self, batch):
+        head = self.network.text_head
+        head.norm.momentum = 1.0
+        means = []
+        with monkeypatch.context() as patch:
+            embed = self.network.embed_pooled
+            noted = lambda rows, *rest: (means.append(head.linear(rows).mean(0)), embed(rows, *rest))[1]  # noqa: E731
+            patch.setattr(self.network, "embed_pooled", noted)
+            step, encoded = original(self, batch)
+        streams = [stream for stream in step.embeddings if stream != "visual"]
+        seen.append((head.norm.running_mean.clone(), dict(zip(streams, means, strict=True))))
+        return step, encoded
+
+    monkeypatch.setattr(train.Trainer, "forward", forward)
+    train.run(job)
+    for running, means in seen:
+        assert list(means) == ["source", "target", "cross"]
+        nearest = min(means, key=lambda stream: (means[stream] - running).abs().max())
+        assert nearest == last and torch.allclose(means[last], running, atol=1e-5)
 
 
 def test_a_network_that_learnt_nothing_is_told_so(data, baseline, tmp_path, caplog):

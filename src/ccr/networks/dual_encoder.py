@@ -16,7 +16,7 @@ from ccr.networks.ragged import Padded, Ragged
 from ccr.networks.sequence import Attended, SequenceEncoder
 from ccr.registry import TEXT_ENCODERS, VISUAL_ENCODERS, text_kind
 
-NORMS = {"layer": nn.LayerNorm, "batch": nn.BatchNorm1d}
+NORMS = {"layer": nn.LayerNorm, "batch": nn.BatchNorm1d, "batch_all_streams": nn.BatchNorm1d}
 SHAPES = {"masked_mean": Ragged, "padded_mean": Padded}
 
 
@@ -109,6 +109,7 @@ class DualEncoder(nn.Module):
             self.visual = VISUAL_ENCODERS[visual.get("kind", "frames")].load().Encoder(feature_dim, visual)
             self.visual_head = _head(self.visual.width, settings)
         self.max_frames = visual["max_frames"]
+        self.all_streams = settings["norm"] == "batch_all_streams"
         self.log_tau = nn.Parameter(torch.tensor(math.log(0.07)))
 
     @property
@@ -154,8 +155,15 @@ class DualEncoder(nn.Module):
         counted = torch.cat([source.counted, target.counted], 1)[..., None]
         return (torch.cat([crossed, target.before], 1) * counted).sum(1) / counted.sum(1)
 
-    def embed_pooled(self, pooled: Tensor) -> Tensor:
-        """Pooled text states (B, h) -> unit embeddings (B, dim)."""
+    def embed_pooled(self, pooled: Tensor, searched: bool = True) -> Tensor:
+        """Pooled text states (B, h) -> unit embeddings (B, dim).
+
+        `searched`: evaluation embeds texts like these. Others (back-translations, the cross-attention teacher's) are
+        normalised by their own batch and left out of the running statistics that evaluation normalises by, except with
+        `norm: batch_all_streams`.
+        """
+        if isinstance(self.text_head.norm, nn.BatchNorm1d):
+            self.text_head.norm.track_running_stats = searched or self.all_streams
         return functional.normalize(self.text_head(pooled), dim=-1)
 
     def embed_text(self, tokens: Tensor, shape: Ragged) -> Tensor:

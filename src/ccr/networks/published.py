@@ -217,7 +217,7 @@ def _network_settings(
         "text": text,
         "visual": visual,
         "dim": dim,
-        "norm": "batch",
+        "norm": "batch_all_streams",
         "pooling": "padded_mean",
         "dropout": 0.0,
     }, feature_dim

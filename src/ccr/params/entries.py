@@ -13,7 +13,7 @@ from ccr.params.schema import Changes, Float, Integer, Method, Params, Raw, Sect
 from ccr.registry import Entry
 
 # What the published NRCCR code does where this project does otherwise, outside of objectives: the registry has theirs.
-COMPAT = {"nrccr": {"norm": "batch", "pooling": "padded_mean", "select_by": "t2v", "fusion": "min_max"}}
+COMPAT = {"nrccr": {"norm": "batch_all_streams", "pooling": "padded_mean", "select_by": "t2v", "fusion": "min_max"}}
 
 _WEIGHT = TypeAdapter(Weight)  # made once: a plan checks thousands
 

@@ -123,7 +123,7 @@ class VisualNetwork(Section):
     dropout: Rate
 
 
-Norm = Literal["layer", "batch"]
+Norm = Literal["layer", "batch", "batch_all_streams"]
 Pooling = Literal["masked_mean", "padded_mean"]
 Fusion = Literal["standardise", "min_max"]
 
@@ -131,7 +131,9 @@ Fusion = Literal["standardise", "min_max"]
 class Network(Section):
     """A dual encoder: two encoders and a common space of `dim` dimensions.
 
-    `norm`: of the heads. `pooling`: `padded_mean` averages and attends over padding too, as published NRCCR does.
+    `norm`: of the heads; `batch_all_streams` is BatchNorm whose running statistics, which evaluation uses, take in
+    the teacher's and the back-translations' states too, as in published NRCCR. `pooling`: `padded_mean` averages and
+    attends over padding too, as published NRCCR does.
     """
 
     text: TextNetwork

@@ -148,7 +148,7 @@ class Model(Group):
             "block": None if image else block("video", "vid_encoding"),
         }
         dim, _ = shape("text_mapping.mapping.fc1.weight")
-        compat = {"norm": "batch", "pooling": "padded_mean", "dropout": 0.0}
+        compat = {"norm": "batch_all_streams", "pooling": "padded_mean", "dropout": 0.0}
         return {"text": text, "visual": visual, "dim": dim, **compat}, feature_dim
 
     def trainer(self, network: DualEncoder) -> Trainer:

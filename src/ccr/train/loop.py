@@ -283,9 +283,9 @@ class Trainer:
             back = {stream: pooled.pop(stream) for stream in ("back",) if stream in pooled}
             for provider in self.providers.values():
                 pooled |= provider.prepare(encoded)
-            pooled |= back  # a BatchNorm head sees back-translations last, as published
+            pooled |= back  # `norm: batch_all_streams`: the head sees back-translations last, as published
             pooled = {stream: processes.gather(rows) for stream, rows in pooled.items()}
-            embeddings = {stream: network.embed_pooled(rows) for stream, rows in pooled.items()}
+            embeddings = {stream: network.embed_pooled(rows, stream in ("source", "target")) for stream, rows in pooled.items()}
             if batch.features is not None:
                 seen = network.pool_visual(*batch.features).index_select(0, batch.item_rows)
                 embeddings["visual"] = network.embed_visual_pooled(processes.gather(seen))
