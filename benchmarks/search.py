@@ -25,6 +25,7 @@ import yaml
 from ccr import params
 from ccr.artifacts.hashes import digest
 from ccr.artifacts.jobs import Job
+from ccr.params.plan import Plan
 from ccr.running import execute
 
 RESULTS = Path(__file__).parent / "results"
@@ -54,20 +55,30 @@ def moved(job: Job, folder: Path, inputs: Mapping[str, str]) -> Job:
     return replace(job, outputs=paths, inputs=read, key=digest([job.settings, read, paths]))
 
 
+def planned(data: str, method: str, seed: int, edits: Mapping[str, Any]) -> Plan:
+    """The plan of one try: a table of one row."""
+    settings = edited(edits) | {"alignments": {}, "translations": {}, "run": ["search"]}
+    settings["tables"] = {"search": {"data": [data], "methods": [method], "seeds": [seed]}}
+    return params.plan(params.validate(settings))
+
+
+def prepare(plan: Plan) -> None:
+    """Make what trainings read: before they start, so that no two of them make the same file."""
+    for job in plan.needs("results/search.csv"):
+        if job.module != "ccr.train" and job.stage not in ("evaluate", "tables"):
+            execute(plan.keyed(job.target))
+
+
 def attempt(name: str, data: str, method: str, seed: int, edits: Mapping[str, Any]) -> dict[str, Any]:
     """Train one try; its row."""
     start = time.monotonic()
-    settings = edited(edits) | {"alignments": {}, "translations": {}, "run": ["search"]}
-    settings["tables"] = {"search": {"data": [data], "methods": [method], "seeds": [seed]}}
-    plan, made = params.plan(params.validate(settings)), {}
+    plan, made = planned(data, method, seed, edits), {}
     for job in plan.needs("results/search.csv"):
         if job.module == "ccr.train":
             run = moved(job, Path("work/search", name, str(seed), job.settings["role"]), made)
             made |= dict(zip(job.outputs.values(), run.outputs.values(), strict=True))
             Path(run.outputs["model"]).parent.mkdir(parents=True, exist_ok=True)
             import_module(run.module).run(run)
-        elif job.stage not in ("evaluate", "tables"):
-            execute(plan.keyed(job.target))
     with open(run.outputs["history"], newline="") as file:
         history = [float(row["val_sumr"]) for row in csv.DictReader(file)]
     best, minutes = max(history), (time.monotonic() - start) / 60
@@ -86,15 +97,17 @@ def main() -> None:
     tries = {name: entry for name, entry in search["tries"].items() if not options.only or name in options.only}
     path = RESULTS / f"search_{options.search.stem}.csv"
     kept = list(csv.DictReader(path.open(newline=""))) if path.exists() else []
+    trials = [
+        (name, search["data"], entry["method"], seed, search["edits"] | entry.get("edits", {}))
+        for name, entry in tries.items()
+        for seed in search["seeds"]
+    ]
+    for _, *trial in trials:
+        prepare(planned(*trial))
     os.environ["OMP_NUM_THREADS"] = "1"
     with ProcessPoolExecutor(options.processes, multiprocessing.get_context("spawn")) as pool:
-        waiting = [
-            pool.submit(attempt, name, search["data"], entry["method"], seed, search["edits"] | entry.get("edits", {}))
-            for name, entry in tries.items()
-            for seed in search["seeds"]
-        ]
         rows = []
-        for future in waiting:
+        for future in [pool.submit(attempt, *trial) for trial in trials]:
             rows.append(future.result())
             print({key: rows[-1][key] for key in COLUMNS[:-1]}, flush=True)
     done = {row["try"] for row in rows}

@@ -285,7 +285,7 @@ class Trainer:
                 pooled |= provider.prepare(encoded)
             pooled |= back  # `norm: batch_all_streams`: the head sees back-translations last, as published
             pooled = {stream: processes.gather(rows) for stream, rows in pooled.items()}
-            embeddings = {stream: network.embed_pooled(rows, stream in ("source", "target")) for stream, rows in pooled.items()}
+            embeddings = {s: network.embed_pooled(rows, s in ("source", "target")) for s, rows in pooled.items()}
             if batch.features is not None:
                 seen = network.pool_visual(*batch.features).index_select(0, batch.item_rows)
                 embeddings["visual"] = network.embed_visual_pooled(processes.gather(seen))
