@@ -3,8 +3,8 @@
     .venv/bin/python benchmarks/search.py benchmarks/searches/flickr8k_e5.yaml [--only TRY ...] [--processes 2]
 
 The file names the `data` set, the `seeds`, `edits` to params.yaml that all tries share (dotted key -> value; mappings
-are merged) and `tries`: name -> {method, edits}. All tries have the same budget: one training for each seed, and its
-teacher's where it has one. Test captions are not looked at. Runs lie in work/search; results/ is left alone. Prints,
+are merged) and `tries`: name -> {method, edits}. All tries have the same budget: one training for each seed. Teachers
+are trained first, each once. Test captions are not looked at. Runs lie in work/search; results/ is left alone. Prints,
 and writes benchmarks/results/search_{name of the file}.csv, which keeps the rows of other tries.
 """
 
@@ -12,6 +12,7 @@ import argparse
 import csv
 import multiprocessing
 import os
+import shutil
 import time
 from collections.abc import Mapping
 from concurrent.futures import ProcessPoolExecutor
@@ -29,6 +30,7 @@ from ccr.params.plan import Plan
 from ccr.running import execute
 
 RESULTS = Path(__file__).parent / "results"
+FOLDER = Path("work/search")
 COLUMNS = ("try", "method", "seed", "val_sumr", "epoch", "epochs", "minutes", "edits")
 
 
@@ -45,16 +47,6 @@ def edited(edits: Mapping[str, Any]) -> dict[str, Any]:
     return settings
 
 
-def moved(job: Job, folder: Path, inputs: Mapping[str, str]) -> Job:
-    """The job with its outputs in `folder`, and what it reads of other moved jobs from where they are."""
-    paths = {role: str(folder / Path(path).name) for role, path in job.outputs.items()}
-    read = {
-        role: inputs.get(path, path) if isinstance(path, str) else [inputs.get(p, p) for p in path]
-        for role, path in job.inputs.items()
-    }
-    return replace(job, outputs=paths, inputs=read, key=digest([job.settings, read, paths]))
-
-
 def planned(data: str, method: str, seed: int, edits: Mapping[str, Any]) -> Plan:
     """The plan of one try: a table of one row."""
     settings = edited(edits) | {"alignments": {}, "translations": {}, "run": ["search"]}
@@ -69,21 +61,29 @@ def prepare(plan: Plan) -> None:
             execute(plan.keyed(job.target))
 
 
-def attempt(name: str, data: str, method: str, seed: int, edits: Mapping[str, Any]) -> dict[str, Any]:
-    """Train one try; its row."""
-    start = time.monotonic()
-    plan, made = planned(data, method, seed, edits), {}
+def trainings(plan: Plan) -> list[Job]:
+    """The student's training, its teacher's before it, with outputs in a folder named by what they are made of."""
+    jobs, made = [], {}
     for job in plan.needs("results/search.csv"):
-        if job.module == "ccr.train":
-            run = moved(job, Path("work/search", name, str(seed), job.settings["role"]), made)
-            made |= dict(zip(job.outputs.values(), run.outputs.values(), strict=True))
-            Path(run.outputs["model"]).parent.mkdir(parents=True, exist_ok=True)
-            import_module(run.module).run(run)
-    with open(run.outputs["history"], newline="") as file:
-        history = [float(row["val_sumr"]) for row in csv.DictReader(file)]
-    best, minutes = max(history), (time.monotonic() - start) / 60
-    values = (name, method, seed, round(best, 1), history.index(best) + 1, len(history), round(minutes, 1), dict(edits))
-    return dict(zip(COLUMNS, values, strict=True))
+        if job.module != "ccr.train":
+            continue
+        read = {
+            role: made.get(path, path) if isinstance(path, str) else [made.get(one, one) for one in path]
+            for role, path in job.inputs.items()
+        }
+        key = digest([job.settings, read])
+        outputs = {role: str(FOLDER / key / Path(path).name) for role, path in job.outputs.items()}
+        made |= dict(zip(job.outputs.values(), outputs.values(), strict=True))
+        jobs.append(replace(job, outputs=outputs, inputs=read, key=key))
+    return jobs
+
+
+def train(job: Job) -> float:
+    """Train one network; minutes that it took."""
+    start = time.monotonic()
+    Path(job.outputs["model"]).parent.mkdir(parents=True, exist_ok=True)
+    import_module(job.module).run(job)
+    return (time.monotonic() - start) / 60
 
 
 def main() -> None:
@@ -97,18 +97,38 @@ def main() -> None:
     tries = {name: entry for name, entry in search["tries"].items() if not options.only or name in options.only}
     path = RESULTS / f"search_{options.search.stem}.csv"
     kept = list(csv.DictReader(path.open(newline=""))) if path.exists() else []
-    trials = [
-        (name, search["data"], entry["method"], seed, search["edits"] | entry.get("edits", {}))
+    tries = [
+        (name, entry["method"], seed, search["edits"] | entry.get("edits", {}))
         for name, entry in tries.items()
         for seed in search["seeds"]
     ]
-    for _, *trial in trials:
-        prepare(planned(*trial))
+    shutil.rmtree(FOLDER, ignore_errors=True)
+    students, teachers = [], {}
+    for _, *one in tries:
+        plan = planned(search["data"], *one)
+        prepare(plan)
+        *above, student = trainings(plan)
+        students.append(student)
+        teachers |= {job.key: job for job in above}
     os.environ["OMP_NUM_THREADS"] = "1"
+    rows = []
     with ProcessPoolExecutor(options.processes, multiprocessing.get_context("spawn")) as pool:
-        rows = []
-        for future in [pool.submit(attempt, *trial) for trial in trials]:
-            rows.append(future.result())
+        list(pool.map(train, teachers.values()))
+        for (name, method, seed, edits), job, minutes in zip(tries, students, pool.map(train, students), strict=True):
+            with open(job.outputs["history"], newline="") as file:
+                history = [float(row["val_sumr"]) for row in csv.DictReader(file)]
+            best = max(history)
+            values = (
+                name,
+                method,
+                seed,
+                round(best, 1),
+                history.index(best) + 1,
+                len(history),
+                round(minutes, 1),
+                edits,
+            )
+            rows.append(dict(zip(COLUMNS, values, strict=True)))
             print({key: rows[-1][key] for key in COLUMNS[:-1]}, flush=True)
     done = {row["try"] for row in rows}
     with path.open("w", newline="") as file:
