@@ -55,7 +55,7 @@ def steps(folder: str, frozen: int | str, rounds: int = 5) -> dict[str, float]:
     seconds: dict[str, list[float]] = {"computed": [], "cached": []}
     for _ in range(rounds + 1):
         lengths = np.sort(generator.integers(12, 27, 2 * PAIRS))[::-1].copy()
-        shape = Ragged(torch.from_numpy(lengths).to(device))
+        shape = Ragged(torch.from_numpy(lengths), device)
         ids = torch.randint(5, VOCABULARY, (int(lengths.sum()),), device=device)
         states = model.text.prefix(ids, shape).half()
         seconds["computed"].append(step(model, ids, shape))

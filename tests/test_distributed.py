@@ -26,7 +26,7 @@ from ccr.networks.scratch import encoder_config
 from ccr.networks.tokens import Tokens, train_tokenizer
 from ccr.store import open_features, read_embeddings
 from ccr.train.checkpoint import CHECKPOINTS
-from ccr.train.loop import Trainer
+from ccr.train.loop import Trainer, numbers
 from ccr.train.triplets import Triplets, Validation, read_texts
 
 pytestmark = pytest.mark.usefixtures("in_a_folder_of_its_own")
@@ -92,7 +92,7 @@ def twenty_steps(name, norm, data):
         for part, module in modules(trainer).items()
         for name, weight in module.state_dict().items()
     }
-    return values, trainer.validate(validation), weights
+    return numbers(values), trainer.validate(validation), weights
 
 
 def one_of_two(rank, data, folder):

@@ -40,7 +40,7 @@ class Provider(Base):
     def fill(self, step, encoded):
         first, second = (step.embeddings[stream] for stream in self.term["pair"])
         step.own[self.name] = (first * self.form.weight) @ second.T
-        return {f"{self.name}_norm": self.form.weight.norm().item()}
+        return {f"{self.name}_norm": self.form.weight.norm().detach()}
 
 
 def loss(step, *, own, pair, scale):

@@ -1,10 +1,12 @@
 """Training and evaluation on a toy data set: colours in features, their names in captions (synthetic)."""
 
+import contextlib
 import copy
 import json
 import subprocess
 import sys
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -28,6 +30,8 @@ from ccr.evaluate import encoder, retrieval
 from ccr.networks.checkpoint import load_tokenizer
 from ccr.retrieval.ranks import rank_both
 from ccr.store import open_features, read_embeddings, write_features
+from ccr.train.half import HalfWeights
+from ccr.train.loop import ahead
 from ccr.train.needs.discriminator import Adversary
 from ccr.train.optimizers import AdamW
 from ccr.train.schedule import Schedule
@@ -579,11 +583,45 @@ def test_one_term_that_is_not_a_number_ends_the_training_before_it_changes_a_wei
     job.inputs["teacher"] = teacher.outputs["embeddings"]
     module = {"vt": "infonce", "distillation": "relation_distillation"}[term]
     monkeypatch.setattr(f"ccr.objectives.{module}.loss", lambda step, **_: step.tau * np.nan)
-    stepped = []
-    monkeypatch.setattr(torch.optim.AdamW, "step", lambda *_: stepped.append(1))
+    update, changed = train.Trainer.update, []
+
+    def watched(trainer, *arguments, **options):
+        before = [weight.detach().clone() for weight in trainer.network.parameters()]
+        values = update(trainer, *arguments, **options)
+        changed.append(not all(map(torch.equal, before, trainer.network.parameters())))
+        return values
+
+    monkeypatch.setattr(train.Trainer, "update", watched)
     with pytest.raises(CcrError, match=f"diverged at epoch 1, step 1: .*'{term}': nan.*nothing was written"):
         train.run(job)
-    assert not stepped and not (tmp_path / "run").exists()
+    assert changed and not any(changed) and not (tmp_path / "run").exists()
+
+
+def test_a_divergence_is_told_by_the_step_where_it_was(data, tmp_path, monkeypatch):
+    """Losses are read every ten steps."""
+    job = training_job(data, tmp_path / "run", BASELINE, epochs=9)
+    update, steps = train.Trainer.update, []
+
+    def diverging(trainer, *arguments, **options):
+        steps.append(1)
+        values = update(trainer, *arguments, **options)
+        return values | {"loss": values["loss"] * (np.inf if len(steps) == 3 else 1)}
+
+    monkeypatch.setattr(train.Trainer, "update", diverging)
+    with pytest.raises(CcrError, match="diverged at epoch 1, step 3: {'loss': inf"):
+        train.run(job)
+
+
+def test_memory_that_runs_out_is_one_message(data, tmp_path, monkeypatch):
+    job = training_job(data, tmp_path / "run", BASELINE)
+
+    def full(*_, **__):
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.\nGPU 0 has 8 GiB.")
+
+    monkeypatch.setattr(train.Trainer, "update", full)
+    with pytest.raises(CcrError, match=r"Tried to allocate 2.00 GiB.* Lower train.student.batch \(16\)"):
+        train.run(job)
+    assert not (tmp_path / "run").exists()
 
 
 def edited(data, folder, name, change):
@@ -846,6 +884,34 @@ def test_training_runs_from_a_resolved_job_without_the_factory_line(data, tmp_pa
     done = subprocess.run([sys.executable, "-c", code, str(tmp_path / "job.json")], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert read_json(job.outputs["config"])["key"] == job.key
+
+
+@pytest.mark.parametrize("pooling", ["masked_mean", "padded_mean"])
+def test_bf16_copies_of_weights_give_what_autocast_gives(data, tmp_path, monkeypatch, pooling):
+    """To the last bit, gradients and their shares too."""
+    network = NETWORK | {"norm": "batch", "pooling": pooling}
+
+    def written(folder):
+        job = training_job(data, tmp_path / folder, NRCCR, network=network, epochs=2, precision="bf16")
+        train.run(job)
+        return Path(job.outputs["model"]).read_bytes(), pd.read_csv(job.outputs["history"])
+
+    model, history = written("copies")
+    monkeypatch.setattr(HalfWeights, "used", lambda self: contextlib.nullcontext())
+    monkeypatch.setattr(HalfWeights, "of", lambda self, weights: list(weights))
+    monkeypatch.setattr(HalfWeights, "gradients", lambda self: None)
+    by_autocast, its_history = written("autocast")
+    assert model == by_autocast
+    pd.testing.assert_frame_equal(history, its_history)
+
+
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+def test_batches_come_in_their_order(device):
+    """A GPU's are made by a thread; what fails there fails where it is waited for."""
+    made = ahead([partial(int, n) for n in range(9)], torch.device(device))
+    assert list(made) == list(range(9))
+    with pytest.raises(ValueError, match="no number"):
+        list(ahead([partial(int, "no number")], torch.device(device)))
 
 
 def test_bf16_trains_too(data, baseline, tmp_path):

@@ -327,7 +327,7 @@ def test_words_are_the_means_of_their_tokens(shape, sentences):
     places = [[-1, *np.repeat(np.arange(len(sizes)), sizes).tolist(), -1] for sizes in sentences]
     batch = shape(torch.tensor([len(p) for p in places]))
     rows = torch.arange(3.0 * sum(map(len, places))).sin().view(-1, 3)
-    pooled, mask = batch.pool_words(batch.fill(rows, 9.0), batch.fill(torch.tensor(sum(places, [])), -1))
+    pooled, mask = batch.words(torch.tensor(sum(places, []))).pool(batch.fill(rows, 9.0))
     assert pooled.shape[:2] == mask.shape == (len(sentences), max([1, *map(len, sentences)]))
     start = 0
     for states, real, place, sizes in zip(pooled, mask, places, sentences, strict=True):

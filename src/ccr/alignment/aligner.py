@@ -76,7 +76,7 @@ class Aligner:
     def _words(self, tokens: Tokens, rows: np.ndarray) -> Words:
         ids, shape = tokens.batch(rows, self.network.device, self.network.shape)
         states = self.network.encode_text(ids, shape, every_layer=True).at(self.layer)
-        return shape.pool_words(states, tokens.words(rows, shape))
+        return tokens.words(rows, shape).pool(states)
 
 
 def word_spans(tokenizer, texts: Sequence[str], prompt: str = "") -> list[np.ndarray]:

@@ -4,6 +4,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+# cuDNN plans attention anew for each shape that it has not seen, and batches of sentences have a new one in each step
+torch.backends.cuda.enable_cudnn_sdp(False)
+
 
 def attention(
     query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, dropout: float, scale: float | None
@@ -27,3 +30,27 @@ def attention(
     if dropout:
         weights = functional.dropout(weights, dropout)
     return weights @ value
+
+
+def runs_without_padding(query: Tensor, dropout: float) -> bool:
+    """Whether `ragged_attention` can be had: on GPUs since NVIDIA's Ampere, in half precision."""
+    half = query.dtype in (torch.bfloat16, torch.float16)
+    return half and not dropout and query.is_cuda and torch.cuda.get_device_capability(query.device) >= (8, 0)
+
+
+def ragged_attention(
+    query: Tensor, key: Tensor, value: Tensor, edges: Tensor, longest: int, scale: float | None
+) -> Tensor:
+    """Attention within each sequence of a ragged batch: (N, heads, d), (N, heads, d), (N, heads, e) -> (N, heads, e).
+
+    Args:
+        edges: (B + 1,) int32, where sequences start and the last one ends. longest: sequence.
+        scale: of the scores; None: 1 / sqrt(d).
+    """
+    from torch.nn.attention.varlen import varlen_attn  # not there on every platform
+
+    width, wide = value.shape[-1], max(query.shape[-1], value.shape[-1])
+    scale = query.shape[-1] ** -0.5 if scale is None else scale
+    wide += -wide % 8  # what the kernels ask for: one width, a multiple of 8
+    parts = (x if x.shape[-1] == wide else functional.pad(x, (0, wide - x.shape[-1])) for x in (query, key, value))
+    return varlen_attn(*parts, edges, edges, longest, longest, scale=scale)[..., :width]

@@ -74,8 +74,8 @@ class CrossSide:
     def of(cls, text: TextStates, rows: Tensor) -> "CrossSide":
         """The captions `rows` (B,) of a batch, in that order."""
         parts = (text.attended.query, text.attended.key, text.attended.value, text.attended.before)
-        padded = (text.shape.pad_some(part, rows) for part in parts)
-        return cls(*padded, text.shape.mask[rows], text.shape.counted[rows])
+        mask, counted = (x.index_select(0, rows) for x in (text.shape.mask, text.shape.counted))
+        return cls(*text.shape.pad_some(rows, *parts), mask, counted)
 
 
 class DualEncoder(nn.Module):

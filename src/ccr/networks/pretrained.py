@@ -117,7 +117,7 @@ class Encoder(FrozenPrefix):
 
         def record(_: nn.Module, inputs: tuple, named: dict) -> None:
             states = inputs[0] if inputs else named["hidden_states"]
-            found.append(states[0] if self._ragged else ragged.unpad(states))
+            found.append(states.squeeze(0) if self._ragged else ragged.unpad(states))
 
         hooks = [x.register_forward_pre_hook(record, with_kwargs=True) for x in _stack(model)[1] if every_layer]
         try:
@@ -132,7 +132,7 @@ class Encoder(FrozenPrefix):
         inputs = {given: tokens[None], "position_ids": ragged.position[None] + self._first_position, "ragged": ragged}
         if hasattr(model.config, "type_vocab_size"):
             inputs["token_type_ids"] = torch.zeros_like(ragged.position)[None]
-        return model(**inputs).last_hidden_state[0]
+        return model(**inputs).last_hidden_state.squeeze(0)
 
     def _padded(self, model: nn.Module, tokens: Tensor, ragged: Ragged) -> Tensor:
         given = "inputs_embeds" if is_states(tokens) else "input_ids"
@@ -209,7 +209,7 @@ def _first_position(config: Any) -> int:
 
 def _ragged_attention(module, query, key, value, attention_mask, *, ragged, scaling=None, dropout=0.0, **_):
     """Attention function for `transformers` models whose batch is one row of N tokens: (1, heads, N, d)."""
-    rows = (x[0].transpose(0, 1) for x in (query, key, value))
+    rows = (x.squeeze(0).transpose(0, 1) for x in (query, key, value))
     return ragged.attend(*rows, dropout, scaling)[None], None
 
 

@@ -2,16 +2,22 @@
 
 A ragged batch is one long (N, d) tensor, N the number of real tokens or frames, and the lengths of its
 sequences. Everything that works position by position (embeddings, linear layers, norms) runs on the N real
-rows; only the attention scores themselves are computed on padded blocks, of neighbours: a batch sorted by length
-has next to no padding there either.
+rows. Attention does too where torch has kernels for it; elsewhere its scores are computed on padded blocks, of
+neighbours: a batch sorted by length has next to no padding there either.
+
+Where rows go is worked out on the processor from the lengths and then copied: a GPU is never waited for.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from ccr.networks.attention import attention
+from ccr.networks.attention import attention, ragged_attention, runs_without_padding
+from ccr.networks.transfer import to_device
 
 CHUNK = 64  # sequences per attention block
 
@@ -26,37 +32,74 @@ class _Chunk:
     mask: Tensor | None
 
 
+@dataclass(frozen=True)
+class WordPlaces:
+    """Which tokens of a batch make a word.
+
+    `shape`: sequences and the most words of one. `counts` (n,) int64, tokens of each run of tokens that belong
+    together; `real` (w,) int64, the runs that are words; `cells` (w,) int64, the words' places in a table of `shape`.
+    """
+
+    shape: tuple[int, int]
+    counts: Tensor
+    real: Tensor
+    cells: Tensor
+
+    def pool(self, rows: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean over the tokens of each word: (N, d) -> (B, W, d) and mask (B, W), W the most words of a sequence."""
+        wide = rows if rows.dtype == torch.float64 else rows.float()
+        means = torch.segment_reduce(wide, "mean", lengths=self.counts, unsafe=True).index_select(0, self.real)
+        places = self.shape[0] * self.shape[1]
+        pooled = means.new_zeros(places, *rows.shape[1:]).index_copy(0, self.cells, means)
+        mask = torch.zeros(places, dtype=torch.bool, device=rows.device).index_fill(0, self.cells, True)
+        return pooled.unflatten(0, self.shape), mask.unflatten(0, self.shape)
+
+
 class Ragged:
     """The shape of a ragged batch of B sequences with N positions in all.
 
     Args:
-        lengths: (B,) int64, each >= 1.
+        lengths: (B,) int64 on the CPU, each >= 1. device: where the batch is.
 
     Attributes:
+        lengths: (B,) int64.
         sequence: (N,) int64, the sequence each position belongs to.
         position: (N,) int64, each position's place in its sequence.
         mask: (B, L) bool, true at the real positions of the padded form, L the longest length.
     """
 
-    def __init__(self, lengths: Tensor):
-        self.lengths = lengths
+    def __init__(self, lengths: Tensor, device: Any = "cpu"):
+        self._host = lengths
         self.width = int(lengths.max())
-        steps = torch.arange(self.width, device=lengths.device)
-        self.mask = steps < lengths[:, None]
-        self._cells = self.mask.flatten().nonzero()[:, 0]
-        self.sequence = self._cells // self.width
-        self.position = self._cells % self.width
-        self._starts = lengths.cumsum(0) - lengths
-        self._chunks = [self._chunk(start) for start in range(0, len(lengths), CHUNK)]
+        mask = torch.arange(self.width) < lengths[:, None]
+        cells = mask.flatten().nonzero()[:, 0]
+        parts = (lengths, lengths.cumsum(0) - lengths, cells, cells // self.width, cells % self.width)
+        self.lengths, self._starts, self._cells, self.sequence, self.position = _sent(parts, device)
+        self.mask = mask if self.lengths is lengths else self._steps < self.lengths[:, None]
+
+    @property
+    def _steps(self) -> Tensor:
+        return torch.arange(self.width, device=self.lengths.device)
+
+    @cached_property
+    def _edges(self) -> Tensor:
+        """(B + 1,) int32, where sequences start and the last one ends."""
+        ends = self.lengths.cumsum(0)
+        return torch.cat([ends.new_zeros(1), ends]).int()
+
+    @cached_property
+    def _chunks(self) -> list[_Chunk]:
+        return [self._chunk(start) for start in range(0, len(self._host), CHUNK)]
 
     def _chunk(self, start: int) -> _Chunk:
-        lengths = self.lengths[start : start + CHUNK]
+        lengths = self._host[start : start + CHUNK]
         count, width = int(lengths.sum()), int(lengths.max())
         shape = (len(lengths), width)
         if count == len(lengths) * width:
             return _Chunk(count, shape, None, None)
-        mask = self.mask[start : start + CHUNK, :width]
-        return _Chunk(count, shape, mask.flatten().nonzero()[:, 0], mask[:, None, None, :])
+        cells = (torch.arange(width) < lengths[:, None]).flatten().nonzero()[:, 0]
+        [cells] = _sent([cells], self.lengths.device)
+        return _Chunk(count, shape, cells, self.mask[start : start + CHUNK, None, None, :width])
 
     @property
     def inside(self) -> Tensor:
@@ -73,14 +116,11 @@ class Ragged:
         cells = rows.new_zeros(len(self.lengths) * self.width, *rows.shape[1:])
         return cells.index_copy(0, self._cells, rows).unflatten(0, (-1, self.width))
 
-    def pad_some(self, rows: Tensor, sequences: Tensor) -> Tensor:
-        """(N, ...) -> (S, L, ...): what `pad` makes of these sequences (S,) int64, in their order."""
-        lengths = self.lengths[sequences]
-        places = self._starts[sequences][:, None] + torch.arange(self.width, device=lengths.device)
-        real = (torch.arange(self.width, device=lengths.device) < lengths[:, None]).flatten().nonzero()[:, 0]
-        cells = rows.new_zeros(len(sequences) * self.width, *rows.shape[1:])
-        taken = rows.index_select(0, places.flatten().index_select(0, real))
-        return cells.index_copy(0, real, taken).unflatten(0, (-1, self.width))
+    def pad_some(self, sequences: Tensor, *parts: Tensor) -> list[Tensor]:
+        """Each (N, ...) -> (S, L, ...): these sequences (S,) int64, in their order; behind an end stands anything."""
+        starts, last = self._starts.index_select(0, sequences), len(self.sequence) - 1
+        places = (starts[:, None] + self._steps).clamp(max=last)
+        return [rows.index_select(0, places.flatten()).unflatten(0, places.shape) for rows in parts]
 
     def unpad(self, padded: Tensor) -> Tensor:
         """(B, L, ...) -> (N, ...)."""
@@ -93,23 +133,23 @@ class Ragged:
     def mean(self, rows: Tensor) -> Tensor:
         """Mean over the real positions of each sequence: (N, d) -> (B, d)."""
         wide = rows if rows.dtype == torch.float64 else rows.float()
-        return torch.segment_reduce(wide, "mean", lengths=self.lengths).to(rows.dtype)
+        return torch.segment_reduce(wide, "mean", lengths=self.lengths, unsafe=True).to(rows.dtype)
 
-    def pool_words(self, rows: Tensor, words: Tensor) -> tuple[Tensor, Tensor]:
-        """Mean over the tokens of each word: (N, d) -> (B, W, d) and mask (B, W), W the most words of a sequence.
-
-        Args:
-            words: (N,) int64, the word of each token, numbered from 0 in each sequence; -1: no part of any word.
+    def words(self, words: Tensor) -> WordPlaces:
+        """Where the words of a batch are: (N,) int64 on the CPU, the word of each token, numbered from 0 in each
+        sequence; -1: no part of any word.
         """
-        width = max(1, int(words.max()) + 1)
-        keys = self.sequence * (width + 1) + words + 1  # tokens of a word stand together
+        device, width = self.lengths.device, max(1, int(words.max()) + 1)
+        keys = self._host_sequence * (width + 1) + words + 1  # tokens of a word stand together
         keys, counts = torch.unique_consecutive(keys, return_counts=True)
-        means = torch.segment_reduce(rows if rows.dtype == torch.float64 else rows.float(), "mean", lengths=counts)
         sequence, word = keys // (width + 1), keys % (width + 1) - 1
-        cells = (sequence * width + word)[word >= 0]
-        pooled = means.new_zeros(len(self.lengths) * width, *rows.shape[1:]).index_copy(0, cells, means[word >= 0])
-        mask = torch.zeros(len(pooled), dtype=torch.bool, device=rows.device).index_fill(0, cells, True)
-        return pooled.unflatten(0, (-1, width)), mask.unflatten(0, (-1, width))
+        real = (word >= 0).nonzero()[:, 0]
+        parts = _sent((counts, real, (sequence * width + word)[real]), device)
+        return WordPlaces((len(self._host), width), *parts)
+
+    @property
+    def _host_sequence(self) -> Tensor:
+        return torch.arange(len(self._host)).repeat_interleave(self._host)
 
     def attend(
         self,
@@ -125,6 +165,8 @@ class Ragged:
         Args:
             padding_sees_all: what `Padded` adds attends to all positions, as published; else to real ones, as in BERT.
         """
+        if runs_without_padding(query, dropout):
+            return ragged_attention(query, key, value, self._edges, self.width, scale)
         parts = []
         sizes = [chunk.rows for chunk in self._chunks]
         chunked = zip(*(x.split(sizes) for x in (query, key, value)), strict=True)
@@ -143,10 +185,20 @@ class Padded(Ragged):
     padded position attends to everything, so what is computed for a sequence depends on its batch.
     """
 
-    def __init__(self, lengths: Tensor):
-        super().__init__(lengths)
-        places = torch.arange(self.mask.numel(), device=lengths.device)
+    def __init__(self, lengths: Tensor, device: Any = "cpu"):
+        super().__init__(lengths, device)
+        places = torch.arange(self.mask.numel(), device=self.lengths.device)
         self.sequence, self.position = places // self.width, places % self.width
+
+    def words(self, words: Tensor) -> WordPlaces:
+        """See `Ragged.words`; `words` are of the real tokens."""
+        filled = words.new_full((len(self._host), self.width), -1)
+        filled[torch.arange(self.width) < self._host[:, None]] = words
+        return super().words(filled.flatten())
+
+    @property
+    def _host_sequence(self) -> Tensor:
+        return torch.arange(len(self._host)).repeat_interleave(self.width)
 
     @property
     def counted(self) -> Tensor:
@@ -157,9 +209,9 @@ class Padded(Ragged):
         """(N, ...) -> (B, L, ...); what stands in padded places stays."""
         return rows.unflatten(0, (-1, self.width))
 
-    def pad_some(self, rows: Tensor, sequences: Tensor) -> Tensor:
-        """(N, ...) -> (S, L, ...): these sequences (S,) int64."""
-        return self.pad(rows).index_select(0, sequences)
+    def pad_some(self, sequences: Tensor, *parts: Tensor) -> list[Tensor]:
+        """Each (N, ...) -> (S, L, ...): these sequences (S,) int64."""
+        return [self.pad(rows).index_select(0, sequences) for rows in parts]
 
     def unpad(self, padded: Tensor) -> Tensor:
         """(B, L, ...) -> (N, ...)."""
@@ -201,3 +253,10 @@ def _blocks(rows: Tensor, chunk: _Chunk) -> Tensor:
         cells = rows.new_zeros(chunk.shape[0] * chunk.shape[1], *rows.shape[1:])
         rows = cells.index_copy(0, chunk.cells, rows)
     return rows.unflatten(0, chunk.shape)
+
+
+def _sent(parts: Sequence[Tensor], device: Any) -> Sequence[Tensor]:
+    """Integers (n,) that were worked out on the CPU, on the device: in one copy, which is not waited for."""
+    if torch.device(device).type == "cpu":
+        return parts
+    return to_device(torch.cat(list(parts)), device).split([len(part) for part in parts])

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -112,5 +113,6 @@ class SequenceEncoder(nn.Module):
 
     def forward(self, rows: Tensor, shape: Ragged) -> Tensor:
         """(N, dim), any float type -> (N, width)."""
-        rows = self.input(rows.to(self.input.linear.weight.dtype))
+        double = self.input.linear.weight.dtype == torch.float64
+        rows = self.input(rows.double() if double else rows.float())
         return rows if self.block is None else self.block(rows, shape).after

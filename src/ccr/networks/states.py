@@ -17,8 +17,9 @@ from ccr.artifacts.hashes import digest
 from ccr.errors import CcrError
 from ccr.networks.dual_encoder import DualEncoder
 from ccr.networks.frozen import FrozenPrefix
-from ccr.networks.ragged import Ragged
+from ccr.networks.ragged import Ragged, WordPlaces
 from ccr.networks.tokens import Tokens
+from ccr.networks.transfer import to_device
 from ccr.store.states import PART_BYTES, StateStore
 
 BATCH_TOKENS = 8192  # that go through the prefix together
@@ -52,9 +53,9 @@ class States:
         """States (N, width) of these texts, one after the other, and their shape."""
         length = self.length[rows]
         states = self._store.gather(self._part[rows], self._start[rows], length)
-        return torch.from_numpy(states).to(device).float(), shape(torch.from_numpy(length).to(device))
+        return to_device(states, device).float(), shape(torch.from_numpy(length), device)
 
-    def words(self, rows: np.ndarray, shape: Ragged) -> Tensor:
+    def words(self, rows: np.ndarray, shape: Ragged) -> WordPlaces:
         """See `Tokens.words`."""
         return self._tokens.words(rows, shape)
 

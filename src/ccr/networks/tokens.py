@@ -11,7 +11,8 @@ from tokenizers import Encoding, Tokenizer, models, normalizers, pre_tokenizers,
 from torch import Tensor
 
 from ccr.errors import CcrError
-from ccr.networks.ragged import Ragged
+from ccr.networks.ragged import Ragged, WordPlaces
+from ccr.networks.transfer import to_device
 
 SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 UNSPACED = re.compile("[\u2e80-\u9fff\uf900-\ufaff\U00020000-\U0003ffff]")  # Chinese characters, kana
@@ -128,13 +129,12 @@ class Tokens:
 
     def batch(self, rows: np.ndarray, device: Any = "cpu", shape: type[Ragged] = Ragged) -> tuple[Tensor, Ragged]:
         """Token ids (N,) of these texts, one after the other, and their shape (of class `shape`)."""
-        ids = torch.from_numpy(self.ids[self._flat(rows)]).to(device)
-        batch = shape(torch.from_numpy(self.length[rows]).to(device))
-        return batch.fill(ids, self.pad), batch
+        batch = shape(torch.from_numpy(self.length[rows]), device)
+        return batch.fill(to_device(self.ids[self._flat(rows)], device), self.pad), batch
 
-    def words(self, rows: np.ndarray, shape: Ragged) -> Tensor:
-        """(N,) int64 word of each token of `batch`'s, see `word_places`."""
-        return shape.fill(torch.from_numpy(self.places[self._flat(rows)]).to(shape.lengths.device), -1)
+    def words(self, rows: np.ndarray, shape: Ragged) -> WordPlaces:
+        """Where the words of `batch`'s texts are, see `word_places`."""
+        return shape.words(torch.from_numpy(self.places[self._flat(rows)]))
 
     def _flat(self, rows: np.ndarray) -> np.ndarray:
         """Where the tokens of these texts stand, one after the other."""

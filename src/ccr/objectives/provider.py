@@ -53,8 +53,8 @@ class Provider:
         """Further streams, as pooled text states (B, h), that the text head maps as it maps captions."""
         return {}
 
-    def fill(self, step: Step, encoded: Encoded) -> dict[str, float]:
-        """Put into the step what the terms need; returns values for the training's history."""
+    def fill(self, step: Step, encoded: Encoded) -> dict[str, Tensor]:
+        """Put into the step what the terms need; returns scalars for the training's history, on the device."""
         return {}
 
     def modules(self) -> Iterable[nn.Module]:

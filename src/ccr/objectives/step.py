@@ -1,6 +1,7 @@
 """What an objective sees of a training step."""
 
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -53,10 +54,12 @@ class Step:
 
     def mean(self, values: Tensor, pair: tuple[str, str], kept: Tensor | None = None) -> Tensor:
         """Weighted mean of a term's values (B, ...). `kept` (B, ...) bool: those that count; 0 where none does."""
+        if self.weights is None and kept is None:
+            return values.mean()
         weights = self.weigh(values, pair) * (1 if kept is None else kept)
         return (values * weights).sum() / weights.sum().clamp(min=torch.finfo(values.dtype).tiny)
 
-    @property
+    @cached_property
     def same_item(self) -> Tensor:
         """(B, B) bool: another row of the same item, the diagonal left out."""
         same = self.items[:, None] == self.items[None, :]

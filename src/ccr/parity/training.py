@@ -12,6 +12,7 @@ from torch import Tensor
 from ccr.networks.published import rename
 from ccr.parity.networks import Model, settled
 from ccr.parity.reference import Line, Part, double, gradient, largest, single, smooth_l1
+from ccr.train.loop import numbers
 
 
 @dataclass(frozen=True)
@@ -63,7 +64,7 @@ def _update(model: Model, run: str) -> _Update:
     for name, parameter in network.named_parameters():
         if parameter.requires_grad:
             parameter.register_post_accumulate_grad_hook(partial(keep, name))
-    values = trainer.update(model.batch())
+    [values] = numbers([trainer.update(model.batch())])
     return _Update(values, gradients, before, network.state_dict())
 
 

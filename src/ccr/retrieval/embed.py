@@ -10,6 +10,7 @@ from torch import Tensor
 from ccr.networks.dual_encoder import DualEncoder
 from ccr.networks.ragged import Ragged
 from ccr.networks.tokens import Tokens
+from ccr.networks.transfer import to_device
 from ccr.store import FeatureStore
 
 
@@ -42,5 +43,5 @@ def embed_items(network: DualEncoder, store: FeatureStore, items: np.ndarray, ba
 def visual_batch(network: DualEncoder, store: FeatureStore, items: np.ndarray) -> tuple[Tensor, Ragged]:
     """Features (N, dim) float16 of these rows of the store and their shape, on the network's device."""
     features, lengths = store.rows(items, network.max_frames)
-    shape = network.shape(torch.from_numpy(lengths).to(network.device))
-    return shape.fill(torch.from_numpy(features).to(network.device), 0.0), shape
+    shape = network.shape(torch.from_numpy(lengths), network.device)
+    return shape.fill(to_device(features, network.device), 0.0), shape

@@ -11,6 +11,7 @@ import torch
 
 from ccr.artifacts.files import atomic, write_json
 from ccr.artifacts.jobs import Job, provenance
+from ccr.errors import CcrError
 from ccr.networks.checkpoint import load_text_encoder, load_tokenizer, save_weights
 from ccr.networks.dual_encoder import DualEncoder, text_encoder
 from ccr.networks.states import of_texts
@@ -34,16 +35,24 @@ def run(job: Job) -> None:
     """
     if processes.to_be_launched(job):
         processes.launch(job)
-    else:
-        with processes.joined(job.settings["processes"]) as device:
+        return
+    with processes.joined(job.settings["processes"]) as device:
+        try:
             _run(job, device)
+        except torch.OutOfMemoryError as error:
+            first, role = str(error).splitlines()[0], job.settings["role"]
+            raise CcrError(
+                f"{job.target}: the GPU's memory is full ({first}) Lower train.{role}.batch ({job.settings['batch']}), "
+                f"set train.{role}.precision: bf16, or share the batch among GPUs (train.processes)."
+            ) from error
 
 
 def _run(job: Job, device: torch.device) -> None:
     start = time.perf_counter()
     planned, job = job.settings, with_terms_in_force(job)
     settings = job.settings
-    os.environ["CUBLAS_WORKSPACE_CONFIG"] = ":4096:8"  # same seed, same result on a GPU too
+    if device.type == "cuda":
+        _repeatable()
     torch.set_num_threads(settings["threads"])
     torch.manual_seed(settings["seed"])
     network_settings = settings["network"]
@@ -96,6 +105,13 @@ def _run(job: Job, device: torch.device) -> None:
         facts = {"seconds": round(seconds, 1), "device": str(network.device), "torch": torch.__version__}
         write_json(provenance(job) | facts, job.outputs["provenance"])
         keeper.done()
+
+
+def _repeatable() -> None:
+    """Same seed, same GPU, same bits."""
+    os.environ["CUBLAS_WORKSPACE_CONFIG"] = ":4096:8"
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    torch.utils.deterministic.fill_uninitialized_memory = False  # no result depends on it
 
 
 def _warn_of_collapse(job: Job, history: list[dict], validation: Validation) -> None:

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from ccr.networks.ragged import Ragged
+from ccr.networks.ragged import Ragged, WordPlaces
 
 
 @dataclass(frozen=True)
@@ -13,15 +13,13 @@ class TextGroup:
     """Captions that go through the text encoder together.
 
     `tokens` (N,) int64 and `shape` of the batch; `rows`: stream -> (B,) int64, the sequence of each triplet's caption.
-    Where a term asks for words: `clean` (N,) int64, the tokens without word dropout, `words` (N,) int64, the word of
-    each token.
+    `words`: where a term asks for them.
     """
 
     tokens: Tensor
     shape: Ragged
     rows: dict[str, Tensor]
-    clean: Tensor | None = None
-    words: Tensor | None = None
+    words: WordPlaces | None = None
 
 
 @dataclass(frozen=True)

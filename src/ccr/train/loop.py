@@ -3,8 +3,12 @@
 import logging
 import math
 import sys
-from collections.abc import Mapping
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -16,6 +20,7 @@ from ccr.errors import CcrError
 from ccr.networks.dual_encoder import DualEncoder
 from ccr.networks.ragged import Padded
 from ccr.networks.tokens import Tokens
+from ccr.networks.transfer import to_device
 from ccr.objectives.provider import Context, Encoded, Provider
 from ccr.objectives.step import Step
 from ccr.registry import OBJECTIVES, providers_of, reads_of
@@ -26,10 +31,14 @@ from ccr.store import FeatureStore
 from ccr.train import processes
 from ccr.train.batch import Batch, TextGroup, hide_words
 from ccr.train.checkpoint import random_state, set_random_state
+from ccr.train.half import HalfWeights
 from ccr.train.keeper import Keeper
 from ccr.train.optimizers import AdamW
 from ccr.train.schedule import Schedule
 from ccr.train.triplets import Triplets, Validation
+
+READ_EVERY = 10  # steps: a GPU is waited for when their losses are read
+AHEAD = 2  # batches that are made while a GPU computes
 
 log = logging.getLogger(__name__)
 
@@ -77,12 +86,12 @@ class Trainer:
         self.store = store
         self.best: dict[str, Tensor] = {}
         self.terms = settings["objectives"]
-        mask = tokens.mask if tokens else None
-        if settings["word_dropout"] and mask is None:
+        self._mask = tokens.mask if tokens else None
+        if settings["word_dropout"] and self._mask is None:
             raise CcrError("word_dropout: hides words, but this network's tokenizer has no mask token; set it to 0.")
         self._losses = {name: OBJECTIVES[term["objective"]].load().loss for name, term in self.terms.items()}
         self._reads = reads_of(self.terms)
-        providers, context = providers_of(self.terms), Context(network, mask)
+        providers, context = providers_of(self.terms), Context(network, self._mask)
         self.providers: dict[str, Provider] = {n: provider(t, context) for n, (provider, t) in providers.items()}
         weights = [p for p in network.parameters() if p.requires_grad]
         own = (module for provider in self.providers.values() for module in provider.modules())
@@ -91,6 +100,8 @@ class Trainer:
         scales = dict.fromkeys(network.text.parameters(), scale)
         self._optimizer = AdamW(weights, settings["lr"], settings["weight_decay"], scales)
         self._weights = weights
+        self._half = HalfWeights(network) if settings["precision"] == "bf16" else None
+        self._unread: list[dict[str, Tensor]] = []  # what the last steps gave, on the device
         text = [network.text, *([network.text_layers] if network.text_layers else [])]
         self._text_weights = [p for part in text for p in part.parameters() if p.requires_grad]
 
@@ -128,8 +139,9 @@ class Trainer:
         with tqdm(total=total, initial=done, unit="step", **shown) as bar:
             while not progress.is_over(settings["epochs"], settings["patience"]):
                 self.network.train()
-                for rows in np.array_split(self._order(triplets, progress.epoch), steps)[progress.step :]:
-                    self._step(triplets, rows, progress)
+                order = np.array_split(self._order(triplets, progress.epoch), steps)[progress.step :]
+                for batch in ahead((partial(self.batch, triplets, rows) for rows in order), self.network.device):
+                    self._step(batch, progress)
                     schedule.after_step()
                     may_stop()
                     bar.update()
@@ -147,21 +159,29 @@ class Trainer:
         """In which order an epoch sees the triplets: a matter of the seed and the epoch alone."""
         return np.random.default_rng([self.settings["seed"], epoch]).permutation(len(triplets))
 
-    def _step(self, triplets: Triplets, rows: np.ndarray, progress: Progress) -> None:
-        """One step of an epoch, on these rows of the triplets."""
+    def _step(self, batch: Batch, progress: Progress) -> None:
+        """One step of an epoch."""
         every = self.settings["gradient_every"]
-        values = self.update(self.batch(triplets, rows), measure=every > 0 and progress.step % every == 0)
+        self._unread.append(self.update(batch, measure=every > 0 and progress.step % every == 0))
         progress.step += 1
-        if not math.isfinite(values["loss"]):
-            raise CcrError(
-                f"Training diverged at epoch {progress.epoch}, step {progress.step}: {values}. Lower lr, or raise "
-                "warmup; nothing was written."
-            )
-        for name, value in values.items():
-            progress.values.setdefault(name, []).append(value)
+        if len(self._unread) == READ_EVERY:
+            self._read(progress)
+
+    def _read(self, progress: Progress) -> None:
+        """Take in what the steps since the last reading gave. `CcrError` where a loss was not finite."""
+        steps, self._unread = numbers(self._unread), []
+        for step, values in enumerate(steps, progress.step - len(steps) + 1):
+            if not math.isfinite(values["loss"]):
+                raise CcrError(
+                    f"Training diverged at epoch {progress.epoch}, step {step}: {values}. Lower lr, or raise warmup; "
+                    "nothing was written."
+                )
+            for name, value in values.items():
+                progress.values.setdefault(name, []).append(value)
 
     def _end_epoch(self, validation: Validation, progress: Progress, schedule: Schedule) -> None:
         """Validation, a row of history with the means of what `update` returned, the choice of the best epoch."""
+        self._read(progress)
         scores = self.validate(validation)
         score = scores[self.settings["select_by"]]
         progress.history.append(
@@ -181,6 +201,7 @@ class Trainer:
 
     def _state(self, progress: Progress, schedule: Schedule) -> dict[str, Any]:
         """All that the rest of a training depends on; frozen weights (half of mBERT) are as they were at the start."""
+        self._read(progress)
         return {
             "network": self._unfrozen(self.network.state_dict()),
             "best": self._unfrozen(self.best),
@@ -217,33 +238,33 @@ class Trainer:
         if "visual" in triplets.streams:
             unique, inverse = np.unique(triplets.items[mine], return_inverse=True)
             features = visual_batch(network, self.store, triplets.features[unique])
-            item_rows = torch.from_numpy(inverse).to(device)
+            item_rows = to_device(inverse, device)
         streams = [stream for stream in triplets.streams if stream != "visual"]
         # padded captions depend on their batch: there each stream is its own, as published
         groups = [[stream] for stream in streams] if network.shape is Padded else [streams]
         return Batch(
             [self._text_group({stream: triplets.rows[stream][mine] for stream in group}) for group in groups],
-            torch.from_numpy(items).to(device),
+            to_device(items, device),
             features,
             item_rows,
-            {stream: torch.from_numpy(found[rows]).to(device) for stream, found in triplets.teacher.items()},
-            None if triplets.weights is None else torch.from_numpy(triplets.weights[rows]).to(device),
+            {stream: to_device(found[rows], device) for stream, found in triplets.teacher.items()},
+            None if triplets.weights is None else to_device(triplets.weights[rows], device),
         )
 
     def _text_group(self, rows: dict[str, np.ndarray]) -> TextGroup:
         every = np.concatenate(list(rows.values()))
         order = np.argsort(-self.tokens.length[every], kind="stable")  # neighbours of like length: less padding
         tokens, shape = self.tokens.batch(every[order], self.network.device, self.network.shape)
-        places = torch.from_numpy(np.argsort(order)).to(self.network.device).chunk(len(rows))
-        hidden = hide_words(tokens, shape, self.settings["word_dropout"], self.tokens.mask)
-        words = (tokens, self.tokens.words(every[order], shape)) if "words" in self._reads else ()
-        return TextGroup(hidden, shape, dict(zip(rows, places, strict=True)), *words)
+        places = to_device(np.argsort(order), self.network.device).chunk(len(rows))
+        words = self.tokens.words(every[order], shape) if "words" in self._reads else None
+        return TextGroup(tokens, shape, dict(zip(rows, places, strict=True)), words)
 
-    def update(self, batch: Batch, measure: bool = False) -> dict[str, float]:
+    def update(self, batch: Batch, measure: bool = False) -> dict[str, Tensor]:
         """One step: what terms need first, then the networks, all on the same forward pass.
 
         Returns the loss, what providers tell, every term's value (unweighted), and with `measure` the terms' shares of
-        the gradient. A loss that is not finite changes no weight.
+        the gradient: scalars on the device, which is not waited for. A loss that is not finite changes no weight of
+        the network.
         """
         values = {}
         with self._precision():
@@ -256,57 +277,68 @@ class Trainer:
             options |= {"own": step.own[name]} if name in step.own else {}
             value = self._losses[name](step, **options)
             weighted[name] = term["weight"] * value
-            values[name] = value.item()
+            values[name] = value.detach()
         loss = sum(weighted.values())
-        values = processes.averaged({"loss": loss.item(), **values})
-        if not math.isfinite(values["loss"]):
-            return values
+        values = {"loss": loss.detach(), **values}
         if measure:
             values |= {f"{name}_share": share for name, share in self._shares(weighted).items()}
         self._optimizer.zero_grad()
         loss.backward()
+        if self._half:
+            self._half.gradients()
         processes.average(weight.grad for weight in self._weights)
         torch.nn.utils.clip_grad_norm_(self._weights, self.settings["clip_norm"])
-        self._optimizer.step()
+        self._optimizer.step_if(loss.isfinite())
         return values
 
     def forward(self, batch: Batch) -> tuple[Step, Encoded]:
         """One pass of each encoder. Returns what objectives see, but for their needs, and what these are made of."""
         network = self.network
-        with self._precision():
-            texts = {}
-            passes = [network.encode_text(g.tokens, g.shape, every_layer="layers" in self._reads) for g in batch.texts]
-            for group, states in zip(batch.texts, passes, strict=True):
-                texts |= {stream: (states, rows) for stream, rows in group.rows.items()}
-            encoded = Encoded(batch.texts, passes, texts, batch.teacher)
-            pooled = {stream: states.pooled.index_select(0, rows) for stream, (states, rows) in texts.items()}
-            back = {stream: pooled.pop(stream) for stream in ("back",) if stream in pooled}
-            for provider in self.providers.values():
-                pooled |= provider.prepare(encoded)
-            pooled |= back  # `norm: batch_all_streams`: the head sees back-translations last, as published
-            pooled = {stream: processes.gather(rows) for stream, rows in pooled.items()}
-            embeddings = {s: network.embed_pooled(rows, s in ("source", "target")) for s, rows in pooled.items()}
-            if batch.features is not None:
-                seen = network.pool_visual(*batch.features).index_select(0, batch.item_rows)
-                embeddings["visual"] = network.embed_visual_pooled(processes.gather(seen))
+        texts = {}
+        rate = self.settings["word_dropout"]
+        hidden = [hide_words(group.tokens, group.shape, rate, self._mask) for group in batch.texts]
+        passes = [
+            network.encode_text(tokens, group.shape, every_layer="layers" in self._reads)
+            for tokens, group in zip(hidden, batch.texts, strict=True)
+        ]
+        for group, states in zip(batch.texts, passes, strict=True):
+            texts |= {stream: (states, rows) for stream, rows in group.rows.items()}
+        encoded = Encoded(batch.texts, passes, texts, batch.teacher)
+        pooled = {stream: states.pooled.index_select(0, rows) for stream, (states, rows) in texts.items()}
+        back = {stream: pooled.pop(stream) for stream in ("back",) if stream in pooled}
+        for provider in self.providers.values():
+            pooled |= provider.prepare(encoded)
+        pooled |= back  # `norm: batch_all_streams`: the head sees back-translations last, as published
+        pooled = {stream: processes.gather(rows) for stream, rows in pooled.items()}
+        embeddings = {s: network.embed_pooled(rows, s in ("source", "target")) for s, rows in pooled.items()}
+        if batch.features is not None:
+            seen = network.pool_visual(*batch.features).index_select(0, batch.item_rows)
+            embeddings["visual"] = network.embed_visual_pooled(processes.gather(seen))
         embeddings = {stream: processes.full(embedded) for stream, embedded in embeddings.items()}
         return Step(embeddings, batch.items, network.tau, weights=batch.weights), encoded
 
-    def _shares(self, weighted: Mapping[str, Tensor]) -> dict[str, float]:
+    def _shares(self, weighted: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Norm of each weighted term's gradient on the text encoder, as shares of their sum."""
         norms = {}
         for name, value in weighted.items():
             gradients = [None]
-            if value.requires_grad and self._text_weights:
-                gradients = torch.autograd.grad(value, self._text_weights, retain_graph=True, allow_unused=True)
+            weights = self._half.of(self._text_weights) if self._half else self._text_weights
+            if value.requires_grad and weights:
+                gradients = torch.autograd.grad(value, weights, retain_graph=True, allow_unused=True)
                 processes.average(gradients)
-            norms[name] = math.sqrt(sum(g.double().square().sum().item() for g in gradients if g is not None))
-        return {name: norm / (sum(norms.values()) or 1.0) for name, norm in norms.items()}
+            squares = [g.double().square().sum() for g in gradients if g is not None]
+            norms[name] = torch.stack(squares).sum().sqrt() if squares else value.new_zeros((), dtype=torch.float64)
+        total = sum(norms.values())
+        return {name: norm / total.where(total > 0, 1.0) for name, norm in norms.items()}
 
-    def _precision(self) -> torch.autocast:
+    @contextmanager
+    def _precision(self) -> Iterator[None]:
         """The networks' precision; objectives are computed in float32."""
-        bf16 = self.settings["precision"] == "bf16"
-        return torch.autocast(self.network.device.type, torch.bfloat16, enabled=bf16)
+        if self._half is None:
+            yield
+            return
+        with self._half.used(), torch.autocast(self.network.device.type, torch.bfloat16):
+            yield
 
     def validate(self, validation: Validation) -> dict[str, float]:
         """Validation `sumr` and `t2v` (the sum of the text-to-visual recalls), means over the languages.
@@ -329,3 +361,25 @@ class Trainer:
         """(len(rows), dim) unit embeddings of these texts, on the CPU. Leaves the network in eval mode."""
         mine = processes.mine(rows)
         return processes.gather(embed_captions(self.network.eval(), self.tokens, mine, self.settings["batch"]))
+
+
+def numbers(steps: Sequence[Mapping[str, Tensor]]) -> list[dict[str, float]]:
+    """What `Trainer.update` returned in some steps, the mean over all processes; the one place that waits for a GPU."""
+    scalars = [value.double() for values in steps for value in values.values()]
+    found = iter(processes.averaged(torch.stack(scalars)).tolist() if scalars else ())
+    return [{name: next(found) for name in values} for values in steps]
+
+
+def ahead(batches: Iterable[Callable[[], Batch]], device: torch.device) -> Iterator[Batch]:
+    """The batches, in order. For a GPU a thread makes the next ones in the meantime; a CPU has its work to do."""
+    if device.type == "cpu":
+        yield from (batch() for batch in batches)
+        return
+    with ThreadPoolExecutor(1) as pool:
+        waiting: deque[Future[Batch]] = deque()
+        for batch in batches:
+            waiting.append(pool.submit(batch))
+            if len(waiting) > AHEAD:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()

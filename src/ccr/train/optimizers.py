@@ -10,6 +10,7 @@ from types import MappingProxyType
 from typing import Any
 
 import torch
+from torch import Tensor
 from torch.nn import Parameter
 from torch.optim import Optimizer
 
@@ -45,3 +46,8 @@ class AdamW(torch.optim.AdamW):
             decay, rest = [p for p in mine if p.ndim > 1], [p for p in mine if p.ndim <= 1]
             groups += [{"params": decay, "scale": scale}, {"params": rest, "weight_decay": 0.0, "scale": scale}]
         super().__init__(groups, lr=lr, weight_decay=weight_decay, fused=True)
+
+    def step_if(self, wanted: Tensor) -> None:
+        """A step where `wanted`, a bool scalar on the device, is true; else none. The device is not waited for."""
+        self.found_inf = (~wanted).float()  # what loss scalers set, for the fused step to read
+        self.step()

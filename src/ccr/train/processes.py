@@ -9,7 +9,7 @@ import os
 import sys
 import tempfile
 import uuid
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -170,13 +170,11 @@ def average(tensors: Iterable[Tensor | None]) -> None:
         tensor.copy_(part.view_as(tensor))
 
 
-def averaged(values: Mapping[str, float]) -> dict[str, float]:
-    """The means of what the processes have under the same names."""
-    if count() == 1:
-        return dict(values)
-    means = torch.tensor(list(values.values()), dtype=torch.float64)
+def averaged(values: Tensor) -> Tensor:
+    """The mean of what the processes have."""
+    means = values.clone()
     average([means])
-    return dict(zip(values, means.tolist(), strict=True))
+    return means
 
 
 def largest(*numbers: int) -> list[int]:

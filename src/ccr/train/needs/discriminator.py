@@ -26,9 +26,10 @@ class Adversary:
 
     def __init__(self, term: Mapping[str, Any], width: int, device: torch.device):
         self.discriminator = Discriminator(term["discriminator"], width).to(device)
-        self._optimizer = Adam(self.discriminator.parameters(), lr=term["lr"])
+        fused = True if device.type == "cuda" else None  # as it was on a CPU: the same bits
+        self._optimizer = Adam(self.discriminator.parameters(), lr=term["lr"], fused=fused)
 
-    def update(self, originals: Captions, translations: Captions) -> float:
+    def update(self, originals: Captions, translations: Captions) -> Tensor:
         """One step of the discriminator on detached states; returns its loss before that step."""
         self.discriminator.requires_grad_(True)
         logits = (self.discriminator(states.detach(), counted) for states, counted in (originals, translations))
@@ -37,7 +38,7 @@ class Adversary:
         loss.backward()
         average(weight.grad for weight in self.discriminator.parameters())
         self._optimizer.step()
-        return loss.item()
+        return loss.detach()
 
     def logits(self, captions: Captions) -> Tensor:
         """(B, 2) of the whole batch, with a gradient for the states and none for the discriminator."""
@@ -57,7 +58,8 @@ class Adversary:
 def captions(encoded: Encoded, stream: str) -> Captions:
     """What a discriminator judges, in float32 or float64."""
     states, rows = encoded.texts[stream]
-    return full(states.shape.pad_some(states.tokens, rows)), states.shape.counted[rows]
+    [padded] = states.shape.pad_some(rows, states.tokens)
+    return full(padded), states.shape.counted.index_select(0, rows)
 
 
 class Provider(Base):
@@ -68,7 +70,7 @@ class Provider(Base):
         width, device = self.network.text.width, self.network.device
         self.adversaries = {name: Adversary(term, width, device) for name, term in terms.items()}
 
-    def fill(self, step: Step, encoded: Encoded) -> dict[str, float]:
+    def fill(self, step: Step, encoded: Encoded) -> dict[str, Tensor]:
         """See `Provider`. Returns each discriminator's loss before its step."""
         values = {}
         with torch.autocast(self.network.device.type, enabled=False):

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn import functional
 
 from ccr.errors import CcrError
@@ -37,7 +37,7 @@ class Provider(Base):
         """See `Provider`."""
         return [self.pointers]
 
-    def fill(self, step: Step, encoded: Encoded) -> dict[str, float]:
+    def fill(self, step: Step, encoded: Encoded) -> dict[str, Tensor]:
         """See `Provider`. Returns the words' variance."""
         for group, found in zip(encoded.groups, encoded.passes, strict=True):
             step.words |= _gathered(self._words(group, found))
@@ -45,7 +45,7 @@ class Provider(Base):
         for term, pointer in zip(self.pointing, self.pointers, strict=True):
             layer, masked = term["layer"], {}
             for group in encoded.groups:
-                tokens = hide_words(group.clean, group.shape, term["masked"], self.mask)
+                tokens = hide_words(group.tokens, group.shape, term["masked"], self.mask)
                 masked |= self._words(group, self.network.encode_text(tokens, group.shape, every_layer=True))
             (source, _), (target, _) = (masked[stream, layer] for stream in term["pair"])
             logits = pointer(source, target), pointer(target, source)
@@ -56,16 +56,17 @@ class Provider(Base):
     @torch.no_grad()
     def _clean(self, group: TextGroup) -> TextStates:
         self.network.eval()
-        states = self.network.encode_text(group.clean, group.shape, every_layer=True)
+        states = self.network.encode_text(group.tokens, group.shape, every_layer=True)
         self.network.train()
         return states
 
     def _words(self, group: TextGroup, states: TextStates) -> dict[tuple[str, int | str], Words]:
         words = {}
         for layer in self.layers:
-            pooled, mask = group.shape.pool_words(states.at(layer), group.words)
+            pooled, mask = group.words.pool(states.at(layer))
             words |= {
-                (stream, layer): (pooled.index_select(0, rows), mask[rows]) for stream, rows in group.rows.items()
+                (stream, layer): (pooled.index_select(0, rows), mask.index_select(0, rows))
+                for stream, rows in group.rows.items()
             }
         return words
 
@@ -74,11 +75,11 @@ def _gathered(words: dict[tuple[str, int | str], Words]) -> dict[tuple[str, int 
     return {place: (gather(states), gather(mask)) for place, (states, mask) in words.items()}
 
 
-def variance(words: Mapping[tuple[str, int | str], Words]) -> float:
+def variance(words: Mapping[tuple[str, int | str], Words]) -> Tensor:
     """Variance of the words' unit states, the least of the streams and layers: near 0 they have collapsed to one."""
-    found = [1.0]
+    found = []
     for states, mask in words.values():
-        if mask.any():
-            mean = functional.normalize(states[mask].detach(), dim=-1).mean(0)
-            found.append(1 - mean.square().sum().item())
-    return min(found)
+        units = functional.normalize(states.detach(), dim=-1) * mask[..., None]
+        mean = units.sum((0, 1)) / mask.sum().clamp(min=1)
+        found.append(1 - mean.square().sum())  # 1 where there are no words
+    return torch.stack(found).min()

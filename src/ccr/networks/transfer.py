@@ -1,0 +1,15 @@
+"""From the processor's memory to the device's."""
+
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+
+def to_device(array: np.ndarray | Tensor, device: Any) -> Tensor:
+    """The array on the device. A GPU gets it by way of pinned memory, and the copy is not waited for."""
+    tensor = torch.as_tensor(array)
+    if torch.device(device).type == "cpu":
+        return tensor
+    return tensor.pin_memory().to(device, non_blocking=True)

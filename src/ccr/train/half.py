@@ -1,0 +1,54 @@
+"""bf16 copies of the weights of linear layers, made by one call a step."""
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+from torch.nn import Parameter
+
+
+class HalfWeights:
+    """What `torch.autocast` makes of a network's linear layers, to the same bits, without a call for each weight.
+
+    Within `used` the layers hold copies, which the gradients of a backward pass belong to; `gradients` then hands these
+    to the weights. Copies of frozen weights are made once.
+    """
+
+    def __init__(self, network: nn.Module):
+        layers = [module for module in network.modules() if isinstance(module, nn.Linear)]
+        self._places = [(m._parameters, name) for m in layers for name, p in m._parameters.items() if p is not None]
+        self._weights = [parameters[name] for parameters, name in self._places]
+        self._copies = [Parameter(p.detach().bfloat16(), p.requires_grad) for p in self._weights]
+        pairs = [pair for pair in zip(self._weights, self._copies, strict=True) if pair[0].requires_grad]
+        self._trained = dict(pairs)
+
+    @contextmanager
+    def used(self) -> Iterator[None]:
+        """The layers hold copies of the weights as they are now."""
+        with torch.no_grad():
+            torch._foreach_copy_(list(self._trained.values()), list(self._trained))
+        self._put(self._copies)
+        try:
+            yield
+        finally:
+            self._put(self._weights)
+
+    def _put(self, weights: Iterable[Parameter]) -> None:
+        for (parameters, name), weight in zip(self._places, weights, strict=True):
+            parameters[name] = weight
+
+    def of(self, weights: Iterable[Parameter]) -> list[Parameter]:
+        """What stands for these weights within `used`."""
+        return [self._trained.get(weight, weight) for weight in weights]
+
+    def gradients(self) -> None:
+        """Give the weights their copies' gradients, in float32."""
+        pairs = [(weight, copy.grad) for weight, copy in self._trained.items() if copy.grad is not None]
+        grown: list[Tensor] = [torch.empty_like(weight) for weight, _ in pairs]
+        if pairs:
+            torch._foreach_copy_(grown, [gradient for _, gradient in pairs])
+        for (weight, _), gradient in zip(pairs, grown, strict=True):
+            weight.grad = gradient
+        for copy in self._copies:
+            copy.grad = None
