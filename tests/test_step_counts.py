@@ -7,7 +7,7 @@ import pytest
 import torch
 
 sys.path.append(str(Path(__file__).parents[1] / "benchmarks"))
-gpu = pytest.importorskip("gpu")
+import gpu  # noqa: E402
 from step_counts import Count, as_on_gpu  # noqa: E402
 
 from ccr.networks.ragged import Ragged  # noqa: E402
