@@ -21,6 +21,12 @@ for variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
 REPOSITORY = Path(__file__).parents[1]
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files that run whole pipelines come first: no process is left with one of them at the end."""
+    pipelines = {item.path for item in items if "fresh" in item.fixturenames}
+    items.sort(key=lambda item: item.path not in pipelines)
+
+
 @pytest.fixture(scope="session")
 def repository() -> Path:
     """The top folder of the project."""

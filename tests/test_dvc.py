@@ -165,6 +165,7 @@ def test_metrics_and_figures_are_known_to_dvc(reproduced):
 # --- a colleague -------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_colleague_pulls_changes_one_weight_and_trains_one_method(colleague):
     assert "up to date" in colleague.dvc("status")
     assert "Nothing to be done" in colleague.run("--dry-run")

@@ -158,17 +158,9 @@ def languages(checkout: Checkout, table: str) -> set[tuple[str, str, str]]:
 PAPERS = ("vatex_table", "msrvtt_cn_table", "multi30k_table", "mscoco_table")
 
 
-def test_tables_of_two_data_sets_and_of_two_languages(smoke):
-    def in_small(raw):
-        for table in PAPERS[1:]:
-            raw["tables"][table].update(methods=["baseline"], seeds=[0])
-        for task in ("multi30k_task1", "multi30k_task2"):
-            raw["datasets"][task]["target_langs"] = ["de"]
-
-    smoke.edit(in_small)
-    smoke.run("--", *(f"results/{table}.csv" for table in PAPERS[1:]), timeout=600)
-    assert languages(smoke, "msrvtt_cn_table") == {("msrvtt_cn", "zh", "synthetic")}
-    assert languages(smoke, "multi30k_table") == {(f"multi30k_task{task}", "de", "synthetic") for task in (1, 2)}
+def test_a_table_of_two_languages(smoke):
+    smoke.edit(lambda raw: raw["tables"]["mscoco_table"].update(methods=["baseline"], seeds=[0]))
+    smoke.run("--", "results/mscoco_table.csv")
     assert languages(smoke, "mscoco_table") == {("mscoco", lang, "synthetic") for lang in ("zh", "ja")}
     assert b"mscoco (SYNTHETIC), en to zh, ja, descriptor" in smoke.read("results/mscoco_table.tex")
 
