@@ -150,6 +150,31 @@ def embed(
     log.info("%s: %s embeddings", output, f"{count:,}")
 
 
+@app.command("search")
+def search(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="A trained run's folder.")],
+    collection: Annotated[str, typer.Argument(metavar="COLLECTION", help="Features: data/{data}/features/....parquet.")],
+    query: Annotated[str | None, typer.Argument(help="A sentence; without one, the search page is served.")] = None,
+    compare: Annotated[Path | None, typer.Option(metavar="RUN", help="Another run, shown beside the first.")] = None,
+    split: Annotated[str, typer.Option(help="Which items: test, val, train or all.")] = "test",
+    top: Annotated[int, typer.Option(min=1, help="How many items to print.")] = 10,
+    as_json: Annotated[bool, typer.Option("--json", help="Print a JSON object a line.")] = False,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Of the page; 0 for any that is free.")] = 8600,
+    file: ParamsFile = PARAMS,
+) -> None:
+    """Search a collection with a sentence, or serve a page to do so on this machine."""
+    settings = params.load(file)
+    job = params.plan(settings).jobs.get(collection)
+    runs = [run] if compare is None else [run, compare]
+    terminal = import_module("ccr.search.terminal")
+    found = terminal.searchers(runs, [_run_files(r) for r in runs], collection, job, split, settings.evaluate.batch)
+    if query is None:
+        terminal.page(found, runs, port)
+    else:
+        for line in terminal.hits(found, query, top, as_json):
+            print(line)
+
+
 @app.command("align")
 def align(
     source: Annotated[str, typer.Argument(help="A sentence.")],

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import torch
 from safetensors.torch import save_file
 from torch import Tensor
@@ -15,7 +16,7 @@ from ccr.networks.checkpoint import load_network, load_tokenizer
 from ccr.networks.states import of_texts
 from ccr.networks.tokens import Tokens
 from ccr.retrieval.embed import embed_captions, embed_items
-from ccr.store import open_features
+from ccr.store import FeatureStore, open_features
 
 
 class Encoder:
@@ -27,19 +28,24 @@ class Encoder:
         keep_states: where the frozen prefix is cached, read states of texts from the cache and keep new ones there.
 
     Attributes:
-        description: the run's config.
+        description: the run's config. tokenizer: the run's.
     """
 
     def __init__(self, files: Mapping[str, str], batch: int, keep_states: bool = False):
         self._network, self.description = load_network(files["model"], files["config"])
         self._network.to("cuda" if torch.cuda.is_available() else "cpu")
-        self._tokenizer = load_tokenizer(files["tokenizer"])
+        self.tokenizer = load_tokenizer(files["tokenizer"])
         self._model, self._batch, self._keep_states = files["model"], batch, keep_states
+
+    @property
+    def prompt(self) -> str:
+        """What stands before each text ("query: ")."""
+        return self.description["settings"]["network"]["text"]["prompt"]
 
     def texts(self, texts: Sequence[str]) -> Tensor:
         """(texts, dim) float32 unit vectors on the CPU."""
-        text = self.description["settings"]["network"]["text"]
-        tokens = Tokens(self._tokenizer, texts, text["max_tokens"], prompt=text["prompt"])
+        longest = self.description["settings"]["network"]["text"]["max_tokens"]
+        tokens = Tokens(self.tokenizer, texts, longest, prompt=self.prompt)
         read = of_texts(self._network, tokens) if self._keep_states else tokens
         return embed_captions(self._network, read, np.arange(len(tokens)), self._batch)
 
@@ -57,6 +63,12 @@ class Encoder:
             )
         rows = np.arange(len(store.frames)) if item_ids is None else store.index(list(item_ids))
         return embed_items(self._network, store, rows, self._batch)
+
+    def item(self, frames: np.ndarray) -> Tensor:
+        """(dim,) float32 unit vector of an item that is in no file yet: its features, (frames, feature_dim)."""
+        table = pa.table({"item_id": pa.array([""]), "frames": [len(frames)]})
+        store = FeatureStore(Path(), table, frames.astype(np.float16), {}, "")
+        return embed_items(self._network, store, np.arange(1), self._batch)[0]
 
 
 def embed(files: Mapping[str, str], collection: Path, output: Path, batch: int) -> int:

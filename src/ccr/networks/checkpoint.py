@@ -24,11 +24,14 @@ def save_weights(state: Mapping[str, torch.Tensor], path: str | PathLike) -> Non
 def load_network(model: str | PathLike, config: str | PathLike) -> tuple[DualEncoder, dict[str, Any]]:
     """The network in eval mode and its config. `CcrError` when a file is missing, torn or of another shape."""
     description = read_json(config)
-    settings = description["settings"]
-    frozen = description.get("frozen_weights")  # of the named model; they are not among the run's
-    network = DualEncoder(
-        settings["network"], description["text_config"], description["feature_dim"], pretrained=frozen is not None
-    )
+    try:
+        settings = description["settings"]
+        frozen = description.get("frozen_weights")  # of the named model; they are not among the run's
+        network = DualEncoder(
+            settings["network"], description["text_config"], description["feature_dim"], pretrained=frozen is not None
+        )
+    except KeyError as error:
+        raise CcrError(f"{config}: has no {error}: another version of ccr wrote it. Train the run again.") from error
     if frozen is not None and network.text.frozen_hash != frozen:
         raise CcrError(
             f"{settings['network']['text']['encoder']}: its weights are not those that {model} was trained on. "

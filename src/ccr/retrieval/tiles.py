@@ -99,7 +99,7 @@ def _interval(queries: Tensor, scale: Tensor, thresholds: Tensor) -> tuple[Tenso
     below = torch.nextafter(thresholds, torch.full_like(thresholds, -torch.inf))
     boundary = (thresholds.double() + below.double()) / 2
     dim, precision = queries.shape[1], queries.dtype
-    error = _error(precision, dim) * scale + 4 * dim * torch.finfo(precision).tiny
+    error = error_bound(precision, dim) * scale + 4 * dim * torch.finfo(precision).tiny
     low, high = (boundary - error).to(precision), (boundary + error).to(precision)
     return queries, low, torch.nextafter(high, torch.full_like(high, torch.inf))
 
@@ -132,7 +132,7 @@ def _plain(lengths: Tensor) -> bool:
     return bool(lengths.min() > PLAIN[0] and lengths.max() < PLAIN[1])
 
 
-def _error(precision: torch.dtype, dim: int) -> float:
+def error_bound(precision: torch.dtype, dim: int) -> float:
     """Bound on |product - score before its rounding|, as a share of the product of the two lengths.
 
     `dim` roundings of a product in any order; 64 more are more than enough for the casts of embeddings and bounds

@@ -1,0 +1,140 @@
+"""A collection as one run sees it."""
+
+import threading
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from torch import Tensor
+
+from ccr.alignment.aligner import word_spans
+from ccr.artifacts.code import code_hash
+from ccr.artifacts.contents import content_hash
+from ccr.artifacts.files import atomic
+from ccr.artifacts.hashes import digest
+from ccr.errors import CcrError
+from ccr.evaluate.encoder import Encoder
+from ccr.features.media import File, Unreadable
+from ccr.registry import EXTRACTORS
+from ccr.search.collection import Caption, Collection
+from ccr.search.index import Index
+
+KEPT = Path("work/search")  # embeddings of collections, by what made them
+
+
+@dataclass(frozen=True)
+class Hit:
+    """An item that was found. `row`: in the collection."""
+
+    row: int
+    item_id: str
+    score: float
+
+
+class Searcher:
+    """Answers queries to a collection by one trained run; safe to share between threads.
+
+    Args:
+        name: what people call the run. files: its, by role. batch: texts or items at a time.
+    Raises:
+        CcrError: a file that is missing or torn; features of other dimensions than the run's training had.
+    """
+
+    def __init__(self, name: str, files: Mapping[str, str], collection: Collection, batch: int):
+        self.name, self.collection = name, collection
+        self._encoder = Encoder(files, batch)
+        self._computing = threading.Lock()
+        code = code_hash("ccr.evaluate.encoder")
+        made_by = [code, *(content_hash(files[role]) for role in ("model", "config", "tokenizer"))]
+        features = content_hash(collection.features)
+        items = self._kept([*made_by, features, collection.item_ids], self._embed_items)
+        self._items = Index(items)
+        texts = [caption.text for caption in collection.captions]
+        self._captions = Index(self._kept([*made_by, texts], lambda: self._encoder.texts(texts))) if texts else None
+
+    def _embed_items(self) -> Tensor:
+        return self._encoder.items(self.collection.features, self.collection.item_ids)
+
+    @staticmethod
+    def _kept(what: list, embed) -> np.ndarray:
+        """Embeddings (n, dim) float32, memory-mapped; made when this is the first time."""
+        file = KEPT / f"{digest(what)}.npy"
+        if not file.exists():
+            embeddings = embed().numpy()
+            with atomic(file) as temporary, temporary.open("wb") as out:
+                np.save(out, embeddings)
+        return np.load(file, mmap_mode="c")
+
+    @property
+    def langs(self) -> list[str]:
+        """Languages that the run was trained on."""
+        settings = self._encoder.description["settings"]
+        return sorted({settings.get("source_lang", "en"), *settings["langs"]})
+
+    def search(self, text: str, count: int) -> list[Hit]:
+        """The items nearest to a sentence, best first."""
+        return self._hits(self._query(text), count)
+
+    def standing(self, text: str, row: int) -> int:
+        """The rank, from 1, of an item for a sentence."""
+        return self._items.standing(self._query(text), row)
+
+    def words(self, text: str, row: int) -> list[tuple[int, int, float]]:
+        """What each word of a sentence adds to its score with an item: the score less that without the word.
+
+        (start, end, difference) by word, in characters. Nothing for a sentence of one word.
+        """
+        with self._computing:
+            spans = word_spans(self._encoder.tokenizer, [text], self._encoder.prompt)[0].tolist()
+            without = [text[:start] + text[end:] for start, end in spans]
+            if len(spans) < 2:
+                return []
+            embeddings = self._encoder.texts([text, *without])
+        item = self._items.row(row)
+        scores = (embeddings @ item).tolist()
+        return [(start, end, scores[0] - score) for (start, end), score in zip(spans, scores[1:], strict=True)]
+
+    def like(self, file: Path, kind: str, count: int) -> tuple[list[tuple[Caption, float]], list[Hit]]:
+        """Captions and items nearest to a picture or clip of one's own, which is extracted as the collection was.
+
+        Raises `CcrError` where the collection's features were not made here, and for a file that cannot be read.
+        """
+        vector = self._embed_file(file, kind)
+        captions = []
+        if self._captions:
+            rows, scores = self._captions.top(vector, count)
+            captions = [(self.collection.captions[row], score) for row, score in zip(rows, scores.tolist(), strict=True)]
+        return captions, self._hits(vector, count)
+
+    @property
+    def extracts(self) -> bool:
+        """Whether features of new pictures can be made as the collection's were."""
+        job = self.collection.job
+        return job is not None and EXTRACTORS[job.settings["extractor"]].remembered
+
+    def _embed_file(self, file: Path, kind: str) -> Tensor:
+        job = self.collection.job
+        if not self.extracts:
+            raise CcrError(
+                f"{self.collection.features}: these features came with the data set, so none can be made of a new "
+                "picture. Search a collection with an extractor that computes (docs/features.md)."
+            )
+        name = Path(job.target).stem
+        with self._computing:
+            extractor = EXTRACTORS[job.settings["extractor"]].load().Extractor(job.settings["options"], name, 1)
+            [features] = extractor.extract([File(file, kind)])
+            if isinstance(features, Unreadable):
+                raise CcrError(f"This file cannot be read: {features}.")
+            return self._encoder.item(features)
+
+    def _query(self, text: str) -> Tensor:
+        if not text.strip():
+            raise CcrError("The query is empty. Give a sentence.")
+        with self._computing:
+            return self._encoder.texts([text])[0]
+
+    def _hits(self, vector: Tensor, count: int) -> list[Hit]:
+        rows, scores = self._items.top(vector, count)
+        ids: Sequence[str] = self.collection.item_ids
+        return [Hit(row, ids[row], score) for row, score in zip(rows.tolist(), scores.tolist(), strict=True)]
