@@ -1,6 +1,7 @@
 # make results/vatex_table.csv          a table, with everything it needs
 # make results/report/vatex_table.html  its report: the table, the figures, how it was made
 # make test | test-slow | lint | lock   tests; style and the design rules; new pins
+# make test-browser                     the search page in Chromium (apt-get install chromium chromium-driver)
 # make test-slurm | test-slurm-slow     on a real SLURM of one node, which the tests set up (root, Debian)
 # make paper                            every table of the papers
 # PYTHON=python3.12 CORES=8 may be given, and V=1 for Snakemake's whole log and the output of all jobs.
@@ -10,7 +11,7 @@ SHELL := bash
 .ONESHELL:
 MAKEFLAGS += --no-builtin-rules --no-print-directory
 .DEFAULT_GOAL := default
-.PHONY: default paper test test-slow test-slurm test-slurm-slow lint lock .venv FORCE
+.PHONY: default paper test test-slow test-browser test-slurm test-slurm-slow lint lock .venv FORCE
 
 PYTHON ?= python3
 # nproc would obey OMP_NUM_THREADS, which says how many threads one job takes, not how many cores there are
@@ -38,10 +39,13 @@ results/report/%.html: $(READY) FORCE
 	$(PIPELINE) --report $@ -- results/$*.csv
 
 test: $(READY_DEV)
-	@$(PYTEST) -m "not slow and not slurm"
+	@$(PYTEST) -m "not slow and not slurm and not browser"
 
 test-slow: $(READY_DEV)
 	@$(PYTEST) -m "slow and not slurm"
+
+test-browser: $(READY_DEV)
+	@$(PYTEST) -n 0 -m browser
 
 # one cluster, so one process
 test-slurm: $(READY_DEV)

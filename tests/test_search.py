@@ -1,4 +1,4 @@
-"""Search: the nearest items are those of the evaluation, in the terminal, over HTTP and on the page of a real browser."""
+"""Search: the nearest items are those of the evaluation, in the terminal and over HTTP."""
 
 import json
 import os
@@ -149,7 +149,14 @@ def test_no_file_outside_the_collection_has_a_place_in_it(tmp_path):
     (root / "inside/good.jpg").write_bytes(b"good")
     (root / "link.jpg").symlink_to(tmp_path / "secret.jpg")
     (root / "folder").symlink_to(tmp_path)
-    paths = ["inside/good.jpg", "../secret.jpg", str(tmp_path / "secret.jpg"), "link.jpg", "folder/secret.jpg", "inside"]
+    paths = [
+        "inside/good.jpg",
+        "../secret.jpg",
+        str(tmp_path / "secret.jpg"),
+        "link.jpg",
+        "folder/secret.jpg",
+        "inside",
+    ]
     ids = [str(number) for number in range(len(paths))]
     media = {item: (path, "image") for item, path in zip(ids, paths, strict=True)}
     collection = Collection("", ids, root, media)
@@ -208,9 +215,10 @@ def test_the_server_answers_the_page(project, address, monkeypatch):
     assert [answer["run"] for answer in found["answers"]] == ["cl2cm/seed0", "baseline/seed0"]
     assert found["answers"][0]["right"]["rank"] == known["rank"]
     hit = found["answers"][0]["hits"][0]
-    assert requests.get(f"{address}/media/{hit['row']}").content == Path(
-        "data/raw", DATA, "videos", f"{hit['id']}.mp4"
-    ).read_bytes()
+    assert (
+        requests.get(f"{address}/media/{hit['row']}").content
+        == Path("data/raw", DATA, "videos", f"{hit['id']}.mp4").read_bytes()
+    )
     moving = requests.get(f"{address}/preview/{hit['row']}")
     assert moving.headers["content-type"] == "image/webp" and moving.content[:4] == b"RIFF"
     clip = Path("data/raw", DATA, "videos", f"{hit['id']}.mp4").read_bytes()

@@ -153,7 +153,7 @@ def embed(
 @app.command("search")
 def search(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="A trained run's folder.")],
-    collection: Annotated[str, typer.Argument(metavar="COLLECTION", help="Features: data/{data}/features/....parquet.")],
+    collection: Annotated[str, typer.Argument(metavar="COLLECTION", help="data/{data}/features/{visual}.parquet")],
     query: Annotated[str | None, typer.Argument(help="A sentence; without one, the search page is served.")] = None,
     compare: Annotated[Path | None, typer.Option(metavar="RUN", help="Another run, shown beside the first.")] = None,
     split: Annotated[str, typer.Option(help="Which items: test, val, train or all.")] = "test",

@@ -104,7 +104,9 @@ class Searcher:
         captions = []
         if self._captions:
             rows, scores = self._captions.top(vector, count)
-            captions = [(self.collection.captions[row], score) for row, score in zip(rows, scores.tolist(), strict=True)]
+            captions = [
+                (self.collection.captions[row], score) for row, score in zip(rows, scores.tolist(), strict=True)
+            ]
         return captions, self._hits(vector, count)
 
     @property
