@@ -1,5 +1,5 @@
 # make results/vatex_table.csv          a table, with everything it needs
-# make results/report/vatex_table.html  its report: the table, the figures, how it was made
+# make results/report/vatex_table.html  its report: the table, figures, what the methods retrieve
 # make test | test-slow | lint | lock   tests; style and the design rules; new pins
 # make test-browser                     the search page in Chromium (apt-get install chromium chromium-driver)
 # make test-slurm | test-slurm-slow     on a real SLURM of one node, which the tests set up (root, Debian)
@@ -34,6 +34,10 @@ results/%: $(READY) FORCE
 	@$(PIPELINE) -- $@
 
 results/report/%.html: $(READY) FORCE
+	@$(PIPELINE) -- results/$*.csv
+	.venv/bin/ccr report $*
+
+results/report/%.workflow.html: $(READY) FORCE
 	@$(PIPELINE) -- results/$*.csv
 	mkdir -p $(@D)
 	$(PIPELINE) --report $@ -- results/$*.csv

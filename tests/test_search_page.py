@@ -11,7 +11,7 @@ from selenium import webdriver
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.wait import WebDriverWait
-from test_search import RUN, ranked, served
+from test_search import RUN, ccr, ranked, served
 
 pytestmark = pytest.mark.browser
 SCREENS = [(width, height, scheme) for width, height in ((1400, 900), (390, 844)) for scheme in ("light", "dark")]
@@ -139,6 +139,25 @@ def test_everybody_can_read_it_on_every_screen(browser, page, width, height, sch
     assert "error" not in found
     assert [(fault["id"], [node["html"] for node in fault["nodes"]]) for fault in found["violations"]] == []
     assert browser.execute_script("return document.documentElement.scrollWidth") <= width
+
+
+def test_the_table_of_a_report_is_sorted_by_a_click(browser, page):
+    project, _ = page
+    assert ccr(project, "report", "tiny").returncode == 0
+    browser.get(f"file://{project.folder}/results/report/tiny.html")
+
+    def methods() -> list[str]:
+        return [cell.text for cell in browser.find_elements(By.CSS_SELECTOR, "table.sortable td:first-child")]
+
+    table = json.loads(project.read("results/tiny.json"))
+    by_map = {method: table[f"vatex/lexicon/descriptor/zh/{method}"]["t2v_map"] for method in ("baseline", "cl2cm")}
+    best_first = sorted(by_map, key=by_map.get, reverse=True)
+    assert len(set(by_map.values())) == 2
+    head = next(x for x in browser.find_elements(By.CSS_SELECTOR, "table.sortable th button") if x.text == "t2v mAP")
+    head.click()
+    assert methods() == best_first
+    head.click()
+    assert methods() == best_first[::-1]
 
 
 def test_no_request_leaves_the_machine_and_nothing_fails(browser, page):

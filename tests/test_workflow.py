@@ -47,10 +47,10 @@ def test_all_of_a_table_is_made_and_a_second_call_does_nothing(checkout):
     assert "Nothing to be done" in checkout.run()
 
 
-def test_the_report_shows_table_and_curves(checkout):
+def test_snakemakes_report_shows_table_and_curves(checkout):
     (checkout.folder / "results/report").mkdir()
-    checkout.run("--report", "results/report/tiny.html", "--", TABLE)
-    report = checkout.read("results/report/tiny.html")
+    checkout.run("--report", "results/report/tiny.workflow.html", "--", TABLE)
+    report = checkout.read("results/report/tiny.workflow.html")
     assert b"table.html" in report
     assert b"training_curves.png" in report
     assert b"gradient_shares.png" in report

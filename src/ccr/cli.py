@@ -175,6 +175,17 @@ def search(
             print(line)
 
 
+@app.command("report")
+def report(
+    table: Annotated[str, typer.Argument(help="A table's name.")],
+    file: ParamsFile = PARAMS,
+) -> None:
+    """Write the report of a table that has been made: results/report/{table}.html."""
+    plan = params.plan(params.load(file))
+    path = f"results/report/{table}.html"
+    import_module("ccr.report.page").write(plan, plan.job(f"results/{table}.csv"), params.differences(file), path)
+
+
 @app.command("align")
 def align(
     source: Annotated[str, typer.Argument(help="A sentence.")],

@@ -9,6 +9,10 @@ rule tables:
         TABLE.inputs,
     output:
         multiext("results/{table}", ".csv", ".json", ".md", ".tex", ".seal.json"),
+        multiext("results/figures/{table}/training_curves", ".pdf", ".svg"),
+        multiext("results/figures/{table}/gradient_shares", ".pdf", ".svg"),
+        multiext("results/figures/{table}/recall", ".pdf", ".svg"),
+        multiext("results/figures/{table}/sumr", ".pdf", ".svg"),
         report(
             "results/figures/{table}/table.html",
             caption="../report/table.rst",
@@ -63,6 +67,7 @@ rule alignments:
         TABLE.inputs,
     output:
         multiext("results/{table}", ".csv", ".json", ".md", ".seal.json"),
+        multiext("results/figures/{table}/aer", ".pdf", ".svg"),
         report(
             "results/figures/{table}/aer.png",
             caption="../report/aer.rst",
@@ -95,6 +100,7 @@ rule translations:
         TABLE.inputs,
     output:
         multiext("results/{table}", ".csv", ".json", ".md", ".seal.json"),
+        multiext("results/figures/{table}/translation", ".pdf", ".svg"),
         report(
             "results/figures/{table}/table.html",
             caption="../report/translation_table.rst",

@@ -37,6 +37,8 @@ class Searcher:
 
     Args:
         name: what people call the run. files: its, by role. batch: texts or items at a time.
+    Attributes:
+        items: (N, dim) float32 unit vectors, those of the collection. texts: (C, dim), of its captions; None without.
     Raises:
         CcrError: a file that is missing or torn; features of other dimensions than the run's training had.
     """
@@ -48,10 +50,11 @@ class Searcher:
         code = code_hash("ccr.evaluate.encoder")
         made_by = [code, *(content_hash(files[role]) for role in ("model", "config", "tokenizer"))]
         features = content_hash(collection.features)
-        items = self._kept([*made_by, features, collection.item_ids], self._embed_items)
-        self._items = Index(items)
+        self.items = self._kept([*made_by, features, collection.item_ids], self._embed_items)
+        self._items = Index(self.items)
         texts = [caption.text for caption in collection.captions]
-        self._captions = Index(self._kept([*made_by, texts], lambda: self._encoder.texts(texts))) if texts else None
+        self.texts = self._kept([*made_by, texts], lambda: self._encoder.texts(texts)) if texts else None
+        self._captions = Index(self.texts) if texts else None
 
     def _embed_items(self) -> Tensor:
         return self._encoder.items(self.collection.features, self.collection.item_ids)

@@ -1,13 +1,17 @@
-"""`results/figures/{table}/`: training curves, gradient shares and recall bars, the same bytes every time."""
+"""`results/figures/{table}/`: training curves, gradient shares and recall bars, the same bytes every time.
+
+Each figure is a .png for the screen, and a .pdf and an .svg for papers.
+"""
 
 import csv
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from matplotlib import colormaps
+from matplotlib import colormaps, rc_context
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
@@ -17,7 +21,21 @@ from ccr.retrieval.metrics import DIRECTIONS, RECALLS
 from ccr.tables import alignments, columns, translations
 from ccr.tables.rows import Row
 
+# Okabe and Ito's palette, which people with any colour vision tell apart; a method keeps its colour in every figure
+PALETTE = ("#000000", "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#B0A800")
+METHODS = (
+    "baseline",
+    "nrccr",
+    "cl2cm",
+    "supervised",
+    "translate_test",
+    "pseudo_parallel",
+    "nrccr_fusion",
+    "source_only",
+)
+OTHERS = [to_hex(colour) for name in ("tab20b", "tab20c") for colour in colormaps[name].colors]
 DEAD = 1.0  # percent of the gradient below which a term is as good as not there
+FORMATS = {"png": {"Software": None}, "pdf": {"CreationDate": None}, "svg": {"Date": None}}  # without the time of day
 FLOOR = 0.005  # percent; what is less is drawn here
 
 
@@ -26,7 +44,7 @@ def training_curves(rows: Sequence[Row], path: str) -> None:
     groups = columns.groups(rows)
     figure, panels = _panels(len(groups), width=8.0, height=4.0)
     for axes, group in zip(panels, groups, strict=True):
-        for colour, label, row in zip(_colours(len(group)), columns.labels(group), group, strict=True):
+        for colour, label, row in zip(colours(columns.labels(group)), columns.labels(group), group, strict=True):
             _curve(axes, row, colour, label)
         axes.set(title=columns.title(group), xlabel="epoch", ylabel="validation SumR")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
@@ -80,7 +98,9 @@ def recall(rows: Sequence[Row], path: str) -> None:
     places = np.arange(len(metrics))
     for axes, group in zip(panels, groups, strict=True):
         width = 0.8 / len(group)
-        for n, (colour, label, row) in enumerate(zip(_colours(len(group)), columns.labels(group), group, strict=True)):
+        for n, (colour, label, row) in enumerate(
+            zip(colours(columns.labels(group)), columns.labels(group), group, strict=True)
+        ):
             spread = None if row.std is None else [row.std[metric] for metric in metrics]
             left = places + (n - (len(group) - 1) / 2) * width
             axes.bar(left, [row.mean[metric] for metric in metrics], width, yerr=spread, color=colour, label=label)
@@ -103,7 +123,7 @@ def sumr(rows: Sequence[Row], path: str) -> None:
         else:
             spread = [0.0 if row.std is None else row.std["sumr"] for row in group]
             values = [row.mean["sumr"] for row in group]
-            axes.barh(columns.labels(group), values, xerr=spread, color=_colours(len(group)))
+            axes.barh(columns.labels(group), values, xerr=spread, color=colours(columns.labels(group)))
             axes.invert_yaxis()
             axes.axvline(group[0].chance, color="black", linewidth=0.8, linestyle="--", label="chance")
             axes.set_xlabel("SumR")
@@ -144,7 +164,7 @@ def translation(rows: Sequence[translations.Row], path: str) -> None:
 def _noise_curves(axes: Axes, group: Sequence[Row | alignments.Row], name: str, metric: str) -> None:
     """A metric by noise rate: a curve for each value of the setting `name`."""
     names = list(dict.fromkeys(row.settings[name] for row in group))
-    for colour, label in zip(_colours(len(names)), names, strict=True):
+    for colour, label in zip(colours(names), names, strict=True):
         curve = sorted((row for row in group if row.settings[name] == label), key=_noise_rate)
         spread = None if curve[0].std is None else [row.std[metric] for row in curve]
         values = [row.mean[metric] for row in curve]
@@ -167,12 +187,19 @@ def _legend(axes: Axes) -> None:
     axes.legend(fontsize=8, loc="upper left", bbox_to_anchor=(1.0, 1.0), frameon=False)
 
 
-def _colours(n: int) -> list[tuple[float, ...]]:
-    palette = colormaps["tab10" if n <= 10 else "tab20"]
-    return [palette(index % palette.N) for index in range(n)]
+def colours(labels: Sequence[str]) -> list[str]:
+    """A colour for each label: methods of the main tables have one of their own, the same in every figure."""
+    names = [label.split(" ")[0] for label in labels]
+    others = sorted({name for name in names if name not in METHODS})
+    return [PALETTE[METHODS.index(n)] if n in METHODS else OTHERS[others.index(n) % len(OTHERS)] for n in names]
 
 
-def _curve(axes: Axes, row: Row, colour: tuple[float, ...], label: str) -> None:
+def _colours(n: int) -> list[str]:
+    """Colours of things that are no methods."""
+    return [PALETTE[index % len(PALETTE)] for index in range(n)]
+
+
+def _curve(axes: Axes, row: Row, colour: str, label: str) -> None:
     runs = [_read_history(path) for path in row.settings["history"]]
     if not runs:  # evaluated with another method's weights
         return
@@ -206,5 +233,8 @@ def _read_history(path: str | Path) -> dict[str, np.ndarray]:
 
 
 def _save(figure: Figure, path: str) -> None:
-    with atomic(path) as temporary:
-        figure.savefig(temporary, format="png", dpi=120, metadata={"Software": None})
+    """Write a figure as .png (`path`), .pdf and .svg, fonts embedded or as text."""
+    with rc_context({"pdf.fonttype": 42, "svg.fonttype": "none", "svg.hashsalt": "ccr"}):
+        for form, metadata in FORMATS.items():
+            with atomic(Path(path).with_suffix(f".{form}")) as temporary:
+                figure.savefig(temporary, format=form, dpi=120, metadata=metadata)

@@ -68,12 +68,18 @@ def _table(
         inputs={role: [path for row in rows for path in row[role]] for role in roles},
         outputs={
             **{form: f"results/{name}.{form}" for form in formats},
-            **{role: f"results/figures/{name}/{file}" for role, file in figures.items()},
+            **{role: f"results/figures/{name}/{file}" for role, file in _in_every_format(figures).items()},
         },
         settings={"table": name, **settings, "rows": rows, "left_out": list(left_out)},
         module=f"ccr.tables.{kind}_table",
     )
     return planning.once(job.target, lambda: job)
+
+
+def _in_every_format(figures: dict[str, str]) -> dict[str, str]:
+    """Beside each .png a .pdf and an .svg, for papers."""
+    pictures = {role: file.removesuffix(".png") for role, file in figures.items() if file.endswith(".png")}
+    return figures | {f"{role}_{form}": f"{file}.{form}" for role, file in pictures.items() for form in ("pdf", "svg")}
 
 
 def _identity(planning: Planning, dataset: str, mt: str, lang: str) -> dict[str, Any]:

@@ -1,0 +1,89 @@
+"""The rows of a table that are about the same test captions, with the files behind them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from ccr.artifacts.jobs import Job
+from ccr.artifacts.parquet import read_parquet
+from ccr.artifacts.schemas import CAPTIONS, RANKS
+from ccr.params import Plan
+from ccr.tables import columns
+from ccr.tables.rows import Row
+
+
+@dataclass(frozen=True)
+class Group:
+    """Rows of one data set, features and target language.
+
+    `captions`: the test captions in the target language, by caption_id: item_id, text.
+    """
+
+    plan: Plan
+    rows: Sequence[Row]
+
+    @property
+    def title(self) -> str:
+        return columns.title(list(self.rows))
+
+    @property
+    def labels(self) -> list[str]:
+        return columns.labels(list(self.rows))
+
+    def job(self, row: Row, seed: int = 0) -> Job:
+        """The evaluation of a row, of its first seed."""
+        return self.plan.job(str(Path(row.settings["metrics"][seed]).parent))
+
+    @cached_property
+    def human(self) -> pd.DataFrame:
+        """All human captions: caption_id, item_id, split, lang, text."""
+        table = read_parquet(self.job(self.rows[0]).inputs["captions"], CAPTIONS).to_pandas()
+        return table[table["origin"] == "human"]
+
+    @cached_property
+    def captions(self) -> pd.DataFrame:
+        lang = self.rows[0].settings["target_lang"]
+        chosen = self.human[(self.human["split"] == "test") & (self.human["lang"] == lang)]
+        return chosen.set_index("caption_id")[["item_id", "text"]]
+
+    @cached_property
+    def translated(self) -> pd.Series | None:
+        """What the engine made of the test captions in the source language, by caption_id; None where it made none."""
+        paths = [self.job(row).inputs.get("queries") for row in self.rows]
+        found = next((path for path in paths if path), None)
+        if found is None:
+            return None
+        return read_parquet(found, CAPTIONS).to_pandas().set_index("parent_id")["text"]
+
+    def ranks(self, row: Row) -> pd.DataFrame:
+        """t2v rank of every test caption, a column for each seed."""
+        seeds = {}
+        for seed, path in zip(row.settings["seeds"], row.settings["ranks"], strict=True):
+            table = read_parquet(path, RANKS).to_pandas()
+            seeds[seed] = table[table["direction"] == "t2v"].set_index("query_id")["rank"]
+        return pd.DataFrame(seeds).loc[self.captions.index]
+
+    @property
+    def compared(self) -> tuple[Row, Row] | None:
+        """The baseline, and the best other row without human translations: both search with the captions themselves."""
+        plain = [row for row in self.rows if self.job(row).settings["queries"] == {"target": 1.0}]
+        reference = next((row.compared_with for row in self.rows if row.compared_with), None)
+        first = next((row for row in plain if row.settings["method"] == reference), None)
+        others = [row for row in plain if row is not first and row.settings["mt"] not in ("human", "none")]
+        if first is None or not others:
+            return None
+        return first, max(others, key=lambda row: row.mean["sumr"])
+
+
+def spaced(texts: Sequence[str]) -> bool:
+    """Whether words of these texts stand between spaces, as they do not in Chinese and Japanese."""
+    return bool(np.mean([" " in text.strip() for text in texts]) > 0.5)
+
+
+def units(texts: Sequence[str], at_spaces: bool) -> list[list[str]]:
+    """Each text cut at its spaces, or into its letters."""
+    return [text.lower().split() if at_spaces else [c for c in text if c.isalnum()] for text in texts]
