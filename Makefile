@@ -1,6 +1,7 @@
 # make results/vatex_table.csv          a table, with everything it needs
 # make results/report/vatex_table.html  its report: the table, figures, what the methods retrieve
 # make test | test-slow | lint | lock   tests; style and the design rules; new pins
+# make docs                             the documentation as pages: work/site/index.html
 # make test-browser                     the search page in Chromium (apt-get install chromium chromium-driver)
 # make test-slurm | test-slurm-slow     on a real SLURM of one node, which the tests set up (root, Debian)
 # make paper                            every table of the papers
@@ -11,7 +12,7 @@ SHELL := bash
 .ONESHELL:
 MAKEFLAGS += --no-builtin-rules --no-print-directory
 .DEFAULT_GOAL := default
-.PHONY: default paper test test-slow test-browser test-slurm test-slurm-slow lint lock .venv FORCE
+.PHONY: default paper test test-slow test-browser test-slurm test-slurm-slow docs lint lock .venv FORCE
 
 PYTHON ?= python3
 # nproc would obey OMP_NUM_THREADS, which says how many threads one job takes, not how many cores there are
@@ -57,6 +58,10 @@ test-slurm: $(READY_DEV)
 
 test-slurm-slow: $(READY_DEV)
 	@$(PYTEST) -n 0 -m "slurm and slow"
+
+docs: $(READY_DEV)
+	@NO_MKDOCS_2_WARNING=1 .venv/bin/mkdocs build --strict --quiet
+	echo work/site/index.html
 
 lint: $(READY_DEV)
 	@.venv/bin/ruff check .

@@ -236,3 +236,15 @@ def test_a_terminal_shows_a_line_for_each_stage(logged):
     assert run.returncode == 0, text
     assert re.search(r"train +\S+ 1/1 +0:00:0\d", text)
     assert "WARNING: odd data" in text
+
+
+def test_the_readme_is_short_and_its_links_lead_somewhere(repository):
+    text = (repository / "README.md").read_text()
+    assert len(text.splitlines()) <= 120
+    links = re.findall(r"\]\((?!https?:)([^)#]*)(#[^)]*)?\)", text)
+    assert len(links) > 15
+    for path, anchor in links:
+        assert (repository / path).exists(), path
+        if anchor:
+            heads = re.findall(r"^#+ (.*)$", (repository / path).read_text(), re.M)
+            assert anchor[1:] in {re.sub(r"[^\w -]", "", head.lower()).replace(" ", "-") for head in heads}

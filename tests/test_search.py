@@ -18,8 +18,9 @@ import torch
 from checkouts import CL2CM, DATA
 from hypothesis import given
 from hypothesis import strategies as st
+from safetensors.numpy import load_file
 
-from ccr import params
+from ccr import load, params
 from ccr.artifacts.schemas import RUN_FILES
 from ccr.errors import CcrError
 from ccr.retrieval.ranks import rank
@@ -162,6 +163,25 @@ def test_no_file_outside_the_collection_has_a_place_in_it(tmp_path):
     collection = Collection("", ids, root, media)
     found = [collection.file(row) for row in range(len(paths))]
     assert found == [root.resolve() / "inside/good.jpg", None, None, None, None, None]
+
+
+# --- in Python ---------------------------------------------------------------------------------------------
+
+
+def test_a_run_is_loaded_in_python(project, monkeypatch):
+    monkeypatch.chdir(project.folder)
+    Path("queries.txt").write_text("a red star\n一颗红色的星星\n", encoding="utf-8")
+    assert ccr(project, "embed", RUN, "queries.txt", "queries.safetensors").returncode == 0
+    run = load(RUN)
+    found = run.embed(["a red star", "一颗红色的星星"])
+    assert found.dtype == np.float32 and np.array_equal(found, load_file("queries.safetensors")["embeddings"])
+    items = run.embed_items(FEATURES)
+    assert np.linalg.norm(items, axis=1) == pytest.approx(np.ones(len(items)), abs=1e-6)
+    assert run.settings["langs"] == ["zh"]
+    with pytest.raises(TypeError, match="expected a list of strings"):
+        run.embed("a red star")
+    with pytest.raises(CcrError, match="no such file. Name a trained run's folder"):
+        load("results/runs/none")
 
 
 # --- the command and the page ------------------------------------------------------------------------------

@@ -16,7 +16,7 @@ from ccr.artifacts.hashes import bytes_hash, digest, once
 
 SOURCE = Path(__file__).parents[2]  # the folder that holds `ccr`
 # They say which result is which, and keep it; no result is another one because of them.
-APART = {"ccr.errors", *(f"ccr.artifacts.{name}" for name in ("code", "jobs", "memo", "seals"))}
+APART = {"ccr", "ccr.errors", *(f"ccr.artifacts.{name}" for name in ("code", "jobs", "memo", "seals"))}
 REGISTRY = "ccr.registry"  # its tables count entry by entry
 
 

@@ -200,10 +200,7 @@ class Validation:
         for lang in self._langs(job):
             captions = self._captions(job, texts, lang)
             if captions.empty:
-                raise CcrError(
-                    f"{job.inputs['captions']}: no {lang} captions in the val split to select on "
-                    f"(select_on: {job.settings['select_on']}). Set select_on: mt or source, or add such captions."
-                )
+                raise CcrError(f"{job.inputs['captions']}: no {self._missing(job, lang)}")
             rows = captions.index.to_numpy()
             if store is None:
                 role = "parallel" if job.settings["select_on"] == "parallel" else "captions"
@@ -214,6 +211,17 @@ class Validation:
             else:
                 names, relevant = np.unique(captions["item_id"].to_numpy(dtype=str), return_inverse=True)
                 self.groups.append((rows, store.index(list(names)), relevant))
+
+    @staticmethod
+    def _missing(job: Job, lang: str) -> str:
+        if job.settings["role"] == "teacher":
+            source = job.settings["source_lang"]
+            return (
+                f"{lang} translations in the val split, and a teacher is selected on these. Add {source} captions of "
+                "val items, with translations, or leave out the methods that have a teacher."
+            )
+        how = job.settings["select_on"]
+        return f"{lang} captions in the val split to select on (select_on: {how}). Add some, or set another select_on."
 
     @staticmethod
     def _langs(job: Job) -> list[str]:

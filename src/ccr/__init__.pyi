@@ -1,0 +1,2 @@
+from ccr.loading import Run as Run
+from ccr.loading import load as load

@@ -1,0 +1,53 @@
+"""A trained run in Python: `ccr.load(folder)`."""
+
+from collections.abc import Mapping, Sequence
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ccr.artifacts.schemas import RUN_FILES
+from ccr.errors import CcrError
+from ccr.evaluate.encoder import Encoder
+
+BATCH = 256
+
+
+class Run:
+    """A trained student or teacher that embeds texts and items; on the GPU where there is one.
+
+    Attributes:
+        folder: the run's. settings: the resolved settings that it was trained with.
+    """
+
+    def __init__(self, folder: str | PathLike[str]):
+        """Raises `CcrError` when a file is missing or torn."""
+        self.folder = Path(folder)
+        files = {role: str(self.folder / name) for role, name in RUN_FILES.items()}
+        missing = next((file for file in files.values() if not Path(file).is_file()), None)
+        if missing:
+            raise CcrError(f"{missing}: no such file. Name a trained run's folder: results/runs/.../seed0.")
+        self._encoder = Encoder(files, BATCH)
+        self.settings: Mapping[str, Any] = self._encoder.description["settings"]
+
+    def embed(self, texts: Sequence[str]) -> np.ndarray:
+        """(texts, dim) float32 unit vectors; the dot product of a text's and an item's is their similarity."""
+        if isinstance(texts, str) or not all(isinstance(text, str) for text in texts):
+            raise TypeError("embed: expected a list of strings")
+        if not texts:
+            raise ValueError("embed: no texts")
+        return self._encoder.texts(list(texts)).numpy()
+
+    def embed_items(self, features: str | PathLike[str], item_ids: Sequence[str] | None = None) -> np.ndarray:
+        """(items, dim) float32 unit vectors of the items of a features file: of these, or of all in the file's order.
+
+        Raises `CcrError` for a file that cannot be read, items that it lacks, and features of other dimensions than
+        those of the training.
+        """
+        return self._encoder.items(str(features), item_ids).numpy()
+
+
+def load(folder: str | PathLike[str]) -> Run:
+    """A trained run: `ccr.load("results/runs/.../seed0").embed(["ein roter Stern"])`."""
+    return Run(folder)
