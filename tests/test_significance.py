@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from ccr.retrieval.metrics import metrics
 from ccr.retrieval.ranks import Ranks
-from ccr.tables.significance import contributions, holm, sign_flip
+from ccr.tables.significance import SMALLEST, contributions, holm, sign_flip
 
 
 @settings(deadline=None)
@@ -60,3 +60,8 @@ def test_holm():
     assert holm([0.01, 0.04, 0.03, 0.005]).tolist() == pytest.approx([0.03, 0.06, 0.06, 0.02])
     assert holm([0.6, 0.7]).tolist() == [1.0, 1.0]
     assert holm([]).tolist() == []
+
+
+def test_a_p_at_the_floor_of_the_resampling_is_a_bound():
+    assert sign_flip(np.ones(200))[0] == SMALLEST
+    assert sign_flip(np.r_[np.ones(100), -np.ones(101)])[0] > SMALLEST

@@ -93,6 +93,7 @@ def _row(label: str, row: Row, group: Group) -> dict[str, Any]:
         "cells": cells,
         "difference": row.difference,
         "p": columns.p_value(row),
+        "p_value": row.p,
         "verdict": row.verdict,
         "terms": columns.terms(row),
         "mt": row.settings["mt"],

@@ -92,7 +92,7 @@ def _group(name: str, group: list[Row]) -> str:
         cells = [escape(row.settings["method"]), escape(row.settings["mt"])]
         cells += [f"${columns.number(row, metric, PLUS_MINUS)}$" for metric in columns.MAIN]
         cells += [escape(row.compared_with or "")] if len(references) > 1 else []
-        cells += [columns.p_value(row)]
+        cells += [columns.p_value(row, r"$\leq$ ")]
         cells += [columns.published_sumr(row)] if published else []
         lines.append(f"{' & '.join(cells)} \\\\")
     caption = (

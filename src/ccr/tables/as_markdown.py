@@ -230,7 +230,8 @@ def _notes(rows: Sequence[Row]) -> str:
         f"p: two-sided paired sign-flip permutation test against {reference} of the same data, features and language "
         f"(of the same translations where there are several); unit: the test item, score: its contribution to SumR, "
         f"averaged over seeds; {DRAWS:,} draws; Holm's correction over the table. It speaks about other test items, "
-        f"not about other trainings. (higher) and (lower) stand where p < .05 and the sign is the same in every seed.",
+        f"not about other trainings. (higher) and (lower) stand where p < .05 and the sign is the same in every seed. "
+        f"≤ stands where no draw was as far out: more draws would give a smaller p.",
     ]
     for select_on, methods in chosen.items():
         where = SELECTED_ON.get(select_on, select_on)

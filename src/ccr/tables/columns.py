@@ -121,8 +121,8 @@ def number(row: Row, metric: str, plus_minus: str = " ± ") -> str:
     return f"{row.mean[metric]:.1f}{spread}"
 
 
-def p_value(row: Row) -> str:
-    """p with the direction, where that may be claimed; empty for a row that has none."""
+def p_value(row: Row, at_most: str = "≤ ") -> str:
+    """p, or its bound, with the direction, where that may be claimed; empty for a row that has none."""
     if row.p is None:
         return ""
-    return f"{row.p:.4f}" + (f" ({row.verdict})" if row.verdict else "")
+    return (at_most if row.p_is_bound else "") + f"{row.p:.4f}" + (f" ({row.verdict})" if row.verdict else "")

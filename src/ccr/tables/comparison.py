@@ -7,7 +7,7 @@ import numpy as np
 
 from ccr.errors import CcrError
 from ccr.tables.rows import Row
-from ccr.tables.significance import LEVEL, holm, sign_flip
+from ccr.tables.significance import LEVEL, SMALLEST, holm, sign_flip
 
 
 def compare(rows: Sequence[Row]) -> list[Row]:
@@ -19,8 +19,9 @@ def compare(rows: Sequence[Row]) -> list[Row]:
     pairs = {n: reference for n, row in enumerate(rows) if (reference := _reference(row, rows)) is not None}
     differences = {n: _difference(rows[n], reference) for n, reference in pairs.items()}
     tested = [n for n, reference in pairs.items() if min(len(rows[n].scores), len(reference.scores)) > 1]
-    corrected = holm([sign_flip(differences[n])[0] for n in tested])
-    p_values = dict(zip(tested, corrected.tolist(), strict=True))
+    raw = [sign_flip(differences[n])[0] for n in tested]
+    p_values = dict(zip(tested, holm(raw).tolist(), strict=True))
+    at_most = {n for n, p in zip(tested, raw, strict=True) if p <= SMALLEST}
     compared = list(rows)
     for n, reference in pairs.items():
         row, p = rows[n], p_values.get(n)
@@ -29,6 +30,7 @@ def compare(rows: Sequence[Row]) -> list[Row]:
             compared_with=reference.settings["method"],
             difference=row.mean["sumr"] - reference.mean["sumr"],
             p=p,
+            p_is_bound=n in at_most,
             verdict=_verdict(row, reference) if p is not None and p < LEVEL else "",
         )
     return compared

@@ -49,7 +49,8 @@ class Row(Base):
     `terms`: trained on, fewer than planned where some were dropped.
     `mean`, `std`: metric -> value over seeds (sample deviation; None for one seed).
     `items` (n,): test item ids, sorted; `scores` (seeds, n): their contributions to SumR.
-    `compared_with`: the method of the row that this one is compared with, `p`: Holm-corrected p against it,
+    `compared_with`: the method of the row that this one is compared with, `p`: Holm-corrected p against it, which
+    `p_is_bound` says to be the least that so many draws can show,
     `difference`: SumR minus its SumR, all None where there is no such row; `verdict`: higher, lower, or nothing where
     neither may be claimed.
     """
@@ -64,6 +65,7 @@ class Row(Base):
     scores: np.ndarray
     compared_with: str | None = None
     p: float | None = None
+    p_is_bound: bool = False
     difference: float | None = None
     verdict: str = ""
 

@@ -12,6 +12,7 @@ from ccr.retrieval.metrics import RECALLS
 DRAWS = 10_000
 SEED = 0
 LEVEL = 0.05
+SMALLEST = 1 / (DRAWS + 1)  # p where no draw is as far from 0 as what was observed: a bound, not a measurement
 
 
 def contributions(t2v_rank, t2v_item, v2t_rank, v2t_item, n_items: int) -> np.ndarray:
