@@ -186,6 +186,32 @@ def report(
     import_module("ccr.report.page").write(plan, plan.job(f"results/{table}.csv"), params.differences(file), path)
 
 
+exports = typer.Typer(no_args_is_help=True, help="Trained runs for other programs.")
+app.add_typer(exports, name="export")
+RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="A trained run's folder.")]
+NewFolder = Annotated[Path, typer.Argument(metavar="DIR", help="The folder to write; it must not be there.")]
+
+
+def _evaluations(run: Path) -> list[Path]:
+    """The evaluation of a run, where it lies as the pipeline puts it."""
+    folder = Path(*("evaluations" if part == "runs" else part for part in run.parts))
+    return [folder] if (folder / "metrics.json").is_file() else []
+
+
+@exports.command("onnx")
+def export_onnx(run: RunFolder, folder: NewFolder) -> None:
+    """Write a run for ONNX Runtime: text.onnx, visual.onnx (from features), the tokenizer and a model card."""
+    import_module("ccr.export.onnx").export(_run_files(run), folder, _evaluations(run))
+    log.info("%s: written", folder)
+
+
+@exports.command("sentence-transformers")
+def export_sentence_transformers(run: RunFolder, folder: NewFolder) -> None:
+    """Write a run's text side for SentenceTransformer(DIR, trust_remote_code=True)."""
+    import_module("ccr.export.sentence_transformers").export(_run_files(run), folder, _evaluations(run))
+    log.info("%s: written", folder)
+
+
 @app.command("align")
 def align(
     source: Annotated[str, typer.Argument(help="A sentence.")],

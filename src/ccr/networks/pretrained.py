@@ -85,9 +85,14 @@ class Encoder(FrozenPrefix):
         except (ValueError, TypeError, RuntimeError, NotImplementedError):
             agree = False
         if not agree:
-            self.model.set_attn_implementation("sdpa" if self.model._supports_sdpa else "eager")
+            self.run_padded()
         self.model.train(training)
         return agree
+
+    def run_padded(self) -> None:
+        """Run the model on padded batches from now on, which is what exporters can trace."""
+        self.model.set_attn_implementation("sdpa" if self.model._supports_sdpa else "eager")
+        self._ragged = False
 
     @torch.no_grad()
     def _check_split(self) -> None:

@@ -1,0 +1,33 @@
+"""A run's text side as a model of sentence-transformers."""
+
+import json
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+
+from ccr.artifacts.files import atomic_folder
+from ccr.errors import CcrError
+from ccr.export import onnx
+
+MODULES = [{"idx": 0, "name": "0", "path": "", "type": "ccr_student.Student"}]
+CONFIG = {
+    "prompts": {},
+    "default_prompt_name": None,
+    "similarity_fn_name": "cosine",
+    "model_type": "SentenceTransformer",
+}
+MODULE = "ccr_student.py"
+
+
+def export(files: Mapping[str, str], folder: Path, evaluations: list[Path]) -> None:
+    """Write a folder for `SentenceTransformer(folder, trust_remote_code=True)`; it computes by ONNX Runtime.
+
+    Args and raises: see `onnx.export`.
+    """
+    if folder.exists():
+        raise CcrError(f"{folder}: is there already. Name a folder that is not.")
+    with atomic_folder(folder) as temporary:
+        onnx.write(files, temporary, evaluations, visual=False)
+        for name, content in (("modules.json", MODULES), ("config_sentence_transformers.json", CONFIG)):
+            (temporary / name).write_text(json.dumps(content, indent=1), encoding="utf-8")
+        shutil.copy(Path(__file__).with_name(MODULE), temporary / MODULE)
