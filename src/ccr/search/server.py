@@ -177,6 +177,7 @@ def serve(page: SearchPage, port: int) -> None:
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listening.bind((HOST, port))
+        listening.listen()  # whoever reads the address below may connect at once
     except OSError as error:
         raise CcrError(f"--port {port}: {error.strerror}. Give another one, or 0 for any that is free.") from error
     print(f"http://{HOST}:{listening.getsockname()[1]}  (Ctrl-C ends it)", flush=True)
