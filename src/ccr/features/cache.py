@@ -8,6 +8,7 @@ power failure tears is found when it is read. Deleting any of it costs time, no 
 import hashlib
 import io
 import os
+import threading
 import uuid
 from collections.abc import Mapping
 from pathlib import Path
@@ -20,6 +21,8 @@ from ccr.errors import CcrError
 
 FEATURES = Path("work/features")
 CHECKSUM = 16  # bytes
+# numpy reads headers with `ast`, which now and then fails in two threads at once (CPython 3.11)
+_parsing = threading.Lock()
 
 
 class ItemCache:
@@ -39,7 +42,10 @@ class ItemCache:
         except FileNotFoundError:
             return None
         array, checksum = data[:-CHECKSUM], data[-CHECKSUM:]
-        return np.load(io.BytesIO(array), allow_pickle=False) if _checksum(array) == checksum else None
+        if _checksum(array) != checksum:
+            return None
+        with _parsing:
+            return np.load(io.BytesIO(array), allow_pickle=False)
 
     def put(self, content: str, features: np.ndarray) -> None:
         """Keep features float16 (frames, dim); `CcrError` when they cannot be written."""
