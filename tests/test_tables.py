@@ -19,6 +19,7 @@ from ccr.retrieval.metrics import METRICS, chance_sumr, metrics
 from ccr.retrieval.ranks import Ranks
 from ccr.tables import columns, figures
 from ccr.tables.comparison import compare
+from ccr.tables.figures import colours
 from ccr.tables.rows import read_row
 
 N_ITEMS, PER_ITEM = 60, 3
@@ -441,3 +442,10 @@ def test_tables_do_not_need_torch():
     code = "import sys, ccr.tables.retrieval_table; assert 'torch' not in sys.modules"
     source = str(Path(columns.__file__).parents[2])
     subprocess.run([sys.executable, "-c", code], check=True, env=os.environ | {"PYTHONPATH": source})
+
+
+def test_a_method_keeps_its_colour_and_two_rows_of_it_have_two():
+    first, second = colours(["baseline", "nrccr", "cl2cm_init"]), colours(["cl2cm_init", "nrccr", "source_only"])
+    assert first[1] == second[1] and len(set(first)) == len(set(second)) == 3
+    labels = ["baseline", *(f"nrccr ({mt})" for mt in ("google", "google_swap20", "google_swap40")), "cl2cm_vt"]
+    assert len(set(colours(labels))) == 5

@@ -33,7 +33,8 @@ METHODS = (
     "nrccr_fusion",
     "source_only",
 )
-OTHERS = [to_hex(colour) for name in ("tab20b", "tab20c") for colour in colormaps[name].colors]
+# for others: five hues of each, then the same a shade lighter
+OTHERS = [to_hex(colormaps[name](4 * hue + n)) for n in range(4) for name in ("tab20b", "tab20c") for hue in range(5)]
 DEAD = 1.0  # percent of the gradient below which a term is as good as not there
 FORMATS = {"png": {"Software": None}, "pdf": {"CreationDate": None}, "svg": {"Date": None}}  # without the time of day
 FLOOR = 0.005  # percent; what is less is drawn here
@@ -188,8 +189,11 @@ def _legend(axes: Axes) -> None:
 
 
 def colours(labels: Sequence[str]) -> list[str]:
-    """A colour for each label: methods of the main tables have one of their own, the same in every figure."""
-    names = [label.split(" ")[0] for label in labels]
+    """A colour for each label: methods of the main tables have one of their own, the same in every figure.
+
+    Not so a method that stands there twice, with different translations (see `columns.labels`).
+    """
+    names = list(labels)
     others = sorted({name for name in names if name not in METHODS})
     return [PALETTE[METHODS.index(n)] if n in METHODS else OTHERS[others.index(n) % len(OTHERS)] for n in names]
 
