@@ -64,6 +64,14 @@ class Checkout:
             **CAUGHT,
         )
 
+    def says(self, *words: str) -> subprocess.CompletedProcess:
+        """A command, run to its end whatever it ends with; what it prints, and its messages apart."""
+        return subprocess.run(words, cwd=self.folder, env=self.environment, capture_output=True, text=True)
+
+    def ccr(self, *words: str) -> subprocess.CompletedProcess:
+        """`ccr` with these words, see `says`."""
+        return self.says(sys.executable, "-m", "ccr", *words)
+
     def run(self, *options: str, timeout: float = 300) -> str:
         process = self.start(*options)
         output = process.communicate(timeout=timeout)[0]

@@ -2,8 +2,6 @@
 
 import json
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -21,16 +19,11 @@ FEATURES = f"data/{DATA}/features/descriptor.parquet"
 TEXTS = ["一颗大的红色星星在蓝色圆环上面。", "a big red star", "red", "a word " * 200]
 
 
-def ccr(project, *words: str) -> subprocess.CompletedProcess:
-    command = [sys.executable, "-m", "ccr", *words]
-    return subprocess.run(command, cwd=project.folder, env=project.environment, capture_output=True, text=True)
-
-
 @pytest.fixture(scope="module")
 def project(made, tmp_path_factory):
     found = made.copy(tmp_path_factory.mktemp("export") / "project")
     for form in ("onnx", "sentence-transformers"):
-        done = ccr(found, "export", form, RUN, form)
+        done = found.ccr("export", form, RUN, form)
         assert done.returncode == 0, done.stderr
         assert done.stderr.count("\n") == 1
     return found
@@ -84,7 +77,7 @@ def test_the_card_is_written_from_the_run(project):
 
 
 def test_what_cannot_be_exported_is_one_message(project, run):
-    again = ccr(project, "export", "onnx", RUN, "onnx")
+    again = project.ccr("export", "onnx", RUN, "onnx")
     assert (again.returncode, again.stderr) == (1, "ccr: onnx: is there already. Name a folder that is not.\n")
     network = DualEncoder.__new__(DualEncoder)
     network.__dict__["shape"] = Padded

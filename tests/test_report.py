@@ -2,8 +2,6 @@
 
 import json
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pandas as pd
@@ -20,15 +18,10 @@ from ccr.tables.rows import read_row
 REPORT = "results/report/tiny.html"
 
 
-def ccr(project, *words: str) -> subprocess.CompletedProcess:
-    command = [sys.executable, "-m", "ccr", *words]
-    return subprocess.run(command, cwd=project.folder, env=project.environment, capture_output=True, text=True)
-
-
 @pytest.fixture(scope="module")
 def project(made, tmp_path_factory):
     found = made.copy(tmp_path_factory.mktemp("report") / "project")
-    done = ccr(found, "report", "tiny")
+    done = found.ccr("report", "tiny")
     assert done.returncode == 0, done.stderr
     return found
 
@@ -95,7 +88,7 @@ def test_words_are_cut_as_the_language_writes_them():
 
 
 def test_the_same_table_makes_the_same_report(project, page):
-    assert ccr(project, "report", "tiny").returncode == 0
+    assert project.ccr("report", "tiny").returncode == 0
     assert project.read(REPORT).decode() == page
 
 
@@ -106,5 +99,5 @@ def test_what_has_no_report_is_one_message(project, tmp_path):
         "tiny": "results/tiny.csv: no such table yet. Make it first: make results/tiny.csv",
         "vatex_alignment": "results/vatex_alignment.csv: no table of retrieval, and only these have a report.",
     }.items():
-        failed = ccr(unmade, "report", table)
+        failed = unmade.ccr("report", table)
         assert (failed.returncode, failed.stderr) == (1, f"ccr: {message}\n")

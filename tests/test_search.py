@@ -3,9 +3,8 @@
 import json
 import os
 import re
+import shutil
 import signal
-import subprocess
-import sys
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -118,19 +117,28 @@ def test_words_are_judged_by_the_score_without_them(searcher):
 
 
 def test_a_clip_of_the_collection_finds_itself(searcher):
-    captions, hits = searcher.like(searcher.collection.file(3), "video", 5)
+    captions, hits = searcher.like(searcher.collection.extract(searcher.collection.file(3), "video"), 5)
     assert hits[0].row == 3 and hits[0].score == pytest.approx(1, abs=1e-3)
     assert len(captions) == 5
     with pytest.raises(CcrError, match="cannot be read"):
-        searcher.like(Path("params.yaml"), "video", 5)
+        searcher.collection.extract(Path("params.yaml"), "video")
 
 
 def test_imported_features_cannot_be_made_of_a_new_picture(searcher):
     published = replace(searcher.collection.job, settings={"extractor": "published", "options": {}})
-    other = searcher_of(RUN, replace(searcher.collection, job=published))
+    other = replace(searcher.collection, job=published)
     assert not other.extracts
     with pytest.raises(CcrError, match="these features came with the data set"):
-        other.like(searcher.collection.file(0), "video", 5)
+        other.extract(searcher.collection.file(0), "video")
+
+
+def test_of_an_imported_run_no_languages_are_known(searcher, tmp_path):
+    imported = shutil.copytree(RUN, tmp_path / "imported")
+    description = json.loads((imported / "config.json").read_text())
+    description["settings"] = {"network": description["settings"]["network"]}
+    (imported / "config.json").write_text(json.dumps(description))
+    other = searcher_of(str(imported), searcher.collection)
+    assert other.langs == [] and other.search("red", 5) == searcher.search("red", 5)
 
 
 def test_what_is_wrong_is_one_message(searcher, job):
@@ -171,7 +179,7 @@ def test_no_file_outside_the_collection_has_a_place_in_it(tmp_path):
 def test_a_run_is_loaded_in_python(project, monkeypatch):
     monkeypatch.chdir(project.folder)
     Path("queries.txt").write_text("a red star\n一颗红色的星星\n", encoding="utf-8")
-    assert ccr(project, "embed", RUN, "queries.txt", "queries.safetensors").returncode == 0
+    assert project.ccr("embed", RUN, "queries.txt", "queries.safetensors").returncode == 0
     run = load(RUN)
     found = run.embed(["a red star", "一颗红色的星星"])
     assert found.dtype == np.float32 and np.array_equal(found, load_file("queries.safetensors")["embeddings"])
@@ -187,24 +195,19 @@ def test_a_run_is_loaded_in_python(project, monkeypatch):
 # --- the command and the page ------------------------------------------------------------------------------
 
 
-def ccr(project, *words: str) -> subprocess.CompletedProcess:
-    command = [sys.executable, "-m", "ccr", *words]
-    return subprocess.run(command, cwd=project.folder, env=project.environment, capture_output=True, text=True)
-
-
 def test_a_query_in_the_terminal(project, monkeypatch):
     monkeypatch.chdir(project.folder)
     first = ranked(RUN).query("rank == 1").iloc[0]
-    plain = ccr(project, "search", RUN, FEATURES, first["text"], "--top", "2")
+    plain = project.ccr("search", RUN, FEATURES, first["text"], "--top", "2")
     assert plain.returncode == 0, plain.stderr
     assert re.fullmatch(rf"  1 +0\.\d+  {first['item_id']}  data/raw/.*\n  2 .*\n", plain.stdout)
-    both = ccr(project, "search", RUN, FEATURES, first["text"], "--top", "2", "--json", "--compare", OTHER)
+    both = project.ccr("search", RUN, FEATURES, first["text"], "--top", "2", "--json", "--compare", OTHER)
     lines = [json.loads(line) for line in both.stdout.splitlines()]
     assert [(line["run"], line["rank"]) for line in lines] == [
         (f"{method}/seed0", place) for method in ("cl2cm", "baseline") for place in (1, 2)
     ]
     assert lines[0]["id"] == first["item_id"] and Path(lines[0]["path"]).is_file()
-    missing = ccr(project, "search", "results/runs/none", FEATURES, "x")
+    missing = project.ccr("search", "results/runs/none", FEATURES, "x")
     assert missing.returncode == 1 and missing.stderr.count("\n") == 1 and "no such file" in missing.stderr
 
 
@@ -265,7 +268,7 @@ def test_the_server_gives_nothing_to_strangers(address):
 
 def test_a_port_that_is_taken_is_one_message(project, address):
     port = address.rpartition(":")[2]
-    taken = ccr(project, "search", RUN, FEATURES, "--port", port)
+    taken = project.ccr("search", RUN, FEATURES, "--port", port)
     assert taken.returncode == 1
     assert taken.stderr == f"ccr: --port {port}: Address already in use. Give another one, or 0 for any that is free.\n"
 

@@ -11,7 +11,7 @@ from selenium import webdriver
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.wait import WebDriverWait
-from test_search import RUN, ccr, ranked, served
+from test_search import RUN, ranked, served
 
 pytestmark = pytest.mark.browser
 SCREENS = [(width, height, scheme) for width, height in ((1400, 900), (390, 844)) for scheme in ("light", "dark")]
@@ -143,7 +143,7 @@ def test_everybody_can_read_it_on_every_screen(browser, page, width, height, sch
 
 def test_the_table_of_a_report_is_sorted_by_a_click(browser, page):
     project, _ = page
-    assert ccr(project, "report", "tiny").returncode == 0
+    assert project.ccr("report", "tiny").returncode == 0
     browser.get(f"file://{project.folder}/results/report/tiny.html")
 
     def methods() -> list[str]:

@@ -3,7 +3,6 @@
 import csv
 import re
 import shlex
-import subprocess
 from pathlib import Path
 
 import pytest
@@ -68,9 +67,7 @@ def test_the_tutorial_as_written(fresh, repository, tmp_path):
     printed = []
     for block in re.findall(r"```bash\n(.*?)```", text, re.S):
         for line in block.strip().splitlines():
-            done = subprocess.run(
-                shlex.split(line), cwd=checkout.folder, env=checkout.environment, capture_output=True, text=True
-            )
+            done = checkout.says(*shlex.split(line))
             assert done.returncode == 0, f"{line}: {done.stdout}{done.stderr}"
             printed.append(done.stdout)
     assert "datasets.mine can run on this" in printed[0] and "mine_table" in printed[0]
@@ -79,5 +76,5 @@ def test_the_tutorial_as_written(fresh, repository, tmp_path):
     item, caption = next(iter(asked.items()))
     search = shlex.split(re.findall(r"^ccr search .*$", text, re.M)[0])
     search[4] = caption
-    found = subprocess.run(search, cwd=checkout.folder, env=checkout.environment, capture_output=True, text=True)
+    found = checkout.says(*search)
     assert item in found.stdout and f"data/raw/mine/images/{item}.png" in found.stdout

@@ -17,7 +17,7 @@ from typer.core import TyperGroup
 from ccr import params
 from ccr.artifacts.jobs import Job, dump_job
 from ccr.artifacts.memo import adopt, forget, unneeded
-from ccr.artifacts.schemas import RUN_FILES
+from ccr.artifacts.runs import run_files
 from ccr.errors import CcrError
 from ccr.log import start_log
 from ccr.running import evaluate_ahead, execute
@@ -33,6 +33,7 @@ log = logging.getLogger("ccr")
 ParamsFile = Annotated[Path, typer.Option("--params", help="The settings to obey.", show_default=True)]
 PARAMS = Path("params.yaml")
 Target = Annotated[str, typer.Argument(help="What to make.")]
+RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="A trained run's folder.")]
 
 STAGES = {
     "world": "Publish the synthetic mini-world as raw data: data/raw/{data}.",
@@ -58,23 +59,11 @@ def _make(stage: str, target: str, file: Path, run: Path | None = None) -> None:
         evaluate_ahead(plan, job)
 
 
-def _run_files(run: Path) -> dict[str, str]:
-    """A run directory's files by role; `CcrError` when one is missing."""
-    files = {role: str(run / file) for role, file in RUN_FILES.items()}
-    for path in files.values():
-        if not Path(path).is_file():
-            raise CcrError(
-                f"{path}: no such file. Name a folder with {', '.join(RUN_FILES.values())}: a trained "
-                "run's, or one that `ccr import-nrccr` made."
-            )
-    return files
-
-
 def _of_run(job: Job, run: Path) -> Job:
     """The evaluation `job` of another run directory, its results beside that run."""
     folder = run / "evaluation"
     outputs = {role: str(folder / Path(path).name) for role, path in job.outputs.items()}
-    return replace(job, target=str(folder), inputs=job.inputs | _run_files(run), outputs=outputs)
+    return replace(job, target=str(folder), inputs=job.inputs | run_files(run), outputs=outputs)
 
 
 def _stage_command(stage: str) -> Callable[..., None]:
@@ -136,7 +125,7 @@ def import_nrccr(
 
 @app.command("embed")
 def embed(
-    run: Annotated[Path, typer.Argument(metavar="DIR", help="A trained run's folder.")],
+    run: RunFolder,
     collection: Annotated[
         Path,
         typer.Argument(metavar="COLLECTION", help="Features (.parquet), or a text file with a query a line."),
@@ -146,13 +135,13 @@ def embed(
 ) -> None:
     """Write the embeddings of a collection of items, or of queries: galleries to search without the network."""
     batch = params.load(file).evaluate.batch
-    count = import_module("ccr.evaluate.encoder").embed(_run_files(run), collection, output, batch)
+    count = import_module("ccr.evaluate.encoder").embed(run_files(run), collection, output, batch)
     log.info("%s: %s embeddings", output, f"{count:,}")
 
 
 @app.command("search")
 def search(
-    run: Annotated[Path, typer.Argument(metavar="RUN", help="A trained run's folder.")],
+    run: RunFolder,
     collection: Annotated[str, typer.Argument(metavar="COLLECTION", help="data/{data}/features/{visual}.parquet")],
     query: Annotated[str | None, typer.Argument(help="A sentence; without one, the search page is served.")] = None,
     compare: Annotated[Path | None, typer.Option(metavar="RUN", help="Another run, shown beside the first.")] = None,
@@ -167,7 +156,7 @@ def search(
     job = params.plan(settings).jobs.get(collection)
     runs = [run] if compare is None else [run, compare]
     terminal = import_module("ccr.search.terminal")
-    found = terminal.searchers(runs, [_run_files(r) for r in runs], collection, job, split, settings.evaluate.batch)
+    found = terminal.searchers(runs, [run_files(r) for r in runs], collection, job, split, settings.evaluate.batch)
     if query is None:
         terminal.page(found, runs, port)
     else:
@@ -188,7 +177,6 @@ def report(
 
 exports = typer.Typer(no_args_is_help=True, help="Trained runs for other programs.")
 app.add_typer(exports, name="export")
-RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="A trained run's folder.")]
 NewFolder = Annotated[Path, typer.Argument(metavar="DIR", help="The folder to write; it must not be there.")]
 
 
@@ -201,14 +189,14 @@ def _evaluations(run: Path) -> list[Path]:
 @exports.command("onnx")
 def export_onnx(run: RunFolder, folder: NewFolder) -> None:
     """Write a run for ONNX Runtime: text.onnx, visual.onnx (from features), the tokenizer and a model card."""
-    import_module("ccr.export.onnx").export(_run_files(run), folder, _evaluations(run))
+    import_module("ccr.export.onnx").export(run_files(run), folder, _evaluations(run))
     log.info("%s: written", folder)
 
 
 @exports.command("sentence-transformers")
 def export_sentence_transformers(run: RunFolder, folder: NewFolder) -> None:
     """Write a run's text side for SentenceTransformer(DIR, trust_remote_code=True)."""
-    import_module("ccr.export.sentence_transformers").export(_run_files(run), folder, _evaluations(run))
+    import_module("ccr.export.sentence_transformers").export(run_files(run), folder, _evaluations(run))
     log.info("%s: written", folder)
 
 

@@ -7,8 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ccr.artifacts.schemas import RUN_FILES
-from ccr.errors import CcrError
+from ccr.artifacts.runs import run_files
 from ccr.evaluate.encoder import Encoder
 
 BATCH = 256
@@ -24,11 +23,7 @@ class Run:
     def __init__(self, folder: str | PathLike[str]):
         """Raises `CcrError` when a file is missing or torn."""
         self.folder = Path(folder)
-        files = {role: str(self.folder / name) for role, name in RUN_FILES.items()}
-        missing = next((file for file in files.values() if not Path(file).is_file()), None)
-        if missing:
-            raise CcrError(f"{missing}: no such file. Name a trained run's folder: results/runs/.../seed0.")
-        self._encoder = Encoder(files, BATCH)
+        self._encoder = Encoder(run_files(folder), BATCH)
         self.settings: Mapping[str, Any] = self._encoder.description["settings"]
 
     def embed(self, texts: Sequence[str]) -> np.ndarray:

@@ -13,7 +13,7 @@ tags: [cross-lingual, cross-modal-retrieval]
 ---
 # {title}
 
-A dual encoder for retrieving {kind} with sentences in {targets}, trained with ccr
+A dual encoder for retrieving pictures and clips with sentences in {targets}, trained with ccr
 on {source} captions and their translations.
 
 | | |
@@ -39,7 +39,7 @@ def card(files: Mapping[str, str], description: Mapping[str, Any], evaluations: 
     if (folder / "provenance.json").is_file():
         note = read_json(folder / "provenance.json")
         made = f"{note.get('finished', '')}, code {note.get('code', 'unknown')}, {note.get('device', '')}"
-    source, targets = settings.get("source_lang", "en"), settings["langs"]
+    source, targets = settings["source_lang"], settings["langs"]
     lines = ["| evaluation | t2v R@1 | t2v R@10 | v2t R@1 | v2t R@10 | SumR |", "|---|---:|---:|---:|---:|---:|"]
     for path in evaluations:
         found = read_json(path / "metrics.json")
@@ -47,8 +47,7 @@ def card(files: Mapping[str, str], description: Mapping[str, Any], evaluations: 
         lines.append(f"| {path} | {' | '.join(numbers)} |")
     return CARD.format(
         languages=", ".join(sorted({source, *targets})),
-        title=folder.name if folder.parent.name == "" else f"{folder.parent.name}, {folder.name}",
-        kind="pictures and clips",
+        title=", ".join(folder.parts[-2:]),
         source=source,
         targets=", ".join(targets),
         target=folder,

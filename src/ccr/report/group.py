@@ -61,6 +61,13 @@ class Group:
 
     def ranks(self, row: Row) -> pd.DataFrame:
         """t2v rank of every test caption, a column for each seed."""
+        return self._ranks[row.key]
+
+    @cached_property
+    def _ranks(self) -> dict[str, pd.DataFrame]:
+        return {row.key: self._read_ranks(row) for row in self.rows}
+
+    def _read_ranks(self, row: Row) -> pd.DataFrame:
         seeds = {}
         for seed, path in zip(row.settings["seeds"], row.settings["ranks"], strict=True):
             table = read_parquet(path, RANKS).to_pandas()

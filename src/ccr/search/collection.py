@@ -2,7 +2,9 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow.compute as pc
@@ -11,6 +13,8 @@ from ccr.artifacts.jobs import Job
 from ccr.artifacts.parquet import read_parquet
 from ccr.artifacts.schemas import CAPTIONS
 from ccr.errors import CcrError
+from ccr.features.media import File, Unreadable
+from ccr.registry import EXTRACTORS
 
 SPLITS = ("train", "val", "test")
 
@@ -51,6 +55,31 @@ class Collection:
     def kind(self, row: int) -> str:
         """`image` or `video`."""
         return self.media.get(self.item_ids[row], ("", "image"))[1]
+
+    @property
+    def extracts(self) -> bool:
+        """Whether features of new pictures can be made as the collection's were."""
+        return self.job is not None and EXTRACTORS[self.job.settings["extractor"]].remembered
+
+    def extract(self, file: Path, kind: str) -> np.ndarray:
+        """Features (frames, dim) of a picture or clip of one's own, made as the collection's were.
+
+        Raises `CcrError` where those were not made here, and for a file that cannot be read.
+        """
+        if not self.extracts:
+            raise CcrError(
+                f"{self.features}: these features came with the data set, so none can be made of a new picture. "
+                "Search a collection with an extractor that computes (docs/features.md)."
+            )
+        [features] = self._extractor.extract([File(file, kind)])
+        if isinstance(features, Unreadable):
+            raise CcrError(f"This file cannot be read: {features}.")
+        return features
+
+    @cached_property
+    def _extractor(self) -> Any:
+        settings, name = self.job.settings, Path(self.job.target).stem
+        return EXTRACTORS[settings["extractor"]].load().Extractor(settings["options"], name, 1)
 
 
 def open_collection(features: str, job: Job | None, split: str) -> Collection:

@@ -3,6 +3,7 @@
 import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -15,11 +16,10 @@ from ccr.artifacts.files import atomic
 from ccr.artifacts.hashes import digest
 from ccr.errors import CcrError
 from ccr.evaluate.encoder import Encoder
-from ccr.features.media import File, Unreadable
-from ccr.registry import EXTRACTORS
 from ccr.search.collection import Caption, Collection
 from ccr.search.index import Index
 
+QUERIES = 64  # the last ones, whose embeddings are at hand
 KEPT = Path("work/search")  # embeddings of collections, by what made them
 
 
@@ -47,6 +47,7 @@ class Searcher:
         self.name, self.collection = name, collection
         self._encoder = Encoder(files, batch)
         self._computing = threading.Lock()
+        self._query = lru_cache(QUERIES)(self._embed_query)
         code = code_hash("ccr.evaluate.encoder")
         made_by = [code, *(content_hash(files[role]) for role in ("model", "config", "tokenizer"))]
         features = content_hash(collection.features)
@@ -71,9 +72,9 @@ class Searcher:
 
     @property
     def langs(self) -> list[str]:
-        """Languages that the run was trained on."""
+        """Languages that the run was trained on; none are known of an imported run."""
         settings = self._encoder.description["settings"]
-        return sorted({settings.get("source_lang", "en"), *settings["langs"]})
+        return sorted({settings["source_lang"], *settings["langs"]}) if "langs" in settings else []
 
     def search(self, text: str, count: int) -> list[Hit]:
         """The items nearest to a sentence, best first."""
@@ -98,12 +99,10 @@ class Searcher:
         scores = (embeddings @ item).tolist()
         return [(start, end, scores[0] - score) for (start, end), score in zip(spans, scores[1:], strict=True)]
 
-    def like(self, file: Path, kind: str, count: int) -> tuple[list[tuple[Caption, float]], list[Hit]]:
-        """Captions and items nearest to a picture or clip of one's own, which is extracted as the collection was.
-
-        Raises `CcrError` where the collection's features were not made here, and for a file that cannot be read.
-        """
-        vector = self._embed_file(file, kind)
+    def like(self, features: np.ndarray, count: int) -> tuple[list[tuple[Caption, float]], list[Hit]]:
+        """Captions and items nearest to a picture or clip of one's own: its features (frames, dim)."""
+        with self._computing:
+            vector = self._encoder.item(features)
         captions = []
         if self._captions:
             rows, scores = self._captions.top(vector, count)
@@ -112,28 +111,7 @@ class Searcher:
             ]
         return captions, self._hits(vector, count)
 
-    @property
-    def extracts(self) -> bool:
-        """Whether features of new pictures can be made as the collection's were."""
-        job = self.collection.job
-        return job is not None and EXTRACTORS[job.settings["extractor"]].remembered
-
-    def _embed_file(self, file: Path, kind: str) -> Tensor:
-        job = self.collection.job
-        if not self.extracts:
-            raise CcrError(
-                f"{self.collection.features}: these features came with the data set, so none can be made of a new "
-                "picture. Search a collection with an extractor that computes (docs/features.md)."
-            )
-        name = Path(job.target).stem
-        with self._computing:
-            extractor = EXTRACTORS[job.settings["extractor"]].load().Extractor(job.settings["options"], name, 1)
-            [features] = extractor.extract([File(file, kind)])
-            if isinstance(features, Unreadable):
-                raise CcrError(f"This file cannot be read: {features}.")
-            return self._encoder.item(features)
-
-    def _query(self, text: str) -> Tensor:
+    def _embed_query(self, text: str) -> Tensor:
         if not text.strip():
             raise CcrError("The query is empty. Give a sentence.")
         with self._computing:

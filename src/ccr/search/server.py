@@ -78,7 +78,7 @@ class SearchPage:
                 "runs": [searcher.name for searcher in self._searchers],
                 "langs": self._searchers[0].langs,
                 "items": len(collection.item_ids),
-                "accepts_files": self._searchers[0].extracts,
+                "accepts_files": collection.extracts,
                 "samples": [{"lang": c.lang, "text": c.text} for c in samples(collection.captions)],
             }
         )
@@ -120,9 +120,9 @@ class SearchPage:
         return JSONResponse({"answers": answers})
 
     def _answers_like(self, file: Path, kind: str) -> list[dict[str, Any]]:
-        answers = []
+        answers, features = [], self._collection.extract(file, kind)
         for searcher in self._searchers:
-            captions, hits = searcher.like(file, kind, SHOWN)
+            captions, hits = searcher.like(features, SHOWN)
             found = [{"lang": c.lang, "text": c.text, "score": score} for c, score in captions]
             answers.append({"run": searcher.name, "captions": found, "hits": self._shown(hits)})
         return answers

@@ -122,7 +122,7 @@ function use(text) {
 
 async function start() {
   const about = await ask("about");
-  by("about").textContent = `${about.items.toLocaleString("en")} items; the run knows ${about.langs.join(", ")}.`;
+  by("about").textContent = `${about.items.toLocaleString("en")} items.${about.langs.length ? ` The run knows ${about.langs.join(", ")}.` : ""}`;
   by("choose").hidden = !about.accepts_files;
   by("samples").hidden = !about.samples.length;
   by("samples").querySelector("ul").append(...about.samples.map((sample) => {
