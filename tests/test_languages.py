@@ -120,4 +120,4 @@ def test_scripts():
     assert spaced == dict.fromkeys(("en", "ko", "vi"), True) | dict.fromkeys(
         ("zh", "yue", "ja", "th", "km", "lo", "my"), False
     )
-    assert [languages.letters(code) for code in ("hi", "zh-Hant", "sr")] == [r"\p{Deva}", r"\p{Han}", r"\p{Cyrl}"]
+    assert [languages.letters(code) for code in ("hi", "zh-Hant", "sr")] == [r"\p{Deva}", r"\p{Hani}", r"\p{Cyrl}"]

@@ -17,11 +17,11 @@ from ccr.errors import CcrError
 
 NONE = {"und", "mul", "zxx", "mis"}  # tags of no language
 UNSPACED = {"Hans", "Hant", "Hani", "Jpan", "Bopo", "Thai", "Laoo", "Khmr", "Mymr", "Tibt"}  # no spaces between words
-MIXED = {  # scripts of ISO 15924 that are several of Unicode's
-    "Hans": r"\p{Han}",
-    "Hant": r"\p{Han}",
-    "Jpan": r"\p{Han}\p{Hiragana}\p{Katakana}ー",
-    "Kore": r"\p{Hangul}\p{Han}",
+MIXED = {  # scripts of ISO 15924 that are none, or several, of Unicode's
+    "Hans": ("Hani",),
+    "Hant": ("Hani",),
+    "Jpan": ("Hani", "Hira", "Kana"),
+    "Kore": ("Hang", "Hani"),
 }
 REGION = 5  # `tag_distance` of tags of one script that differ by region, at most
 NEAR = 9  # `tag_distance` of tags of which one does for the other, at most
@@ -32,6 +32,8 @@ def code(tag: str) -> str:
     """The code of the language that a tag names; `CcrError`, with the nearest that there is, for what names none."""
     try:
         language = Language.get(langcodes.standardize_tag(tag.strip(), macro=True))
+        if language.language == "ko" and language.script == "Hang":  # Hangul alone, as it is written today
+            language = Language.make(language="ko", territory=language.territory)
         real = language.is_valid() and language.language not in {None, *NONE} and not language.private
     except ValueError:
         real = False
@@ -77,9 +79,15 @@ def spaced(lang: str) -> bool:
     return script(lang) not in UNSPACED
 
 
+def scripts(lang: str) -> tuple[str, ...]:
+    """The scripts of Unicode that a language's letters are of."""
+    return MIXED.get(script(lang), (script(lang),))
+
+
 def letters(lang: str) -> str:
-    """The letters of a language's script, for a character class of the library regex."""
-    return MIXED.get(script(lang)) or rf"\p{{{script(lang)}}}"
+    """The letters of a language's scripts, for a character class of the library regex."""
+    classes = [rf"\p{{{each}}}" for each in scripts(lang)]
+    return "".join([*classes, "ー" if "Kana" in scripts(lang) else ""])  # which Unicode counts to no script
 
 
 @cache

@@ -40,6 +40,8 @@ Positive = Annotated[Float, Field(gt=0, le=1e6)]
 LearningRate = Annotated[Float, Field(gt=0, le=100)]
 Rate = Annotated[Float, Field(ge=0, lt=1)]
 Different = AfterValidator(_different)
+
+
 def _language(tag: Any) -> str:
     """The code of a BCP 47 tag."""
     if tag is False:

@@ -16,9 +16,9 @@ HELSINKI = {("en", "ja"): ("en", "jap"), ("de", "zh"): ("de", "ZH")}
 ALIASES = {"jap": "jpn"}  # Helsinki's codes of a language that are none
 # Groups of languages that Helsinki's models translate from. Which group a language belongs to is known for a few; what
 # translates from any group is taken at its word by the others.
-EVERY_GROUP = set(
-    "aav afa alv bat bnt cau ccs cel cpf cpp dra fiu gem gmq gmw iir inc ine itc jpx map mul nic phi poz pqe roa romance "
-    "sem sit sla trk tut urj zle zls zlw".split()
+EVERY_GROUP = (
+    "aav afa alv bat bnt cau ccs cel cpf cpp dra fiu gem gmq gmw iir inc ine itc jpx map mul nic phi poz pqe roa "
+    "romance sem sit sla trk tut urj zle zls zlw"
 )
 GROUPS = {
     "en": {"gmw", "gem", "ine", "mul"},
@@ -34,8 +34,8 @@ M2M100 = {
         "af am ar ast az ba be bg bn br bs ca ceb cs cy da de el en es et fa ff fi fr fy ga gd gl gu ha he hi hr ht hu "
         "hy id ig ilo is it ja jv ka kk km kn ko lb lg ln lo lt lv mg mk ml mn mr ms my ne nl no ns oc or pa pl ps pt "
         "ro ru sd si sk sl so sq sr ss su sv sw ta th tl tn tr uk ur uz vi wo xh yi yo zh zu"
-    ).split(),
-    "wmt21": "cs de en ha is ja ru zh".split(),
+    ),
+    "wmt21": "cs de en ha is ja ru zh",
 }
 
 FLORES = re.compile("[a-z]{3}_[A-Z][a-z]{3}")  # the tokens of languages in NLLB's tokenizer
@@ -87,7 +87,7 @@ class Checkpoint(hub.Checkpoint):
     def _marian(self, source: str, target: str) -> Languages:
         config = self.json("tokenizer_config.json")
         spoken = config.get("source_lang")
-        if spoken and not (_one_of(source, spoken) or _named(spoken) & GROUPS.get(source, EVERY_GROUP)):
+        if spoken and not (_one_of(source, spoken) or _named(spoken) & GROUPS.get(source, {*EVERY_GROUP.split()})):
             raise self._cannot(source, target, f"it translates from {spoken!r}")
         codes = [token[2:-2] for token in self.json("vocab.json") if token[:2] + token[-2:] == ">><<"]
         if code := languages.served(target, codes):
@@ -104,7 +104,7 @@ class Checkpoint(hub.Checkpoint):
 
     def _m2m_100(self, source: str, target: str) -> Languages:
         codes = self.json("tokenizer_config.json").get("language_codes", "m2m100")
-        first, second = self._both(source, target, M2M100.get(codes, ()), codes)
+        first, second = self._both(source, target, M2M100.get(codes, "").split(), codes)
         return Languages(source=first, first=f"__{second}__")
 
     def _both(self, source: str, target: str, known: Collection[str], which: str) -> tuple[str, str]:

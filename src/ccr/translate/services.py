@@ -31,17 +31,17 @@ from ccr.errors import CcrError
 LONGEST_PAUSE = 3600.0  # seconds; a service that asks for more is done for today
 
 # what each service translates, in its own codes; where the library's list is older than the service, by its manual
-DEEPL = "AR BG CS DA DE EL EN ES ET FI FR HE HU ID IT JA KO LT LV NB NL PL PT RO RU SK SL SV TH TR UK VI ZH".split()
+DEEPL = "AR BG CS DA DE EL EN ES ET FI FR HE HU ID IT JA KO LT LV NB NL PL PT RO RU SK SL SV TH TR UK VI ZH"
 LIBRETRANSLATE = (
     "ar az bg bn ca cs da de el en eo es et eu fa fi fr ga gl he hi hu id it ja ko ky lt lv ms nb nl pl pt ro ru sk sl "
     "sq sr sv th tl tr uk ur vi zh zt"
-).split()
+)
 MICROSOFT = (
     "af am ar as az ba bg bho bn bo brx bs ca cs cy da de doi dsb dv el en es et eu fa fi fil fj fo fr ga gl gom gu ha "
     "he hi hne hr hsb ht hu hy id ig is it iu ja ka kk km kmr kn ko ks ku ky ln lo lt lug lv lzh mai mg mi mk ml "
     "mn-Cyrl mn-Mong mni mr ms mt my nb ne nl nso nya or pa pl prs ps pt pt-PT ro ru run rw sd si sk sl sm sn so sq "
     "sr-Cyrl sr-Latn st sv sw ta te th ti tk tlh-Latn tn to tr tt ty ug uk ur uz vi xh yo yua yue zh-Hans zh-Hant zu"
-).split()
+)
 
 
 class Trouble(Exception):
@@ -149,13 +149,13 @@ SERVICES = {
         longest=500,
         status=_mymemory_status,
     ),
-    "libretranslate": Service(_libretranslate, LIBRETRANSLATE, LIBRE_ENV_VAR),
+    "libretranslate": Service(_libretranslate, LIBRETRANSLATE.split(), LIBRE_ENV_VAR),
     "deepl": Service(
         lambda key, base_url: _DeepL(api_key=key, use_free_api=key.endswith(":fx")),
-        DEEPL,
+        DEEPL.split(),
         DEEPL_ENV_VAR,
     ),
-    "microsoft": Service(lambda key, base_url: _Microsoft(api_key=key), MICROSOFT, MSFT_ENV_VAR),
+    "microsoft": Service(lambda key, base_url: _Microsoft(api_key=key), MICROSOFT.split(), MSFT_ENV_VAR),
 }
 
 
