@@ -10,8 +10,9 @@ from hand_made import hand_made
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from ccr.artifacts.schemas import ALIGNMENT, LANGUAGES
+from ccr.artifacts.schemas import ALIGNMENT
 from ccr.errors import CcrError
+from ccr.registry import WORLD_LANGUAGES
 from ccr.translate.lexicon import Engine
 from ccr.world.captions import describe, realise
 from ccr.world.languages import language
@@ -19,13 +20,13 @@ from ccr.world.lexicon import lexicon
 from ccr.world.scenes import family
 
 WEIGHTS = {"wrong_sense": 1.0, "drop": 1.0, "repeat": 0.5, "order": 1.0, "untranslated": 0.5}
-OTHERS = [code for code in LANGUAGES if code != "en"]
+OTHERS = [code for code in WORLD_LANGUAGES if code != "en"]
 
 
 @pytest.fixture(scope="module")
 def path(tmp_path_factory) -> Path:
     path = tmp_path_factory.mktemp("lexicon") / "lexicon.json"
-    path.write_text(json.dumps(lexicon(list(LANGUAGES)), sort_keys=True))
+    path.write_text(json.dumps(lexicon(list(WORLD_LANGUAGES)), sort_keys=True))
     return path
 
 

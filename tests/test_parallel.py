@@ -241,7 +241,7 @@ def raw():
     [
         (
             lambda raw: raw["parallel"]["world"]["files"].update(xx="x.txt"),
-            "parallel.world.files: unknown language 'xx'",
+            "parallel.world.files.*: unknown language 'xx'",
         ),
         (lambda raw: raw["parallel"]["world"].update(files={"en": "x"}), "parallel.world.files: .* at least 2"),
         (lambda raw: raw["parallel"]["world"].update(on_leak="ignore"), "parallel.world.on_leak: 'ignore'"),

@@ -666,3 +666,20 @@ def test_the_command_line_says_it_in_one_line_and_fails(tmp_path):
 def test_light_modules_do_not_import_torch():
     code = "import sys; import ccr.cli; sys.exit(any(m in sys.modules for m in ('torch', 'transformers', 'pandas')))"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+
+
+def test_languages_are_bcp_47_tags(raw):
+    raw["datasets"]["flickr8k"]["target_langs"] = ["deu", "zh-TW", "no"]
+    assert params.validate(raw).datasets["flickr8k"].target_langs == ["de", "zh-Hant", "no"]
+    for langs, message in (
+        (["de", "xx"], r"datasets.flickr8k.target_langs.1: unknown language 'xx': did you mean 'xh' \(Xhosa\)\?"),
+        (["de", "de-DE"], "'de' stands there twice"),
+        ([False], 'write Norwegian as "no"'),
+        (["en"], "'en' is the source language"),
+    ):
+        raw["datasets"]["flickr8k"]["target_langs"] = langs
+        with pytest.raises(CcrError, match=message):
+            params.validate(raw)
+    raw["datasets"]["vatex"]["target_langs"] = ["sw"]
+    with pytest.raises(CcrError, match="datasets.vatex.target_langs: unknown language of the mini-world 'sw'"):
+        params.validate(raw)

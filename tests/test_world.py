@@ -13,8 +13,8 @@ from hand_made import hand_made, run
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ccr.artifacts.schemas import LANGUAGES
 from ccr.errors import CcrError
+from ccr.registry import WORLD_LANGUAGES
 from ccr.world.captions import describe, realise
 from ccr.world.languages import CLASSES, KINDS, language
 from ccr.world.publish import scenes
@@ -34,7 +34,7 @@ SETTINGS = {
     "seed": 1,
     "parallel": 30,
 }
-ALL = list(LANGUAGES)
+ALL = list(WORLD_LANGUAGES)
 
 
 def publish(folder: Path, **changes) -> Path:

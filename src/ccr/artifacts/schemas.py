@@ -2,7 +2,6 @@
 
 import pyarrow as pa
 
-LANGUAGES = {"en": "English", "zh": "Chinese", "de": "German", "fr": "French", "cs": "Czech", "ja": "Japanese"}
 SPLITS = ("train", "val", "test")
 ORIGINS = ("human", "mt", "back", "parallel")
 # what a trained network is on disk, role -> file in the run's folder

@@ -8,9 +8,10 @@ from pathlib import Path, PurePath
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from ccr import languages
 from ccr.artifacts.jobs import Job
 from ccr.artifacts.parquet import write_parquet
-from ccr.artifacts.schemas import CAPTIONS, ITEMS, LANGUAGES, ORIGINS, SPLITS
+from ccr.artifacts.schemas import CAPTIONS, ITEMS, ORIGINS, SPLITS
 from ccr.captions.checks import checked
 from ccr.errors import CcrError
 from ccr.registry import IMPORTERS
@@ -25,9 +26,6 @@ def run(job: Job) -> None:
     without a word in the log.
     """
     settings, root = job.settings, Path(job.inputs["root"])
-    for lang in settings["langs"]:
-        if lang not in LANGUAGES:
-            raise CcrError(f"langs: unknown language {lang!r}; known are {', '.join(LANGUAGES)}.")
     importer = IMPORTERS[settings["importer"]].load()
     files = importer.expected(settings)
     missing = [file for file in files if not any(root.glob(file))]
@@ -71,7 +69,7 @@ def _check_coverage(root: Path, captions: pa.Table, settings: dict) -> None:
     for lang, there in held.items():
         if lang not in there:
             raise CcrError(
-                f"{root}: no captions in {lang!r} ({LANGUAGES[lang]}); there are captions in "
+                f"{root}: no captions in {lang!r} ({languages.name(lang)}); there are captions in "
                 f"{', '.join(sorted(there))}. Add its files, or take it out of datasets.{settings['data']}."
             )
 

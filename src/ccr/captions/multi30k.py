@@ -19,7 +19,7 @@ from pathlib import Path, PurePath
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from ccr.artifacts.schemas import LANGUAGES
+from ccr import languages
 from ccr.captions.raw import Raw, found, listed, read_ids, read_lines
 from ccr.errors import CcrError
 
@@ -67,7 +67,7 @@ def layouts(root: Path) -> list[dict]:
     folders = {task: root / f"task{task}" / "raw" for task in LIST}
     held = {task: {path.name.split(".")[-2] for path in folder.glob("*.*.gz")} for task, folder in folders.items()}
     held[2] |= held[1] - set(DESCRIBED) if held[2] else set()  # see `_source`
-    langs = {task: [lang for lang in LANGUAGES if lang in there] for task, there in held.items()}
+    langs = {task: languages.ordered(there) for task, there in held.items()}
     return [
         {"options": {"task": task, "test": "", "photos": "", "held_out": 0}, "langs": there}
         for task, there in langs.items()

@@ -1,10 +1,10 @@
 """Your own captions: one table in the root, CSV, TSV or Parquet by its ending; option `file` names it.
 
-A row is a caption: `item_id`, `split` (train, val, test), `lang` and `text`; where there is more to say, `caption_id`,
-`origin` (human, mt, back; human where nothing is said), `engine` (that translated it), `parent_id` (the `caption_id`
-that it translates). The id of a caption without one is `{item_id}#{lang}#{n}`, with `@{engine}` behind it where it has
-an engine; n counts the captions of an item, language and engine from 0, in the order of the rows. An item's picture is
-the file in `images/` or `videos/` that is called `item_id`, whatever its ending.
+A row is a caption: `item_id`, `split` (train, val, test), `lang` (a BCP 47 tag) and `text`; where there is more to say,
+`caption_id`, `origin` (human, mt, back; human where nothing is said), `engine` (that translated it), `parent_id` (the
+`caption_id` that it translates). The id of a caption without one is `{item_id}#{lang}#{n}`, with `@{engine}` behind it
+where it has an engine; n counts the captions of an item, language and engine from 0, in the order of the rows. An item's
+picture is the file in `images/` or `videos/` that is called `item_id`, whatever its ending.
 """
 
 import csv
@@ -16,7 +16,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from ccr.artifacts.schemas import LANGUAGES, SPLITS
+from ccr import languages
+from ccr.artifacts.schemas import SPLITS
 from ccr.captions.checks import PLACE
 from ccr.captions.raw import FOUND, LISTED, Raw, numbered, read_text
 from ccr.errors import CcrError
@@ -25,7 +26,7 @@ NEEDED = ("item_id", "split", "lang", "text")
 COLUMNS = (*NEEDED, "caption_id", "origin", "engine", "parent_id")
 DELIMITERS = {".csv": ",", ".tsv": "\t"}
 DELIMITER_NAMES = {",": "commas", "\t": "tabs", ";": "semicolons", "|": "vertical bars"}
-CHOICES = {"split": SPLITS, "lang": tuple(LANGUAGES), "origin": ("human", "mt", "back")}
+CHOICES = {"split": SPLITS, "origin": ("human", "mt", "back")}
 
 
 def expected(settings: dict) -> list[str]:
@@ -46,6 +47,7 @@ def read(root: Path, settings: dict) -> Raw:
         return Raw.collect([], [], [])
     rows, ignored = _read(path)
     _check(path, rows)
+    rows = _with_codes(rows, settings["langs"])
     items = rows.group_by(["item_id", "split"], use_threads=False).aggregate([("row", "min")])
     items = items.rename_columns(["item_id", "split", "row"]).sort_by("row")
     items = items.append_column("file", pa.repeat(pa.scalar(str(path)), len(items))).select(LISTED.names).cast(LISTED)
@@ -70,10 +72,9 @@ def _is_meant(path: Path) -> bool:
 def _langs(path: Path) -> list[str]:
     """The languages of a table; none where it cannot be read: then `read` says why."""
     try:
-        held = set(_read(path)[0]["lang"].to_pylist())
+        return languages.ordered(languages.code(tag) for tag in _read(path)[0]["lang"].unique().drop_null().to_pylist())
     except CcrError:
         return []
-    return [lang for lang in LANGUAGES if lang in held]
 
 
 def _header(path: Path) -> list[str]:
@@ -174,13 +175,18 @@ def _check(path: Path, rows: pa.Table) -> None:
     if not len(rows):
         raise CcrError(f"{path}: no captions, only the names of the columns. Write a row for each caption.")
     said = {"item_id": "Name the picture that it describes.", "split": f"Write {', '.join(SPLITS)}."}
-    said["lang"] = f"Write its language: {', '.join(LANGUAGES)}."
+    said["lang"] = "Write its language as a BCP 47 tag, such as en, sw or zh-Hant."
     for name, what in said.items():
         if row := _first(rows, pc.is_null(rows[name])):
             raise CcrError(f"{_where(path, row)}: the caption of item {row['item_id']!r} has no {name}. {what}")
     for name, known in CHOICES.items():
         if row := _first(rows, pc.invert(pc.is_in(rows[name], pa.array([*known, None])))):
             raise CcrError(f"{_where(path, row)}: unknown {name} {row[name]!r}; known are {', '.join(known)}. Mend it.")
+    for tag in rows["lang"].unique().to_pylist():
+        try:
+            languages.code(tag)
+        except CcrError as error:
+            raise CcrError(f"{_where(path, _first(rows, pc.equal(rows['lang'], tag)))}: {error}") from error
     made = pc.is_in(rows["origin"], pa.array(["mt", "back"]))
     for name in ("engine", "parent_id"):
         if row := _first(rows, pc.and_(made, pc.is_null(rows[name]))):
@@ -188,6 +194,14 @@ def _check(path: Path, rows: pa.Table) -> None:
                 f"{_where(path, row)}: a machine translation (origin {row['origin']}) without {name}. Write which "
                 "engine made it and the caption_id of the caption that it translates, or let its origin be human."
             )
+
+
+def _with_codes(rows: pa.Table, asked: list[str]) -> pa.Table:
+    """Each tag as the language asked for that it is a variety of, else as its own code: `de-AT` is `de` or `de-AT`."""
+    tags = rows["lang"].combine_chunks().dictionary_encode()
+    codes = [languages.variety(tag, tuple(asked)) or languages.code(tag) for tag in tags.dictionary.to_pylist()]
+    codes = pa.array(codes, pa.string()).take(tags.indices)
+    return rows.set_column(rows.schema.get_field_index("lang"), "lang", codes)
 
 
 def _first(rows: pa.Table, mask: pa.ChunkedArray) -> dict | None:

@@ -17,17 +17,17 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from ccr import languages
 from ccr.artifacts.files import atomic
 from ccr.artifacts.jobs import Job
 from ccr.artifacts.parquet import read_parquet
-from ccr.artifacts.schemas import CAPTIONS, LANGUAGES, SPLITS
+from ccr.artifacts.schemas import CAPTIONS, SPLITS
 from ccr.captions.raw import Raw, found, listed, read_ids, read_lines
 from ccr.errors import CcrError
 
 log = logging.getLogger(__name__)
 
-TAGS = {"enc": "en", **{lang: lang for lang in LANGUAGES}}
-TAG_OF = {lang: tag for tag, lang in reversed(TAGS.items())}
+ENGLISH = "enc"  # the format's tag of English captions; those of other languages are their codes
 NUMBER = re.compile(r"#([0-9]{1,9})(?:@.*)?$")
 LINE = r"^(?P<item>[^\s]+)#(?P<tag>[^#\s]+)#(?P<n>[0-9]{1,9})(?:\s(?P<text>.*))?$"
 ORIGIN = {1: "human", 2: "mt", 3: "back"}
@@ -47,7 +47,18 @@ class CaptionFile:
     @property
     def langs(self) -> list[str | None]:
         """The tag's chain of languages, None for one we do not know."""
-        return [TAGS.get(part) for part in self.tag.split("2")]
+        return [_lang(part) for part in self.tag.split("2")]
+
+
+def _lang(tag: str) -> str | None:
+    try:
+        return "en" if tag == ENGLISH else languages.code(tag)
+    except CcrError:
+        return None
+
+
+def _tag(lang: str) -> str:
+    return ENGLISH if lang == "en" else lang
 
 
 def _collection(settings: dict) -> str:
@@ -60,7 +71,7 @@ def expected(settings: dict) -> list[str]:
     original = "" if source == "en" else f"_{source}"
     names = [f"{split}{original}" for split in SPLITS]
     for target in targets:
-        names += [f"train_*_{TAG_OF[source]}2{TAG_OF[target]}"]
+        names += [f"train_*_{_tag(source)}2{_tag(target)}"]
         names += [f"{split}" if target == "en" else f"{split}_{target}" for split in SPLITS[1:]]
     return [f"TextData/{collection}{name}.caption.txt" for name in names]
 
@@ -71,7 +82,7 @@ def layouts(root: Path) -> list[dict]:
     names = [match for path in sorted(folder.glob("*")) if (match := NAME.fullmatch(path.name))]
     for collection in dict.fromkeys(match[1] for match in names):
         human = {file.langs[0] for file in _files(folder, collection) if len(file.langs) == 1}
-        langs = [lang for lang in LANGUAGES if lang in human]
+        langs = languages.ordered(human - {None})
         collections.append({"options": {"collection": collection, "translated": ""}, "langs": langs})
     return collections
 
@@ -85,7 +96,7 @@ def read(root: Path, settings: dict) -> Raw:
             captions.append(_captions(file, settings["langs"][0], translated))
         else:
             known = all(file.langs)
-            why = "not among the chosen languages" if known else "a language unknown to this project"
+            why = "not among the chosen languages" if known else "no language"
             notes.append(f"{file.path.name} left out: {file.tag!r} is {why}")
     for split in SPLITS:
         ids = root / "TextData" / f"{split}.ids.txt"
@@ -138,7 +149,7 @@ def _captions(file: CaptionFile, source: str, translated: range) -> pa.Table:
     n = n.cast(pa.int32())
     parent_tag, has_parent = file.tag.rpartition("2")[0] or None, None
     if depth == 1 and file.langs != [source]:
-        parent_tag = TAG_OF[source]
+        parent_tag = _tag(source)
         has_parent = pc.and_(pc.greater_equal(n, translated.start), pc.less(n, translated.stop))
     return found(
         file.path,
@@ -194,7 +205,7 @@ def export(job: Job, split: str, path: Path) -> None:
     be such a line, or the split has none.
     """
     settings = job.settings
-    source, target = TAG_OF[settings["source_lang"]], TAG_OF[settings["target_lang"]]
+    source, target = _tag(settings["source_lang"]), _tag(settings["target_lang"])
     tag = {"forward": f"{source}2{target}", "back": f"{source}2{target}2{source}", "queries": f"{target}2{source}"}
     tag = target if settings["engine"] == "none" else tag[settings["direction"]]
     table = read_parquet(job.outputs["translations"], CAPTIONS)

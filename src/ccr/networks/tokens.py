@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from tokenizers import Encoding, Tokenizer, models, normalizers, pre_tokenizers, processors, trainers
+from tokenizers import Encoding, Regex, Tokenizer, models, normalizers, pre_tokenizers, processors, trainers
 from torch import Tensor
 
 from ccr.errors import CcrError
@@ -15,13 +15,16 @@ from ccr.networks.ragged import Ragged, WordPlaces
 from ccr.networks.transfer import to_device
 
 SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
-UNSPACED = re.compile("[\u2e80-\u9fff\uf900-\ufaff\U00020000-\U0003ffff]")  # Chinese characters, kana
+SOUTH_EAST_ASIAN = r"\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff"  # Thai, Lao, Burmese, Khmer
+# letters of scripts that write no spaces: those, Chinese characters, kana
+UNSPACED = re.compile(rf"[{SOUTH_EAST_ASIAN}\u2e80-\u9fff\uf900-\ufaff\U00020000-\U0003ffff]")
 
 
 def train_tokenizer(texts: Iterable[str], vocabulary: int) -> Tokenizer:
-    """A WordPiece tokenizer of about `vocabulary` pieces: NFC, lower case, accents kept, CJK by character.
+    """A WordPiece tokenizer of about `vocabulary` pieces: NFC, lower case, accents and joiners kept.
 
-    The same texts give the same tokenizer.
+    Chinese, Japanese and South East Asian scripts are cut into characters, each with its marks. The same texts give the
+    same tokenizer.
     """
     texts = list(texts)
     tokenizer = _word_piece({})
@@ -48,10 +51,19 @@ def _word_piece(vocabulary: dict[str, int]) -> Tokenizer:
     tokenizer.normalizer = normalizers.Sequence(
         [
             normalizers.NFC(),
-            normalizers.BertNormalizer(strip_accents=False, lowercase=True, handle_chinese_chars=True),
+            normalizers.Replace("İ", "i"),  # lower case would make two characters of it; Turkish has one
+            # clean_text would remove the joiners of Indic and Arabic scripts
+            normalizers.BertNormalizer(
+                clean_text=False, strip_accents=False, lowercase=True, handle_chinese_chars=True
+            ),
         ]
     )
-    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+        [
+            pre_tokenizers.Split(Regex(rf"(?=[{SOUTH_EAST_ASIAN}])\X"), "isolated"),
+            pre_tokenizers.BertPreTokenizer(),
+        ]
+    )
     return tokenizer
 
 

@@ -5,6 +5,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, create_model
 
+from ccr import languages
+from ccr.errors import CcrError
+
 Raw = Mapping[str, Any]
 
 
@@ -37,6 +40,19 @@ Positive = Annotated[Float, Field(gt=0, le=1e6)]
 LearningRate = Annotated[Float, Field(gt=0, le=100)]
 Rate = Annotated[Float, Field(ge=0, lt=1)]
 Different = AfterValidator(_different)
+
+
+def _language(tag: Any) -> str:
+    """The code of a BCP 47 tag."""
+    if tag is False:
+        raise ValueError('YAML reads a bare no as false; write Norwegian as "no"')
+    try:
+        return languages.code(str(tag))
+    except CcrError as error:
+        raise ValueError(str(error)) from error
+
+
+Language = Annotated[str, BeforeValidator(_language)]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")]
 
 
@@ -206,8 +222,8 @@ class Dataset(Section):
     options: dict[str, Any] = {}
     source: Literal["official", "synthetic"] = "official"
     root: str
-    source_lang: str = "en"
-    target_langs: Annotated[list[str], Field(min_length=1), Different]
+    source_lang: Language = "en"
+    target_langs: Annotated[list[Language], Field(min_length=1), Different]
     mt: str
     visual: str
     world: World | None = None
@@ -222,7 +238,7 @@ class Parallel(Section):
     training, for teachers that are selected on them (`pairs: parallel`).
     """
 
-    files: Annotated[dict[str, str], Field(min_length=2)]
+    files: Annotated[dict[Language, str], Field(min_length=2)]
     ids: bool = False
     on_leak: Literal["error", "drop"] = "error"
     held_out: Natural = 0
@@ -253,7 +269,7 @@ class Method(StudentOverrides):
     teacher: str | None = None
     init: Literal["teacher"] | None = None
     mt: str | None = None
-    langs: Annotated[list[str], Field(min_length=1), Different] | None = None
+    langs: Annotated[list[Language], Field(min_length=1), Different] | None = None
     queries: dict[Literal["target", "translated"], Positive] = {"target": 1.0}
     compat: Literal["nrccr"] | None = None
     norm: Norm | None = None

@@ -7,7 +7,6 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from ccr import registry
-from ccr.artifacts.schemas import LANGUAGES
 from ccr.errors import CcrError
 from ccr.params.entries import (
     clean_variant,
@@ -103,8 +102,6 @@ def _check_datasets(params: Params) -> None:
         options_of(registry.IMPORTERS[dataset.importer], dataset.options, f"{path}.options")
         known(dataset.mt, params.translate.variants, f"{path}.mt", "translation variant")
         known(dataset.visual, params.features.extractors, f"{path}.visual", "extractor")
-        for lang in (dataset.source_lang, *dataset.target_langs):
-            known(lang, LANGUAGES, f"{path}.target_langs", "language")
         if dataset.source_lang in dataset.target_langs:
             raise CcrError(f"params.yaml: {path}.target_langs: {dataset.source_lang!r} is the source language.")
         reason = mismatch(params, name, dataset.mt, dataset.visual)
@@ -113,6 +110,8 @@ def _check_datasets(params: Params) -> None:
         if dataset.source == "synthetic" and dataset.world is None:
             raise CcrError(f"params.yaml: {path}.world: missing; source: synthetic needs its size and seed.")
         langs = {dataset.source_lang, *dataset.target_langs}
+        for lang in sorted(langs) if dataset.source == "synthetic" else ():
+            known(lang, registry.WORLD_LANGUAGES, f"{path}.target_langs", "language of the mini-world")
         if dataset.source == "synthetic" and dataset.kind == "video" and langs - {"en", "zh"}:
             raise CcrError(
                 f"params.yaml: {path}.target_langs: the layout of VATEX, in which the mini-world publishes videos, "
@@ -151,9 +150,6 @@ def mismatch(params: Params, dataset: str, mt: str, visual: str) -> str:
 def _check_methods(params: Params) -> None:
     for role in ("student", "teacher"):
         known(getattr(params.train, role).network, params.networks, f"train.{role}.network", "network")
-    for name, parallel in params.parallel.items():
-        for lang in parallel.files:
-            known(lang, LANGUAGES, f"parallel.{name}.files", "language")
     for name, teacher in params.teachers.items():
         if teacher.parallel:
             known(teacher.parallel, params.parallel, f"teachers.{name}.parallel", "parallel text")
@@ -184,8 +180,6 @@ def _check_methods(params: Params) -> None:
         ):
             if value is not None:
                 known(value, valid, f"{path}.{key}", what)
-        for lang in method.langs or []:
-            known(lang, LANGUAGES, f"{path}.langs", "language")
         objectives = objectives_of(method.objectives, f"{path}.objectives", method.compat)
         if method.uses and (objectives or params.methods[method.uses].uses):
             raise CcrError(f"params.yaml: {path}.uses: a method that uses another's run trains nothing itself.")

@@ -4,25 +4,22 @@ Kinds: `marian` (OPUS-MT), `nllb` and `m2m_100`; a model's config tells its kind
 """
 
 import re
+from collections.abc import Collection
 from dataclasses import dataclass
 
-from ccr import hub
+from ccr import hub, languages
 from ccr.errors import CcrError
 
 # Helsinki's codes of a pair in the name of its model, where they are not ours
 HELSINKI = {("en", "ja"): ("en", "jap"), ("de", "zh"): ("de", "ZH")}
 
-# The first that a model knows is taken. In `>>cmn_Hans<<` before a text it says what to translate into; in
-# tokenizer_config.json it names a language, alone (`zho`) or among others (`ces_slk`).
-MARIAN = {
-    "en": ("eng", "en"),
-    "zh": ("cmn_Hans", "zho_Hans", "zh_CN", "zh_cn", "cmn", "zho", "zh"),
-    "de": ("deu", "de"),
-    "fr": ("fra", "fr"),
-    "cs": ("ces", "cs"),
-    "ja": ("jpn", "ja", "jap"),
-}
-# groups of languages that Helsinki's models translate from
+ALIASES = {"jap": "jpn"}  # Helsinki's codes of a language that are none
+# Groups of languages that Helsinki's models translate from. Which group a language belongs to is known for a few; what
+# translates from any group is taken at its word by the others.
+EVERY_GROUP = (
+    "aav afa alv bat bnt cau ccs cel cpf cpp dra fiu gem gmq gmw iir inc ine itc jpx map mul nic phi poz pqe roa "
+    "romance sem sit sla trk tut urj zle zls zlw"
+)
 GROUPS = {
     "en": {"gmw", "gem", "ine", "mul"},
     "zh": {"sit", "mul"},
@@ -31,8 +28,17 @@ GROUPS = {
     "cs": {"zlw", "sla", "ine", "mul"},
     "ja": {"jpx", "mul"},
 }
-NLLB = {"en": "eng_Latn", "zh": "zho_Hans", "de": "deu_Latn", "fr": "fra_Latn", "cs": "ces_Latn", "ja": "jpn_Jpan"}
-M2M100 = {"m2m100": {"en", "zh", "de", "fr", "cs", "ja"}, "wmt21": {"en", "zh", "de", "cs", "ja"}}
+# the languages of M2M100 models by the set that their tokenizer names
+M2M100 = {
+    "m2m100": (
+        "af am ar ast az ba be bg bn br bs ca ceb cs cy da de el en es et fa ff fi fr fy ga gd gl gu ha he hi hr ht hu "
+        "hy id ig ilo is it ja jv ka kk km kn ko lb lg ln lo lt lv mg mk ml mn mr ms my ne nl no ns oc or pa pl ps pt "
+        "ro ru sd si sk sl so sq sr ss su sv sw ta th tl tn tr uk ur uz vi wo xh yi yo zh zu"
+    ),
+    "wmt21": "cs de en ha is ja ru zh",
+}
+
+FLORES = re.compile("[a-z]{3}_[A-Z][a-z]{3}")  # the tokens of languages in NLLB's tokenizer
 
 FILES = {  # that the tokenizer of each kind needs
     "marian": ("source.spm", "target.spm", "vocab.json"),
@@ -41,20 +47,20 @@ FILES = {  # that the tokenizer of each kind needs
 }
 CONFIGS = ("*config.json", "*tokens_map.json", "added_tokens.json")
 SMALL = (*CONFIGS, "tokenizer.json", "*vocab.json", "*.spm", "*.model")
-ADVICE = "Not every pair has a model of its own; facebook/nllb-200-distilled-600M knows all our languages."
+ADVICE = "Not every pair has a model of its own; facebook/nllb-200-distilled-600M has 200 languages."
 
 
 @dataclass(frozen=True)
 class Languages:
     """How a model is told from what to translate and into what.
 
-    `source`: the tokenizer's `src_lang`. `prefix`: stands before every text. `first`: the token that the translation
-    starts with. "" where the kind has no such thing.
+    `source`: the tokenizer's `src_lang`. `first`: the token that the translation starts with. `prefix`: stands before
+    every text. "" where the kind has no such thing.
     """
 
     source: str = ""
-    prefix: str = ""
     first: str = ""
+    prefix: str = ""
 
 
 class Checkpoint(hub.Checkpoint):
@@ -81,30 +87,33 @@ class Checkpoint(hub.Checkpoint):
     def _marian(self, source: str, target: str) -> Languages:
         config = self.json("tokenizer_config.json")
         spoken = config.get("source_lang")
-        if spoken and not _named(spoken) & ({code.lower() for code in MARIAN[source]} | GROUPS[source]):
+        if spoken and not (_one_of(source, spoken) or _named(spoken) & GROUPS.get(source, {*EVERY_GROUP.split()})):
             raise self._cannot(source, target, f"it translates from {spoken!r}")
         codes = [token[2:-2] for token in self.json("vocab.json") if token[:2] + token[-2:] == ">><<"]
-        for code in MARIAN[target]:
-            if code in codes:
-                return Languages(prefix=f">>{code}<< ")
+        if code := languages.served(target, codes):
+            return Languages(prefix=f">>{code}<< ")
         only = config.get("target_lang")
-        if (only or codes) and not _named(only or "") & {code.lower() for code in MARIAN[target]}:
+        if (only or codes) and not _one_of(target, only or ""):
             raise self._cannot(source, target, f"it translates into {', '.join(sorted(codes)) or repr(only)}")
         return Languages()
 
     def _nllb(self, source: str, target: str) -> Languages:
-        known = {token["content"] for token in self.json("tokenizer.json").get("added_tokens", [])}
-        for language in (source, target):
-            if NLLB[language] not in known:
-                raise self._cannot(source, target, f"its tokenizer has no {NLLB[language]}")
-        return Languages(source=NLLB[source], first=NLLB[target])
+        tokens = (token["content"] for token in self.json("tokenizer.json").get("added_tokens", []))
+        known = [token for token in tokens if FLORES.fullmatch(token)]
+        return Languages(*self._both(source, target, known, f"{len(known)} of FLORES-200"))
 
     def _m2m_100(self, source: str, target: str) -> Languages:
         codes = self.json("tokenizer_config.json").get("language_codes", "m2m100")
-        for language in (source, target):
-            if language not in M2M100.get(codes, ()):
-                raise self._cannot(source, target, f"its languages ({codes}) lack {language!r}")
-        return Languages(source=source, first=f"__{target}__")
+        first, second = self._both(source, target, M2M100.get(codes, "").split(), codes)
+        return Languages(source=first, first=f"__{second}__")
+
+    def _both(self, source: str, target: str, known: Collection[str], which: str) -> tuple[str, str]:
+        """Both languages in the model's codes."""
+        pair = languages.served(source, known), languages.served(target, known)
+        for language, its in zip((source, target), pair, strict=True):
+            if its is None:
+                raise self._cannot(source, target, f"its languages ({which}) lack {language!r}")
+        return pair
 
     def _cannot(self, source: str, target: str, reason: str) -> CcrError:
         return CcrError(
@@ -133,3 +142,8 @@ def find(model: str, revision: str, pair: tuple[str, str], variant: str) -> Chec
 def _named(language: str) -> set[str]:
     """The codes in a name such as `zho`, `zh_cn` or `deu_eng_fra`."""
     return {language.lower(), *re.split(r"[_+]", language.lower())}
+
+
+def _one_of(language: str, name: str) -> bool:
+    """Whether a language is among those in a model's name of languages, see `_named`."""
+    return languages.served(language, {ALIASES.get(part, part) for part in _named(name)}) is not None

@@ -1,7 +1,6 @@
 """Noise on request: machine translations of the train split corrupted at a known rate, to see who bears it."""
 
 import random
-import re
 import unicodedata
 from bisect import bisect_right
 from collections import Counter
@@ -11,11 +10,17 @@ from itertools import accumulate, chain
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+import regex
 
-UNSPACED = ("zh", "ja")
-_WORD = re.compile(r"(\w+(?:['’.,-]\w+)*)")
-_CHARACTER = re.compile(r"([^\W\u2e80-\U0010ffff]+|\w)")
-_GLUED = re.compile(r"[^\W\u2e80-\U0010ffff]{2}")  # the seam of two words that only a space keeps apart
+from ccr import languages
+
+# letters with their marks and joiners, which are no letters to Python's `\w`: vowels of Hindi, points of Hebrew
+_LETTERS = r"[\w\p{M}\u200c\u200d]"
+# letters of scripts that write no spaces
+_UNSPACED = r"\u2e80-\U0010ffff\p{Thai}\p{Laoo}\p{Khmr}\p{Mymr}\p{Tibt}"
+_WORD = regex.compile(rf"({_LETTERS}+(?:['’.,-]{_LETTERS}+)*)")
+_CHARACTER = regex.compile(rf"((?:(?![{_UNSPACED}]){_LETTERS})+|(?=\w)\X)")
+_GLUED = regex.compile(rf"(?:(?![{_UNSPACED}])\w){{2}}")  # the seam of two words that only a space keeps apart
 
 
 def corrupted(captions: pa.Table, kind: str, rate: float, seed: int) -> pa.Table:
@@ -24,8 +29,9 @@ def corrupted(captions: pa.Table, kind: str, rate: float, seed: int) -> pa.Table
     Validation and test stay clean, so that what is measured is what training on noise does. Ids, engine and the
     order of the rows stay too: rate 0 is the table that was given.
 
-    A token is a word; in Chinese and Japanese, which write no spaces, a character or a run of Latin letters and
-    digits. Punctuation is no token and stays: losing a full stop is no wrong translation. No text becomes empty.
+    A token is a word; in Chinese, Thai and other languages that write no spaces, a character with its marks or a run
+    of Latin letters and digits. Punctuation is no token and stays: losing a full stop is no wrong translation. No text
+    becomes empty.
 
     - `swap`: captions, at this rate, exchange their texts, each with a text of another item and other than its own
       (where there are enough), so that this share is really wrong and no text is lost: a mismatched pair.
@@ -98,7 +104,9 @@ TokenNoise = Callable[[list[str], random.Random, float, Vocabulary], list[str]]
 
 def _disturbed(noise: TokenNoise, texts: list[str], langs: list[str], seeds: list[str], rate: float) -> list[str]:
     """Every text with `noise` on its tokens, its punctuation and gaps kept; untouched texts to the last byte."""
-    cut = [(_CHARACTER if lang in UNSPACED else _WORD).split(text) for text, lang in zip(texts, langs, strict=True)]
+    cut = [
+        (_WORD if languages.spaced(lang) else _CHARACTER).split(text) for text, lang in zip(texts, langs, strict=True)
+    ]
     vocabulary = Vocabulary(chain.from_iterable(parts[1::2] for parts in cut))
     result = []
     for text, parts, seed in zip(texts, cut, seeds, strict=True):

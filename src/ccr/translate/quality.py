@@ -6,11 +6,12 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import py3langid
 import pyarrow as pa
-import pyarrow.compute as pc
+import regex
+from py3langid.langid import MODEL_FILE, LanguageIdentifier
 from sacrebleu.metrics import BLEU, CHRF
 
+from ccr import languages
 from ccr.artifacts.files import write_json
 from ccr.artifacts.jobs import Job
 from ccr.artifacts.parquet import read_parquet, refused_of
@@ -20,8 +21,7 @@ from ccr.translate import chrf
 
 log = logging.getLogger(__name__)
 
-TOKENIZERS = {"zh": "zh", "ja": "ja-mecab"}  # sacreBLEU's; 13a for the others
-SCRIPTS = {"zh": r"\p{Han}", "ja": r"\p{Han}\p{Hiragana}\p{Katakana}ー"}  # Latin for the others
+TOKENIZERS = {"Hans": "zh", "Hant": "zh", "Jpan": "ja-mecab"}  # sacreBLEU's, by script
 WORST = 20  # captions listed
 REASONS = 20  # refusals listed
 BATCH = 10_000  # sentences that sacreBLEU sees at a time; bounds the memory, changes no figure
@@ -118,7 +118,9 @@ def _compare(
 
 def _bleu(hypotheses: list[str], references: list[str], lang: str) -> tuple[float, str]:
     """sacreBLEU's score and signature, with one reference each."""
-    metric = BLEU(tokenize=TOKENIZERS.get(lang, "13a"), force=True)  # force: without a warning of " ." at the end
+    # sacreBLEU cuts no other script without spaces: its characters are the tokens
+    tokenizer = TOKENIZERS.get(languages.script(lang)) or ("13a" if languages.spaced(lang) else "char")
+    metric = BLEU(tokenize=tokenizer, force=True)  # force: without a warning of " ." at the end
     parts = [
         metric.corpus_score(hypotheses[start : start + BATCH], [references[start : start + BATCH]])
         for start in range(0, len(hypotheses), BATCH)
@@ -161,19 +163,22 @@ def _shares(rows: pd.DataFrame, refused: int, source: str, target: str) -> dict[
     }
 
 
-def _letters(texts: pd.Series, kind: str = r"\pL") -> pd.Series:
+def _letters(texts: pd.Series, kind: str = r"\p{L}") -> pd.Series:
     """How many letters of a kind every text has."""
-    return pd.Series(pc.count_substring_regex(pa.array(texts), f"[{kind}]").to_numpy(), texts.index)
+    pattern = regex.compile(rf"[[{kind}]&&\p{{L}}]", regex.V1)  # marks are counted by none
+    return texts.map(lambda text: len(pattern.findall(text)))
 
 
 def _wrong_script(texts: pd.Series, target: str) -> float:
-    return float((2 * _letters(texts, SCRIPTS.get(target, r"\p{Latin}")) < _letters(texts)).mean())
+    return float((2 * _letters(texts, languages.letters(target)) < _letters(texts)).mean())
 
 
 def _wrong_language(texts: pd.Series, source: str, target: str) -> float | None:
-    """None where no letter can be of both languages: then the script tells."""
-    if (source in SCRIPTS) != (target in SCRIPTS):
+    """None where no letter can be of both languages: then the script tells; and where py3langid lacks one of them."""
+    identifier = LanguageIdentifier.from_model_file(MODEL_FILE)
+    known = [languages.served(lang, identifier.labels) for lang in (source, target)]
+    if not {*languages.scripts(source)} & {*languages.scripts(target)} or None in known or known[0] == known[1]:
         return None
-    py3langid.set_languages([source, target])
-    wrong = {text for text in texts.unique() if py3langid.classify(text)[0] != target}
+    identifier.set_languages(known)
+    wrong = {text for text in texts.unique() if identifier.classify(text)[0] != known[1]}
     return float((texts.isin(wrong) & (_letters(texts) > 0)).mean())
