@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional
 from tqdm import tqdm
 
 from ccr.errors import CcrError
@@ -288,7 +289,7 @@ class Trainer:
             self._half.gradients()
         processes.average(weight.grad for weight in self._weights)
         torch.nn.utils.clip_grad_norm_(self._weights, self.settings["clip_norm"])
-        self._optimizer.step_if(loss.isfinite())
+        self._optimizer.step_unless(loss - loss != 0)  # not finite: inf - inf is no number
         return values
 
     def forward(self, batch: Batch) -> tuple[Step, Encoded]:
@@ -310,11 +311,12 @@ class Trainer:
             pooled |= provider.prepare(encoded)
         pooled |= back  # `norm: batch_all_streams`: the head sees back-translations last, as published
         pooled = {stream: processes.gather(rows) for stream, rows in pooled.items()}
-        embeddings = {s: network.embed_pooled(rows, s in ("source", "target")) for s, rows in pooled.items()}
+        projected = {s: network.project_text(rows, s in ("source", "target")) for s, rows in pooled.items()}
         if batch.features is not None:
             seen = network.pool_visual(*batch.features).index_select(0, batch.item_rows)
-            embeddings["visual"] = network.embed_visual_pooled(processes.gather(seen))
-        embeddings = {stream: processes.full(embedded) for stream, embedded in embeddings.items()}
+            projected["visual"] = network.visual_head(processes.gather(seen))
+        unit = processes.full(functional.normalize(torch.cat(list(projected.values())), dim=-1))
+        embeddings = dict(zip(projected, unit.chunk(len(projected)), strict=True))
         return Step(embeddings, batch.items, network.tau, weights=batch.weights), encoded
 
     def _shares(self, weighted: Mapping[str, Tensor]) -> dict[str, Tensor]:
