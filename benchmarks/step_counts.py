@@ -72,7 +72,8 @@ def _sizes(edges: Tensor) -> list[int]:
 @torch.library.custom_op("benchmark::ragged_attention", mutates_args=())
 def _attention(query: Tensor, key: Tensor, value: Tensor, edges: Tensor, scale: float) -> Tensor:
     parts = zip(*(x.transpose(0, 1).split(_sizes(edges), 1) for x in (query, key, value)), strict=True)
-    return torch.cat([functional.scaled_dot_product_attention(*part, scale=scale) for part in parts], 1).transpose(0, 1).contiguous()
+    rows = torch.cat([functional.scaled_dot_product_attention(*part, scale=scale) for part in parts], 1)
+    return rows.transpose(0, 1).contiguous()
 
 
 @torch.library.custom_op("benchmark::ragged_attention_backward", mutates_args=())

@@ -91,9 +91,11 @@ class DualEncoder(nn.Module):
         shape: class of the batches that this network takes, `Ragged` or (`pooling: padded_mean`) `Padded`.
         cached: texts come as states of the frozen prefix (`frozen_prefix: cached`), not as token ids.
         in_bf16: parts whose weights are all in bf16 now (`HalfWeights`).
+        slices: in how many the text encoder takes a batch when there is a gradient.
     """
 
     in_bf16: Sequence[nn.Module] = ()
+    slices: int = 1
 
     def __init__(
         self, settings: Mapping[str, Any], text_config: Mapping[str, Any], feature_dim: int | None, pretrained: bool
@@ -138,11 +140,29 @@ class DualEncoder(nn.Module):
 
     def encode_text(self, tokens: Tensor, shape: Ragged, every_layer: bool = False) -> TextStates:
         """Token ids (N,), or states of the frozen prefix (N, width) -> everything before the head."""
-        layers = self._run(self.text, self.text, tokens, shape, every_layer)
+        layers = self._run(self.text, self._text_states, tokens, shape, every_layer)
         if self.text_layers is None:
             return TextStates(layers, shape.mean(layers[-1]), None, shape)
         attended = self._run(self.text_layers, self.text_layers.attend, layers[-1], shape)
         return TextStates(layers, shape.mean(attended.after), attended, shape)
+
+    def _text_states(self, tokens: Tensor, shape: Ragged, every_layer: bool) -> tuple[Tensor, ...]:
+        """The text encoder's states, slice after slice: a gradient needs the activations of one at a time.
+
+        So the batch of a contrastive loss may be larger than what memory holds of the encoder, as with GradCache (Gao
+        et al., 2021).
+        """
+        if self.slices == 1 or not torch.is_grad_enabled():
+            return self.text(tokens, shape, every_layer)
+        from torch.utils.checkpoint import checkpoint  # seconds of imports
+
+        parts = shape.split(self.slices)
+        rows = tokens.split([len(part.sequence) for part in parts])
+        states = [
+            checkpoint(self.text, some, part, every_layer, use_reentrant=False)
+            for some, part in zip(rows, parts, strict=True)
+        ]
+        return tuple(None if layer[0] is None else torch.cat(layer) for layer in zip(*states, strict=True))
 
     def _run(self, part: nn.Module, function: Callable[..., Any], rows: Tensor, *others: Any) -> Any:
         """What a part makes of rows: in bf16 where all its weights are, else in autocast's types."""

@@ -99,6 +99,11 @@ class Ragged:
         [cells] = _sent([cells], self.lengths.device)
         return _Chunk(count, shape, cells, self.mask[start : start + CHUNK, None, None, :width])
 
+    def split(self, number: int) -> list["Ragged"]:
+        """The shapes of so many slices of neighbouring sequences, as far as there are sequences."""
+        parts = torch.tensor_split(self._host, min(number, len(self._host)))
+        return [type(self)(part, self.lengths.device) for part in parts]
+
     @property
     def inside(self) -> Tensor:
         """(N,) bool, true between a sequence's first and last position, which in a caption are special tokens."""

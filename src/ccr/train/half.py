@@ -21,7 +21,8 @@ class HalfWeights:
     """What `torch.autocast` makes of a network's linear layers, to the same bits, without a call for each weight.
 
     Within `used` the layers hold copies, which the gradients of a backward pass belong to; `gradients` then hands these
-    to the weights. Copies of frozen weights are made once. Parts that run in bf16 throughout have copies of all weights.
+    to the weights. Copies of frozen weights are made once. Parts that run in bf16 throughout have copies of all
+    weights.
     """
 
     def __init__(self, network: nn.Module):
@@ -35,10 +36,11 @@ class HalfWeights:
         self._trained = dict(pairs)
 
     @contextmanager
-    def used(self) -> Iterator[None]:
-        """The layers hold copies of the weights as they are now."""
-        with torch.no_grad():
-            torch._foreach_copy_(list(self._trained.values()), list(self._trained))
+    def used(self, again: bool = False) -> Iterator[None]:
+        """The layers hold copies of the weights as they are now; `again`: as they were the last time."""
+        if not again:
+            with torch.no_grad():
+                torch._foreach_copy_(list(self._trained.values()), list(self._trained))
         self._put(self._copies)
         self._network.in_bf16 = self._whole
         try:
