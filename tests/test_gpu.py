@@ -1,4 +1,4 @@
-"""What only a GPU can show: the same bits twice and after a stop, in every precision, and a CPU's results but for rounding.
+"""What only a GPU can show: the same bits twice and after a stop, and a CPU's results but for rounding.
 
 The processor's way through the same code is tested everywhere; `make test` runs these where there is a GPU.
 """
