@@ -72,7 +72,8 @@ def _sizes(edges: Tensor) -> list[int]:
 @torch.library.custom_op("benchmark::ragged_attention", mutates_args=())
 def _attention(query: Tensor, key: Tensor, value: Tensor, edges: Tensor, scale: float) -> Tensor:
     parts = zip(*(x.transpose(0, 1).split(_sizes(edges), 1) for x in (query, key, value)), strict=True)
-    return torch.cat([functional.scaled_dot_product_attention(*part, scale=scale) for part in parts], 1).transpose(0, 1)
+    rows = torch.cat([functional.scaled_dot_product_attention(*part, scale=scale) for part in parts], 1)
+    return rows.transpose(0, 1).contiguous()
 
 
 @torch.library.custom_op("benchmark::ragged_attention_backward", mutates_args=())
@@ -101,7 +102,9 @@ _attention.register_autograd(
 
 @contextmanager
 def as_on_gpu() -> Iterator[None]:
-    """Attention over ragged batches, dropout and a discriminator's step are one operator call each, as on a GPU."""
+    """Attention over ragged batches, dropout and a discriminator's step are one operator call each, as on a GPU; the
+    encoders run in bf16 throughout.
+    """
 
     def attention(query, key, value, edges, longest, scale):
         return _attention(query, key, value, edges, query.shape[-1] ** -0.5 if scale is None else scale)
@@ -112,6 +115,7 @@ def as_on_gpu() -> Iterator[None]:
         adam(self, *arguments, **options | {"fused": True})
 
     with (
+        patch("ccr.train.half.throughout", lambda network: network.encoders),
         patch("ccr.networks.ragged.runs_without_padding", lambda query, dropout: not dropout),
         patch("ccr.networks.ragged.ragged_attention", attention),
         patch("torch.optim.Adam.__init__", fused),

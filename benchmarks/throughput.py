@@ -50,7 +50,7 @@ PUBLISHED_FORM = {"norm": "batch", "pooling": "padded_mean"}
 TRIPLET = {"objective": "triplet", "margin": 0.2, "negatives": "hardest", "scale": "mean", "mask_same_item": True}
 SETTINGS = {
     "lr": 1e-4, "weight_decay": 0.0, "batch": BATCH, "epochs": 1, "warmup": 0.0, "clip_norm": 2.0, "patience": 1,
-    "word_dropout": 0.0, "encoder_lr": None, "precision": "fp32", "seed": 0,
+    "word_dropout": 0.0, "encoder_lr": None, "precision": "fp32", "slices": 1, "seed": 0,
     "objectives": {
         "vs": TRIPLET | {"weight": 1.0, "pair": ["visual", "source"]},
         "vt": TRIPLET | {"weight": 0.6, "pair": ["visual", "target"]},

@@ -202,6 +202,7 @@ def test_a_feature_does_not_depend_on_what_stands_beside_it(tmp_path, models, ki
     assert all(value == found[0][item] for some in found for item, value in some.items())
 
 
+@pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here")
 @pytest.mark.parametrize("kind", ["clip", "siglip", "resnet"])
 def test_a_gpu_gives_what_a_cpu_gives(tmp_path, models, monkeypatch, kind):

@@ -28,8 +28,12 @@ from ccr.artifacts.schemas import CAPTIONS, ITEMS, RANKS, WEIGHTS
 from ccr.errors import CcrError
 from ccr.evaluate import encoder, retrieval
 from ccr.networks.checkpoint import load_tokenizer
+from ccr.networks.dual_encoder import DualEncoder
+from ccr.networks.ragged import Ragged
+from ccr.networks.scratch import encoder_config
 from ccr.retrieval.ranks import rank_both
 from ccr.store import open_features, read_embeddings, write_features
+from ccr.train import half
 from ccr.train.half import HalfWeights
 from ccr.train.loop import ahead
 from ccr.train.needs.discriminator import Adversary
@@ -55,7 +59,7 @@ NETWORK = {
 }  # fmt: skip
 TRAINING = {
     "network": NETWORK, "lr": 0.005, "weight_decay": 0.0, "batch": 16, "epochs": 12, "warmup": 0.1, "clip_norm": 2.0,
-    "precision": "fp32",
+    "precision": "fp32", "slices": 1,
     "word_dropout": 0.0, "encoder_lr": None,
     "schedule": "cosine", "select_by": "sumr", "gradient_every": 2, "on_missing": "error",
     "patience": 12, "select_on": "target", "source_lang": "en", "langs": ["zh"], "threads": 1, "seed": 0,
@@ -742,9 +746,9 @@ def test_evaluation_normalises_by_statistics_of_texts_that_are_searched(data, tm
         head.norm.momentum = 1.0
         means = []
         with monkeypatch.context() as patch:
-            embed = self.network.embed_pooled
-            noted = lambda rows, *rest: (means.append(head.linear(rows).mean(0)), embed(rows, *rest))[1]  # noqa: E731
-            patch.setattr(self.network, "embed_pooled", noted)
+            project = self.network.project_text
+            noted = lambda rows, *rest: (means.append(head.linear(rows).mean(0)), project(rows, *rest))[1]  # noqa: E731
+            patch.setattr(self.network, "project_text", noted)
             step, encoded = original(self, batch)
         streams = [stream for stream in step.embeddings if stream != "visual"]
         seen.append((head.norm.running_mean.clone(), dict(zip(streams, means, strict=True))))
@@ -925,3 +929,72 @@ def test_bf16_trains_too(data, baseline, tmp_path):
 def test_threads_are_what_the_settings_say(data, tmp_path):
     train.run(training_job(data, tmp_path, BASELINE, epochs=1))
     assert torch.get_num_threads() == 1
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_a_batch_in_slices_has_the_gradient_of_the_whole_batch(data, tmp_path, precision):
+    """Where there is no dropout: with it, slices draw their own. The terms' shares of the gradient too."""
+
+    def trained(slices):
+        folder = tmp_path / f"{slices}"
+        folder.mkdir()
+        job = training_job(data, folder, NRCCR, epochs=2, precision=precision, slices=slices)
+        train.run(job)
+        return pd.read_csv(job.outputs["history"])
+
+    whole = trained(1)
+    tolerance = 2e-3 if precision == "fp32" else 5e-2
+    for slices in (2, 5):
+        columns = [name for name in whole if not name.startswith("val_")]
+        np.testing.assert_allclose(trained(slices)[columns], whole[columns], rtol=tolerance, atol=tolerance)
+
+
+def test_slices_keep_the_activations_of_one_at_a_time():
+    torch.manual_seed(0)
+    config = encoder_config(TEXT | {"layers": 4, "dropout": 0.1}, 100)
+    settings = NETWORK | {"text": NETWORK["text"] | {"layers": 4, "dropout": 0.1}}
+    network = DualEncoder(settings, config, None, pretrained=False).train()
+    shape = Ragged(torch.full((32,), 8))
+    tokens = torch.randint(5, 100, (32 * 8,))
+
+    def kept(slices):
+        size, network.slices = 0, slices
+
+        def keep(tensor):
+            nonlocal size
+            size += tensor.nbytes
+            return tensor
+
+        with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+            network.encode_text(tokens, shape)
+        return size
+
+    assert kept(4) < 0.5 * kept(1)  # what is left belongs to the block behind the encoder
+    torch.manual_seed(1)
+    loss = network.encode_text(tokens, shape).pooled.square().sum()
+    loss.backward()  # the dropout of what is computed again is that of the first time: else torch raises
+
+
+@pytest.mark.parametrize("method", ["nrccr", "cl2cm"])
+def test_encoders_in_bf16_throughout_learn_what_those_under_autocast_learn(data, tmp_path, monkeypatch, method):
+    """On a GPU norms and residual sums are in bf16 too; here it is computed so on a CPU."""
+    scores = {}
+    for form in ("autocast", "throughout"):
+        if form == "throughout":
+            monkeypatch.setattr(half, "throughout", lambda network: network.encoders)
+        folder = tmp_path / form
+        folder.mkdir()
+        job = training_job(data, folder, NRCCR if method == "nrccr" else BASELINE, precision="bf16")
+        train.run(job)
+        scores[form] = sumr(data, job, folder)
+    chance = scores["autocast"]["chance_sumr"]
+    assert abs(scores["throughout"]["sumr"] - scores["autocast"]["sumr"]) < 0.1 * scores["autocast"]["sumr"]
+    assert scores["throughout"]["sumr"] > 2 * chance
+
+
+def test_what_is_planned_as_auto_is_fp32_on_a_cpu_and_the_run_says_so(data, tmp_path, baseline):
+    job = training_job(data, tmp_path, BASELINE, precision="auto")
+    train.run(job)
+    assert read_json(job.outputs["provenance"])["precision"] == ("bf16" if torch.cuda.is_available() else "fp32")
+    if not torch.cuda.is_available():
+        assert Path(job.outputs["model"]).read_bytes() == Path(baseline.outputs["model"]).read_bytes()

@@ -34,8 +34,8 @@ _NETWORK = {
 }  # fmt: skip
 _TRAINING = {
     "network": _NETWORK, "lr": 0.005, "weight_decay": 0.01, "batch": 16, "epochs": 3, "warmup": 0.1, "clip_norm": 2.0,
-    "precision": "fp32", "word_dropout": 0.1, "encoder_lr": None, "schedule": "plateau", "select_by": "sumr",
-    "gradient_every": 2,
+    "precision": "fp32", "slices": 1, "word_dropout": 0.1, "encoder_lr": None, "schedule": "plateau",
+    "select_by": "sumr", "gradient_every": 2,
     "on_missing": "error", "patience": 3, "source_lang": "en", "langs": ["zh"], "threads": 1, "processes": 1, "seed": 0,
 }  # fmt: skip
 _INFONCE = {"objective": "infonce", "weight": 1.0, "tau": None, "mask_same_item": True}

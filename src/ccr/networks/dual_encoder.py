@@ -2,7 +2,7 @@
 
 import math
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
@@ -90,7 +90,12 @@ class DualEncoder(nn.Module):
     Attributes:
         shape: class of the batches that this network takes, `Ragged` or (`pooling: padded_mean`) `Padded`.
         cached: texts come as states of the frozen prefix (`frozen_prefix: cached`), not as token ids.
+        in_bf16: parts whose weights are all in bf16 now (`HalfWeights`).
+        slices: in how many the text encoder takes a batch when there is a gradient.
     """
+
+    in_bf16: Sequence[nn.Module] = ()
+    slices: int = 1
 
     def __init__(
         self, settings: Mapping[str, Any], text_config: Mapping[str, Any], feature_dim: int | None, pretrained: bool
@@ -122,6 +127,12 @@ class DualEncoder(nn.Module):
         """Learnable temperature of the contrastive objectives, kept within [.01, 1]."""
         return self.log_tau.clamp(math.log(0.01), 0.0).exp()
 
+    @property
+    def encoders(self) -> list[nn.Module]:
+        """The parts before the heads that compute in whatever type their weights have."""
+        parts = (self.text, self.text_layers, self.visual)
+        return [part for part in parts if getattr(part, "any_type", False)]
+
     def own_state(self) -> dict[str, Tensor]:
         """The state dict, without the frozen weights that the named text encoder brings."""
         brought = {f"text.{name}" for name in getattr(self.text, "brought", ())}
@@ -129,11 +140,36 @@ class DualEncoder(nn.Module):
 
     def encode_text(self, tokens: Tensor, shape: Ragged, every_layer: bool = False) -> TextStates:
         """Token ids (N,), or states of the frozen prefix (N, width) -> everything before the head."""
-        layers = self.text(tokens, shape, every_layer)
+        layers = self._run(self.text, self._text_states, tokens, shape, every_layer)
         if self.text_layers is None:
             return TextStates(layers, shape.mean(layers[-1]), None, shape)
-        attended = self.text_layers.block(self.text_layers.input(layers[-1]), shape)
+        attended = self._run(self.text_layers, self.text_layers.attend, layers[-1], shape)
         return TextStates(layers, shape.mean(attended.after), attended, shape)
+
+    def _text_states(self, tokens: Tensor, shape: Ragged, every_layer: bool) -> tuple[Tensor, ...]:
+        """The text encoder's states, slice after slice: a gradient needs the activations of one at a time.
+
+        So the batch of a contrastive loss may be larger than what memory holds of the encoder, as with GradCache (Gao
+        et al., 2021).
+        """
+        if self.slices == 1 or not torch.is_grad_enabled():
+            return self.text(tokens, shape, every_layer)
+        from torch.utils.checkpoint import checkpoint  # seconds of imports
+
+        parts = shape.split(self.slices)
+        rows = tokens.split([len(part.sequence) for part in parts])
+        states = [
+            checkpoint(self.text, some, part, every_layer, use_reentrant=False)
+            for some, part in zip(rows, parts, strict=True)
+        ]
+        return tuple(None if layer[0] is None else torch.cat(layer) for layer in zip(*states, strict=True))
+
+    def _run(self, part: nn.Module, function: Callable[..., Any], rows: Tensor, *others: Any) -> Any:
+        """What a part makes of rows: in bf16 where all its weights are, else in autocast's types."""
+        if part not in self.in_bf16:
+            return function(rows, *others)
+        with torch.autocast(self.device.type, enabled=False):
+            return function(rows.bfloat16() if rows.is_floating_point() else rows, *others)
 
     def width_at(self, layer: int | str) -> int:
         """Width of the states of a layer, or of the block. `CcrError` where the network has no such layer."""
@@ -151,12 +187,21 @@ class DualEncoder(nn.Module):
         before attention. Padding sees everything, which tells only where it is counted.
         """
         visible = target.real[:, None, None, :] | ~source.real[:, None, :, None]
-        crossed = self.text_layers.block.across(source.query, target.key, target.value, visible)
+        across = self.text_layers.block.across
+        crossed = self._run(self.text_layers, across, source.query, target.key, target.value, visible)
         counted = torch.cat([source.counted, target.counted], 1)[..., None]
         return (torch.cat([crossed, target.before], 1) * counted).sum(1) / counted.sum(1)
 
     def embed_pooled(self, pooled: Tensor, searched: bool = True) -> Tensor:
         """Pooled text states (B, h) -> unit embeddings (B, dim).
+
+        Args:
+            searched: see `project_text`.
+        """
+        return functional.normalize(self.project_text(pooled, searched), dim=-1)
+
+    def project_text(self, pooled: Tensor, searched: bool = True) -> Tensor:
+        """Pooled text states (B, h) -> (B, dim), embeddings but for their length.
 
         `searched`: evaluation embeds texts like these. Others (back-translations, the cross-attention teacher's) are
         normalised by their own batch and left out of the running statistics that evaluation normalises by, except with
@@ -164,7 +209,7 @@ class DualEncoder(nn.Module):
         """
         if isinstance(self.text_head.norm, nn.BatchNorm1d):
             self.text_head.norm.track_running_stats = searched or self.all_streams
-        return functional.normalize(self.text_head(pooled), dim=-1)
+        return self.text_head(pooled)
 
     def embed_text(self, tokens: Tensor, shape: Ragged) -> Tensor:
         """Token ids (N,), or states of the frozen prefix (N, width) -> unit embeddings (B, dim)."""
@@ -172,7 +217,7 @@ class DualEncoder(nn.Module):
 
     def pool_visual(self, features: Tensor, shape: Ragged) -> Tensor:
         """Frame features (N, feature_dim) -> (B, h), before the head."""
-        return shape.mean(self.visual(features, shape))
+        return shape.mean(self._run(self.visual, self.visual, features, shape))
 
     def embed_visual(self, features: Tensor, shape: Ragged) -> Tensor:
         """Frame features (N, feature_dim) -> unit embeddings (B, dim)."""

@@ -16,8 +16,10 @@ class FrozenPrefix(nn.Module):
 
     Attributes:
         frozen: how many layers are frozen, None where the embeddings are not either.
+        any_type: computes in whatever type its weights have.
     """
 
+    any_type = False
     frozen: int | None = None
     _parts: Sequence[nn.Module] = ()
 

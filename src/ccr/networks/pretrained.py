@@ -56,6 +56,8 @@ class Encoder(FrozenPrefix):
         padded: batches come as `Padded`, not as `Ragged`.
     """
 
+    any_type = True
+
     def __init__(self, settings: Mapping[str, Any], config: Mapping[str, Any], pretrained: bool, padded: bool = False):
         super().__init__()
         if pretrained:

@@ -73,19 +73,17 @@ class Ragged:
         self.width = int(lengths.max())
         mask = torch.arange(self.width) < lengths[:, None]
         cells = mask.flatten().nonzero()[:, 0]
-        parts = (lengths, lengths.cumsum(0) - lengths, cells, cells // self.width, cells % self.width)
-        self.lengths, self._starts, self._cells, self.sequence, self.position = _sent(parts, device)
+        ends = lengths.cumsum(0)
+        edges = torch.cat([ends.new_zeros(1), ends])
+        parts = (lengths, edges, cells, cells // self.width, cells % self.width, torch.arange(self.width))
+        self.lengths, self._ends, self._cells, self.sequence, self.position, self._steps = _sent(parts, device)
+        self._starts = self._ends[:-1]
         self.mask = mask if self.lengths is lengths else self._steps < self.lengths[:, None]
-
-    @property
-    def _steps(self) -> Tensor:
-        return torch.arange(self.width, device=self.lengths.device)
 
     @cached_property
     def _edges(self) -> Tensor:
         """(B + 1,) int32, where sequences start and the last one ends."""
-        ends = self.lengths.cumsum(0)
-        return torch.cat([ends.new_zeros(1), ends]).int()
+        return self._ends.int()
 
     @cached_property
     def _chunks(self) -> list[_Chunk]:
@@ -100,6 +98,11 @@ class Ragged:
         cells = (torch.arange(width) < lengths[:, None]).flatten().nonzero()[:, 0]
         [cells] = _sent([cells], self.lengths.device)
         return _Chunk(count, shape, cells, self.mask[start : start + CHUNK, None, None, :width])
+
+    def split(self, number: int) -> list["Ragged"]:
+        """The shapes of so many slices of neighbouring sequences, as far as there are sequences."""
+        parts = torch.tensor_split(self._host, min(number, len(self._host)))
+        return [type(self)(part, self.lengths.device) for part in parts]
 
     @property
     def inside(self) -> Tensor:

@@ -115,6 +115,8 @@ class Bert(nn.Module):
 class Encoder(FrozenPrefix):
     """Token states of a ragged batch of captions; see `ccr.networks.pretrained.Encoder` for the arguments."""
 
+    any_type = True
+
     def __init__(self, settings: Mapping[str, Any], config: Mapping[str, Any], pretrained: bool, padded: bool = False):
         super().__init__()
         self.model = Bert(config)

@@ -94,7 +94,12 @@ class SequenceEncoder(nn.Module):
             `networks.*.text.block`. layer_norm: normalise the raw states.
         block: `heads` and `keys` of the attention block, None for the input layer alone (an image is one frame).
         longest: positions that a sequence may have.
+
+    Attributes:
+        any_type: computes in whatever type its weights have.
     """
+
+    any_type = True
 
     def __init__(
         self,
@@ -113,6 +118,10 @@ class SequenceEncoder(nn.Module):
 
     def forward(self, rows: Tensor, shape: Ragged) -> Tensor:
         """(N, dim), any float type -> (N, width)."""
-        double = self.input.linear.weight.dtype == torch.float64
-        rows = self.input(rows.double() if double else rows.float())
+        autocast = torch.is_autocast_enabled(rows.device.type)
+        rows = self.input(rows.float() if autocast else rows.to(self.input.linear.weight.dtype))
         return rows if self.block is None else self.block(rows, shape).after
+
+    def attend(self, rows: Tensor, shape: Ragged) -> Attended:
+        """(N, dim) -> all that the attention block makes of it."""
+        return self.block(self.input(rows), shape)

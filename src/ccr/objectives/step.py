@@ -60,7 +60,16 @@ class Step:
         return (values * weights).sum() / weights.sum().clamp(min=torch.finfo(values.dtype).tiny)
 
     @cached_property
+    def diagonal(self) -> Tensor:
+        """(B, B) bool: the row itself."""
+        return torch.eye(len(self.items), dtype=torch.bool, device=self.items.device)
+
+    @cached_property
+    def same(self) -> Tensor:
+        """(B, B) bool: rows of the same item, the row itself among them."""
+        return self.items[:, None] == self.items[None, :]
+
+    @cached_property
     def same_item(self) -> Tensor:
         """(B, B) bool: another row of the same item, the diagonal left out."""
-        same = self.items[:, None] == self.items[None, :]
-        return same & ~torch.eye(len(self.items), dtype=torch.bool, device=same.device)
+        return self.same & ~self.diagonal

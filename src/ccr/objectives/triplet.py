@@ -19,9 +19,8 @@ def loss(
     positive = similarity.diagonal()
     rows = (margin + similarity - positive[:, None]).clamp(min=0)
     columns = (margin + similarity - positive[None, :]).clamp(min=0)
-    rows, columns = rows - rows.diagonal().diag(), columns - columns.diagonal().diag()
-    if mask_same_item:
-        rows, columns = (x.masked_fill(step.same_item, 0.0) for x in (rows, columns))
+    no_negatives = step.same if mask_same_item else step.diagonal
+    rows, columns = (x.masked_fill(no_negatives, 0.0) for x in (rows, columns))
     both = (rows, columns.T)
     if negatives == "hardest":
         both = [direction.amax(dim=1) for direction in both]

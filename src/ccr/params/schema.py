@@ -169,7 +169,9 @@ class Training(Section):
     validation stays behind (NRCCR). `select_by`: validation SumR, or its text-to-visual half. `gradient_every`: steps
     between measurements of the terms' shares of the gradient, 0: never.
     `precision`: bf16 runs the networks under autocast, the objectives stay in float32; fast on GPUs and on CPUs with
-    bf16 instructions, slow on others.
+    bf16 instructions, slow on others. tf32: float32 whose products a GPU rounds first; fp32 elsewhere. auto: bf16 on a
+    GPU that has it, else fp32. `slices`: of a batch, for a GPU with little memory: the text encoder's activations are
+    kept for one at a time and computed again for the gradient, which is that of the whole batch.
     """
 
     network: str
@@ -185,7 +187,8 @@ class Training(Section):
     schedule: Literal["cosine", "plateau"]
     select_by: Literal["sumr", "t2v"]
     gradient_every: Natural
-    precision: Literal["fp32", "bf16"]
+    precision: Literal["auto", "fp32", "tf32", "bf16"]
+    slices: Count = 1
 
 
 class StudentTraining(Training):

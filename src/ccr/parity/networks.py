@@ -162,6 +162,7 @@ class Model(Group):
             "word_dropout": 0.0,
             "encoder_lr": None,
             "precision": "fp32",
+            "slices": 1,
         }
         trainer = Trainer(network, settings, tokens=None, store=None)
         for adversary in trainer.providers["discriminator"].adversaries.values():

@@ -43,7 +43,8 @@ def run(job: Job) -> None:
             first, role = str(error).splitlines()[0], job.settings["role"]
             raise CcrError(
                 f"{job.target}: the GPU's memory is full ({first}) Lower train.{role}.batch ({job.settings['batch']}), "
-                f"set train.{role}.precision: bf16, or share the batch among GPUs (train.processes)."
+                f"raise train.{role}.slices ({job.settings['slices']}), set train.{role}.precision: bf16, or share the "
+                "batch among GPUs (train.processes)."
             ) from error
 
 
@@ -103,6 +104,7 @@ def _run(job: Job, device: torch.device) -> None:
             write_embeddings(job.outputs["embeddings"], ids, embeddings.numpy(), key=job.key)
         seconds = time.perf_counter() - start
         facts = {"seconds": round(seconds, 1), "device": str(network.device), "torch": torch.__version__}
+        facts |= {"precision": trainer.precision}
         write_json(provenance(job) | facts, job.outputs["provenance"])
         keeper.done()
 

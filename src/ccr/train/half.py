@@ -1,4 +1,4 @@
-"""bf16 copies of the weights of linear layers, made by one call a step."""
+"""bf16 copies of weights, made by one call a step."""
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -8,15 +8,27 @@ from torch import Tensor, nn
 from torch.nn import Parameter
 
 
+def throughout(network: nn.Module) -> list[nn.Module]:
+    """Parts that run in bf16 throughout, norms and residual sums too: on a GPU the encoders, not the heads.
+
+    There each conversion between autocast's types is a call, a tenth of a step's; a CPU keeps autocast's types, with
+    which the published tables were made.
+    """
+    return network.encoders if network.device.type == "cuda" else []
+
+
 class HalfWeights:
     """What `torch.autocast` makes of a network's linear layers, to the same bits, without a call for each weight.
 
     Within `used` the layers hold copies, which the gradients of a backward pass belong to; `gradients` then hands these
-    to the weights. Copies of frozen weights are made once.
+    to the weights. Copies of frozen weights are made once. Parts that run in bf16 throughout have copies of all
+    weights.
     """
 
     def __init__(self, network: nn.Module):
-        layers = [module for module in network.modules() if isinstance(module, nn.Linear)]
+        self._network, self._whole = network, throughout(network)
+        whole = {module for part in self._whole for module in part.modules()}
+        layers = [module for module in network.modules() if isinstance(module, nn.Linear) or module in whole]
         self._places = [(m._parameters, name) for m in layers for name, p in m._parameters.items() if p is not None]
         self._weights = [parameters[name] for parameters, name in self._places]
         self._copies = [Parameter(p.detach().bfloat16(), p.requires_grad) for p in self._weights]
@@ -24,15 +36,18 @@ class HalfWeights:
         self._trained = dict(pairs)
 
     @contextmanager
-    def used(self) -> Iterator[None]:
-        """The layers hold copies of the weights as they are now."""
-        with torch.no_grad():
-            torch._foreach_copy_(list(self._trained.values()), list(self._trained))
+    def used(self, again: bool = False) -> Iterator[None]:
+        """The layers hold copies of the weights as they are now; `again`: as they were the last time."""
+        if not again:
+            with torch.no_grad():
+                torch._foreach_copy_(list(self._trained.values()), list(self._trained))
         self._put(self._copies)
+        self._network.in_bf16 = self._whole
         try:
             yield
         finally:
             self._put(self._weights)
+            self._network.in_bf16 = ()
 
     def _put(self, weights: Iterable[Parameter]) -> None:
         for (parameters, name), weight in zip(self._places, weights, strict=True):

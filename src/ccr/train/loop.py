@@ -6,7 +6,7 @@ import sys
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from typing import Any
@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional
 from tqdm import tqdm
 
 from ccr.errors import CcrError
@@ -75,6 +76,7 @@ class Trainer:
     Attributes:
         best: the network's own state (see `DualEncoder.own_state`) at the best epoch, on the CPU.
         providers: need, or term with weights of its own -> what provides it.
+        precision: that the network is trained in, `auto` decided.
     """
 
     def __init__(self, network: DualEncoder, settings: Mapping[str, Any], tokens: Tokens, store: FeatureStore | None):
@@ -100,7 +102,13 @@ class Trainer:
         scales = dict.fromkeys(network.text.parameters(), scale)
         self._optimizer = AdamW(weights, settings["lr"], settings["weight_decay"], scales)
         self._weights = weights
-        self._half = HalfWeights(network) if settings["precision"] == "bf16" else None
+        self.precision = settings["precision"]
+        if self.precision == "auto":
+            has_bf16 = network.device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
+            self.precision = "bf16" if has_bf16 else "fp32"
+        torch.set_float32_matmul_precision("high" if self.precision == "tf32" else "highest")
+        self._half = HalfWeights(network) if self.precision == "bf16" else None
+        network.slices = settings["slices"]
         self._unread: list[dict[str, Tensor]] = []  # what the last steps gave, on the device
         text = [network.text, *([network.text_layers] if network.text_layers else [])]
         self._text_weights = [p for part in text for p in part.parameters() if p.requires_grad]
@@ -280,15 +288,17 @@ class Trainer:
             values[name] = value.detach()
         loss = sum(weighted.values())
         values = {"loss": loss.detach(), **values}
-        if measure:
-            values |= {f"{name}_share": share for name, share in self._shares(weighted).items()}
         self._optimizer.zero_grad()
-        loss.backward()
+        again = self._half and self.network.slices > 1  # slices are computed again
+        with self._half.used(again=True) if again else nullcontext():
+            if measure:
+                values |= {f"{name}_share": share for name, share in self._shares(weighted).items()}
+            loss.backward()
         if self._half:
             self._half.gradients()
         processes.average(weight.grad for weight in self._weights)
         torch.nn.utils.clip_grad_norm_(self._weights, self.settings["clip_norm"])
-        self._optimizer.step_if(loss.isfinite())
+        self._optimizer.step_unless(loss - loss != 0)  # not finite: inf - inf is no number
         return values
 
     def forward(self, batch: Batch) -> tuple[Step, Encoded]:
@@ -310,11 +320,12 @@ class Trainer:
             pooled |= provider.prepare(encoded)
         pooled |= back  # `norm: batch_all_streams`: the head sees back-translations last, as published
         pooled = {stream: processes.gather(rows) for stream, rows in pooled.items()}
-        embeddings = {s: network.embed_pooled(rows, s in ("source", "target")) for s, rows in pooled.items()}
+        projected = {s: network.project_text(rows, s in ("source", "target")) for s, rows in pooled.items()}
         if batch.features is not None:
             seen = network.pool_visual(*batch.features).index_select(0, batch.item_rows)
-            embeddings["visual"] = network.embed_visual_pooled(processes.gather(seen))
-        embeddings = {stream: processes.full(embedded) for stream, embedded in embeddings.items()}
+            projected["visual"] = network.visual_head(processes.gather(seen))
+        unit = processes.full(functional.normalize(torch.cat(list(projected.values())), dim=-1))
+        embeddings = dict(zip(projected, unit.chunk(len(projected)), strict=True))
         return Step(embeddings, batch.items, network.tau, weights=batch.weights), encoded
 
     def _shares(self, weighted: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -365,8 +376,8 @@ class Trainer:
 
 def numbers(steps: Sequence[Mapping[str, Tensor]]) -> list[dict[str, float]]:
     """What `Trainer.update` returned in some steps, the mean over all processes; the one place that waits for a GPU."""
-    scalars = [value.double() for values in steps for value in values.values()]
-    found = iter(processes.averaged(torch.stack(scalars)).tolist() if scalars else ())
+    scalars = [value for values in steps for value in values.values()]
+    found = iter(processes.averaged(torch.stack(scalars).double()).tolist() if scalars else ())
     return [{name: next(found) for name in values} for values in steps]
 
 

@@ -47,7 +47,7 @@ class AdamW(torch.optim.AdamW):
             groups += [{"params": decay, "scale": scale}, {"params": rest, "weight_decay": 0.0, "scale": scale}]
         super().__init__(groups, lr=lr, weight_decay=weight_decay, fused=True)
 
-    def step_if(self, wanted: Tensor) -> None:
-        """A step where `wanted`, a bool scalar on the device, is true; else none. The device is not waited for."""
-        self.found_inf = (~wanted).float()  # what loss scalers set, for the fused step to read
+    def step_unless(self, unwanted: Tensor) -> None:
+        """No step where `unwanted`, a bool scalar on the device, is true; else one. The device is not waited for."""
+        self.found_inf = unwanted.float()  # what loss scalers set, for the fused step to read
         self.step()

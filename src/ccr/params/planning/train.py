@@ -137,6 +137,7 @@ def _training(planning: Planning, dataset: str, target: str, inputs: dict[str, A
             "source_lang": planning.params.datasets[dataset].source_lang,
             "threads": train.threads,
             "processes": processes,
+            "slices": 1 if padded else settings["slices"],
         },
         module="ccr.train",
         entries=_entries(settings),
