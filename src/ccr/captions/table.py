@@ -3,8 +3,8 @@
 A row is a caption: `item_id`, `split` (train, val, test), `lang` (a BCP 47 tag) and `text`; where there is more to say,
 `caption_id`, `origin` (human, mt, back; human where nothing is said), `engine` (that translated it), `parent_id` (the
 `caption_id` that it translates). The id of a caption without one is `{item_id}#{lang}#{n}`, with `@{engine}` behind it
-where it has an engine; n counts the captions of an item, language and engine from 0, in the order of the rows. An item's
-picture is the file in `images/` or `videos/` that is called `item_id`, whatever its ending.
+where it has an engine; n counts the captions of an item, language and engine from 0, in the order of the rows. An
+item's picture is the file in `images/` or `videos/` that is called `item_id`, whatever its ending.
 """
 
 import csv
