@@ -1,4 +1,4 @@
-"""The command line: one subcommand per stage, each makes one target of the plan; the only door into the package."""
+"""The command line: one subcommand per stage, each makes one target of the plan."""
 
 import errno
 import json
