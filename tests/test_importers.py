@@ -410,6 +410,25 @@ def test_bad_xm3600(tmp_path, line, message):
     assert "cannot be imported: " in "\n".join(says(tmp_path))
 
 
+def test_what_a_test_set_can_run_on(tmp_path):
+    write(tmp_path / "captions.jsonl", "\n".join(PHOTOS) + "\n")
+    entry = {"importer": "xm3600", "options": {}, "root": str(tmp_path), "target_langs": ["te", "fil"]}
+    suggested = f"NAME: {{importer: xm3600, options: {{}}, root: {tmp_path}, trained_on: ANOTHER, ...}}"
+    assert f"no data set in params.yaml reads this; that would be {suggested}" in says(tmp_path)
+    lines = says(tmp_path, own=entry)
+    assert "missing: en captions in train, te captions in val" in lines[-1]
+    assert lines[-1].endswith("; or let it be trained_on another data set")
+    assert says(tmp_path, own=entry | {"trained_on": "flickr8k", "target_langs": ["te"]})[-1] == (
+        "datasets.own cannot run on this; missing: features or a picture of every item"
+    )
+    folder = tmp_path / "FeatureData" / "mobilenet_v2"
+    folder.mkdir(parents=True)
+    np.save(folder / "features.npy", np.zeros((2, 4), np.float16))
+    given = f"{{source: official, root: {tmp_path}, trained_on: flickr8k, mt: google, visual: mobilenet_v2}}"
+    lines = says(tmp_path, own=entry | {"trained_on": "flickr8k"})
+    assert lines[-2:] == [f"datasets.own can run on this, with {given}", "its tables: own_own"]
+
+
 def xtd10(root, folders=True):
     """XTD10 in the folders of its publisher, or all in one."""
     names = [f"COCO_train2014_{n:012d}.jpg" for n in (61844, 61849)]
