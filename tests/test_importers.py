@@ -142,6 +142,17 @@ def test_mscoco_by_language_leaks_nothing(tmp_path_factory, publishers):
     assert {c["text"] for c in captions if c["lang"] == "en"} == {f"en {n}" for n in karpathy}
 
 
+def test_mscoco_without_the_images_of_another_test_set(mscoco, caplog):
+    caplog.set_level(logging.INFO)
+    listed = write(mscoco / "test_image_names.txt", f"{image(2)}.jpg\n{image(4)}.jpg\n{image(99)}.jpg\n")
+    captions, items = import_(mscoco, "mscoco", ["en", "ja"], split="karpathy", leave_out=str(listed))
+    assert splits_of(items) == {image(n): s for n, s in KARPATHY.items() if n not in (2, 4)}
+    assert {c["item_id"] for c in captions} == {image(n) for n in KARPATHY if n not in (2, 4)}
+    assert f"2 images left out: they are in {listed}" in caplog.text
+    with pytest.raises(CcrError, match="nowhere.txt: missing. It lists the images to leave out"):
+        import_(mscoco, "mscoco", ["en", "ja"], leave_out="nowhere.txt")
+
+
 def test_mscoco_without_chinese_needs_no_chinese_files(mscoco):
     for path in (mscoco / COCO_CN).iterdir():
         path.unlink()
