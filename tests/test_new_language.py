@@ -80,3 +80,16 @@ def test_swahili(checkout):
         ("sw", "supervised", "human"),
     ]
     assert all(0 <= float(line["sumr"]) <= 600 for line in lines)
+
+
+def test_snakemake_takes_the_codes_of_scripts_and_regions(checkout):
+    def several(raw) -> None:
+        add(raw)
+        raw["datasets"]["picha"] = ENTRY | {"target_langs": ["zh-Hant", "pt-PT"]}
+        raw["methods"]["together"] = {"like": "supervised", "langs": ["zh-Hant", "pt-PT"]}
+        raw["tables"]["picha_table"] = TABLE | {"methods": ["source_only", "supervised", "together"]}
+
+    checkout.edit(several)
+    output = checkout.run("--dry-run", "--quiet", "host", "--", "results/picha_table.csv")
+    assert "results/runs/picha/human/descriptor/zh-Hant+pt-PT/together/seed0/model.safetensors" in output
+    assert "results/evaluations/picha/human/descriptor/pt-PT/supervised/seed0/metrics.json" in output
