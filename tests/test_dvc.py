@@ -13,9 +13,11 @@ import pytest
 import tiny_models
 import yaml
 from checkouts import CAUGHT, CL2CM, DATA, TABLE, Checkout, Tracked, killed_until_done, targets, track
+from raw_files import write
 
 from ccr import params, registry
 from ccr.artifacts.code import closure
+from ccr.artifacts.parquet import read_parquet
 from ccr.cli import STAGES
 
 BASELINE = CL2CM.replace("cl2cm", "baseline")
@@ -235,6 +237,37 @@ def test_data_sets_that_dvc_yaml_does_not_name_are_one_message(fresh, repository
     assert "write `data: [msrvtt_cn-synthetic, vatex-synthetic]`" in result.stdout
     assert "results/runs/msrvtt_cn-synthetic" in result.stdout
     assert "Traceback" not in result.stdout
+
+
+@pytest.mark.slow
+def test_a_data_set_is_tested_with_the_runs_of_another(reproduced, tmp_path):
+    checkout, file = reproduced.copy(tmp_path / "elsewhere"), "data/raw/elsewhere/captions.csv"
+    captions = read_parquet(checkout.folder / CAPTIONS).to_pylist()
+    rows = [c for c in captions if (c["split"], c["lang"], c["origin"]) == ("test", "zh", "human")]
+    lines = [f"{row['item_id']},test,zh,{row['text']}" for row in rows]
+    write(checkout.folder / file, "\n".join(["item_id,split,lang,text", *lines]))
+    shutil.copytree(checkout.folder / f"data/raw/{DATA}/videos", checkout.folder / "data/raw/elsewhere/videos")
+
+    def add(raw) -> None:
+        about = {"kind": "video", "importer": "table", "root": "data/raw/elsewhere", "target_langs": ["zh"]}
+        raw["datasets"]["elsewhere"] = about | {"trained_on": "vatex", "mt": "lexicon", "visual": "descriptor"}
+        raw["tables"]["tiny"]["data"].append("elsewhere")
+
+    checkout.edit(add)
+    message = checkout.says("dvc", "repro").stderr
+    for deps in ("evaluate: data/elsewhere/items.parquet, results/runs/elsewhere", "tables: results/evaluations/else"):
+        assert f"add to the deps of stage {deps}" in message
+    stages = checkout.folder / "dvc.yaml"
+    text = stages.read_text().replace(f"data: [{DATA}]", f"data: [{DATA}, elsewhere]")
+    for path in ("data/{}/items.parquet", "results/runs/{}", "results/evaluations/{}"):
+        line = f"      - {path}\n"
+        text = text.replace(line.format(DATA), line.format(DATA) + line.format("elsewhere"))
+    stages.write_text(text)
+    computed, _ = checkout.repro()
+    assert {target.split("/")[1] for target in computed if "elsewhere" in target} == {"elsewhere", "evaluations"}
+    assert not any("/runs/" in target for target in computed)
+    assert checkout.repro() == (set(), set())
+    assert b",elsewhere,lexicon," in checkout.read()
 
 
 # --- experiments -------------------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""MSCOCO, MSR-VTT-CN, Multi30K's task 2 and your own tables, written small; and what `ccr captions check` says."""
+"""MSCOCO, MSR-VTT-CN, Multi30K, XM3600, XTD10 and your own tables, written small; what `ccr captions check` says."""
 
 import json
 import logging
@@ -140,6 +140,17 @@ def test_mscoco_by_language_leaks_nothing(tmp_path_factory, publishers):
     assert human(captions, "zh", "test") == sorted(f"中 {n}" for n, split in coco_cn.items() if split == "test")
     assert human(captions, "ja", "test") == sorted(f"日 {n}" for n, split in karpathy.items() if split == "test")
     assert {c["text"] for c in captions if c["lang"] == "en"} == {f"en {n}" for n in karpathy}
+
+
+def test_mscoco_without_the_images_of_another_test_set(mscoco, caplog):
+    caplog.set_level(logging.INFO)
+    listed = write(mscoco / "test_image_names.txt", f"{image(2)}.jpg\n{image(4)}.jpg\n{image(99)}.jpg\n")
+    captions, items = import_(mscoco, "mscoco", ["en", "ja"], split="karpathy", leave_out=str(listed))
+    assert splits_of(items) == {image(n): s for n, s in KARPATHY.items() if n not in (2, 4)}
+    assert {c["item_id"] for c in captions} == {image(n) for n in KARPATHY if n not in (2, 4)}
+    assert f"2 images left out: they are in {listed}" in caplog.text
+    with pytest.raises(CcrError, match="nowhere.txt: missing. It lists the images to leave out"):
+        import_(mscoco, "mscoco", ["en", "ja"], leave_out="nowhere.txt")
 
 
 def test_mscoco_without_chinese_needs_no_chinese_files(mscoco):
@@ -309,6 +320,23 @@ def test_missing_files_of_task_2_are_named_where_they_are_looked_for(tmp_path):
         assert f"missing  {tmp_path}/{name}" in str(error.value)
 
 
+def test_languages_that_others_added(multi30k):
+    for part, names in {"train": "21", "val": "3", "test_2016_flickr": "4"}.items():
+        for lang in ("tr", "uk"):
+            write(multi30k / f"task1/raw/{part}.{lang}.gz", "".join(f"{lang} {n}\n" for n in names))
+        write(multi30k / f"task1/raw/{part}.en.gz", "".join(f"en {n}\n" for n in names))
+        write(multi30k / f"task1/raw/{part}.notes.gz", "no language\n")
+    captions, _ = import_(multi30k, "multi30k", ["en", "tr", "uk"], task=1)
+    assert {(c["text"], c["item_id"], c["parent_id"]) for c in captions if c["lang"] != "en"} == {
+        (f"{lang} {n}", n, f"{n}#en#0") for lang in ("tr", "uk") for n in "1234"
+    }
+    captions, _ = import_(multi30k, "multi30k", ["en", "uk"], task=2)
+    assert counts(captions, "lang", "split")["uk", "train"] == 2
+    lines = says(multi30k, mine={"importer": "multi30k", "options": {"task": 1}, "target_langs": ["tr", "uk"]})
+    assert "uk human: train 2, val 1, test 1" in lines
+    assert not any("notes" in line for line in lines)
+
+
 def test_photos_of_another_collection_are_split_anew(multi30k):
     listed = multi30k / "ids.txt"
     listed.write_text("1_a\n3_b\n4_c\n17_d\n")
@@ -328,6 +356,132 @@ def test_photos_that_are_too_few(multi30k):
         import_(multi30k, "multi30k", ["en"], task=2, photos=str(multi30k / "ids.txt"), held_out=1)
     with pytest.raises(CcrError, match="nowhere.txt: missing. It lists the photos"):
         import_(multi30k, "multi30k", ["en"], task=2, photos="nowhere.txt")
+
+
+# --- test sets without training data -----------------------------------------------------------------------
+
+
+def photo(key, **captions):
+    """A line of XM3600's file, as its publisher writes it."""
+    said = {
+        tag: {
+            "caption": texts,
+            "caption/tokenized": [f"{text} ." for text in texts],
+            "caption/tokenized/lowercase": [f"{text} .".lower() for text in texts],
+        }
+        for tag, texts in captions.items()
+    }
+    return json.dumps({"image/key": key, "image/locale": next(iter(captions), "en"), **said}, ensure_ascii=False)
+
+
+PHOTOS = [
+    photo("000411001ff7dd4f", en=["A dog", "Dogs"], fil=["Isang aso"], quz=["Allqu"], mi=["He kurī"], te=["కుక్క"]),
+    photo("00b1b8d8f7c1e1a2", en=["A cat"], fil=[], quz=["Michi", "Huk michi"], te=["పిల్లి"]),
+]
+
+
+def test_xm3600(tmp_path):
+    write(tmp_path / "captions.jsonl", "\n".join(PHOTOS) + "\n")
+    write(tmp_path / "images" / "00b1b8d8f7c1e1a2.jpg", b"")
+    captions, items = import_(tmp_path, "xm3600", ["en", "fil", "qu", "te"])
+    assert [(item["item_id"], item["split"], item["path"]) for item in items] == [
+        ("000411001ff7dd4f", "test", None),
+        ("00b1b8d8f7c1e1a2", "test", "images/00b1b8d8f7c1e1a2.jpg"),
+    ]
+    assert {c["caption_id"]: (c["lang"], c["text"]) for c in captions} == {
+        "000411001ff7dd4f#en#0": ("en", "A dog"),
+        "000411001ff7dd4f#en#1": ("en", "Dogs"),
+        "000411001ff7dd4f#fil#0": ("fil", "Isang aso"),
+        "000411001ff7dd4f#qu#0": ("qu", "Allqu"),
+        "000411001ff7dd4f#te#0": ("te", "కుక్క"),
+        "00b1b8d8f7c1e1a2#en#0": ("en", "A cat"),
+        "00b1b8d8f7c1e1a2#qu#0": ("qu", "Michi"),
+        "00b1b8d8f7c1e1a2#qu#1": ("qu", "Huk michi"),
+        "00b1b8d8f7c1e1a2#te#0": ("te", "పిల్లి"),
+    }
+    with pytest.raises(CcrError, match=r"no captions in 'sw' \(Swahili\)"):
+        import_(tmp_path, "xm3600", ["en", "sw"])
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        (PHOTOS[1][:-9], "captions.jsonl, line 2: not valid JSON"),
+        ('{"key": "a"}', "captions.jsonl, line 2: key 'image/key' must hold an id"),
+        (photo("a", en=["x"]).replace('"caption":', '"text":'), r"line 2 \(a\): 'en' must hold a list of texts under"),
+        (photo("a", klingon=["x"]), "captions.jsonl: unknown language 'klingon'"),
+        (photo("a", en=["\\ud83d"]).replace("\\\\", "\\"), "line 2 .a., key 'en': half of a UTF-16 pair"),
+        (photo("000411001ff7dd4f", en=["x"]), "line 2: item '000411001ff7dd4f' is listed twice"),
+    ],
+)
+def test_bad_xm3600(tmp_path, line, message):
+    write(tmp_path / "captions.jsonl", f"{PHOTOS[0]}\n{line}\n")
+    with pytest.raises(CcrError, match=message):
+        import_(tmp_path, "xm3600", ["en", "te"])
+    assert "cannot be imported: " in "\n".join(says(tmp_path))
+
+
+def test_what_a_test_set_can_run_on(tmp_path):
+    write(tmp_path / "captions.jsonl", "\n".join(PHOTOS) + "\n")
+    entry = {"importer": "xm3600", "options": {}, "root": str(tmp_path), "target_langs": ["te", "fil"]}
+    suggested = f"NAME: {{importer: xm3600, options: {{}}, root: {tmp_path}, trained_on: ANOTHER, ...}}"
+    assert f"no data set in params.yaml reads this; that would be {suggested}" in says(tmp_path)
+    lines = says(tmp_path, own=entry)
+    assert "missing: en captions in train, te captions in val" in lines[-1]
+    assert lines[-1].endswith("; or let it be trained_on another data set")
+    assert says(tmp_path, own=entry | {"trained_on": "flickr8k", "target_langs": ["te"]})[-1] == (
+        "datasets.own cannot run on this; missing: features or a picture of every item"
+    )
+    folder = tmp_path / "FeatureData" / "mobilenet_v2"
+    folder.mkdir(parents=True)
+    np.save(folder / "features.npy", np.zeros((2, 4), np.float16))
+    given = f"{{source: official, root: {tmp_path}, trained_on: flickr8k, mt: google, visual: mobilenet_v2}}"
+    lines = says(tmp_path, own=entry | {"trained_on": "flickr8k"})
+    assert lines[-2:] == [f"datasets.own can run on this, with {given}", "its tables: own_own"]
+
+
+def xtd10(root, folders=True):
+    """XTD10 in the folders of its publisher, or all in one."""
+    names = [f"COCO_train2014_{n:012d}.jpg" for n in (61844, 61849)]
+    where = {"it": "XTD10", "zh": "XTD10", "en": "MIC", "de": "MIC", "jp": "STAIR"} if folders else {}
+    write(root / ("XTD10" if folders else "") / "test_image_names.txt", "".join(f"{name}\n" for name in names))
+    for tag in ("it", "zh", "en", "de", "jp"):
+        write(root / where.get(tag, "") / f"test_1kcaptions_{tag}.txt", f"{tag} 1\n{tag} 2")
+    return root
+
+
+@pytest.mark.parametrize("folders", [True, False])
+def test_xtd10(tmp_path, folders, caplog):
+    caplog.set_level(logging.WARNING)
+    captions, items = import_(xtd10(tmp_path, folders), "xtd10", ["en", "de", "ja", "zh"])
+    assert splits_of(items) == {f"COCO_train2014_0000000618{n}": "test" for n in (44, 49)}
+    assert counts(captions, "lang", "split", "origin") == {
+        (lang, "test", "human"): 2 for lang in ("en", "de", "ja", "zh")
+    }
+    japanese = {c["item_id"]: c["text"] for c in captions if c["lang"] == "ja"}
+    assert japanese == {f"COCO_train2014_0000000618{n}": f"jp {k}" for k, n in ((1, 44), (2, 49))}
+    assert caplog.text == ""
+
+
+def test_bad_xtd10(tmp_path):
+    write(xtd10(tmp_path) / "MIC" / "test_1kcaptions_de.txt", "de 1\n")
+    with pytest.raises(CcrError, match=r"_de.txt has 1 lines, .*test_image_names.txt has 2: line k"):
+        import_(tmp_path, "xtd10", ["en", "de"])
+    with pytest.raises(CcrError, match=r"no captions in 'ko' \(Korean\)"):
+        import_(tmp_path, "xtd10", ["en", "ko"])
+    (tmp_path / "XTD10" / "test_image_names.txt").unlink()
+    with pytest.raises(CcrError, match=r"test_image_names.txt: missing, here and in XTD10, MIC, STAIR"):
+        import_(tmp_path, "xtd10", ["en", "it"])
+
+
+def test_test_captions_need_no_captions_to_train_on(tmp_path):
+    rows = [{"item_id": "a", "split": "test", "lang": "sw", "text": "mbwa"}]
+    write_table(tmp_path / "captions.csv", rows)
+    captions, _ = import_(tmp_path, "table", ["en", "sw"])
+    assert [c["text"] for c in captions] == ["mbwa"]
+    write_table(tmp_path / "captions.csv", [*rows, rows[0] | {"item_id": "b", "split": "train"}])
+    with pytest.raises(CcrError, match=r"no captions in 'en' \(English\)"):
+        import_(tmp_path, "table", ["en", "sw"])
 
 
 # --- your own data -----------------------------------------------------------------------------------------

@@ -120,7 +120,10 @@ IMPORTERS = {
             "images/",
         ),
         split=choice("by_language", "karpathy", "coco_cn"),
+        leave_out=text(""),
     ),
+    "xm3600": Entry("ccr.captions.xm3600", expects=("captions.jsonl", "images/")),
+    "xtd10": Entry("ccr.captions.xtd10", expects=("test_image_names.txt", "test_1kcaptions_{lang}.txt", "images/")),
     "table": Entry("ccr.captions.table", expects=("{file}", "images/ or videos/"), file=text("captions.csv")),
 }
 

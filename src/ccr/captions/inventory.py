@@ -87,7 +87,8 @@ def _described(root: Path, layout: Layout, features: set[str], params: Params) -
     if settings["source"] == "synthetic":
         return [*lines, "  made by `ccr world`: nothing to check"]
     if not layout.entry:
-        entry = f"{{importer: {settings['importer']}, options: {given}, root: {root}, ...}}"
+        other = "" if "train" in items["split"].unique().to_pylist() else "trained_on: ANOTHER, "
+        entry = f"{{importer: {settings['importer']}, options: {given}, root: {root}, {other}...}}"
         return [*lines, f"  no data set in params.yaml reads this; that would be NAME: {entry}"]
     counts = captions.group_by(["lang", "origin", "engine", "split"]).aggregate([]).to_pylist()
     held = {(row["lang"], row["origin"], row["engine"], row["split"]) for row in counts}
@@ -124,16 +125,22 @@ def _verdict(
     """Which tables an entry could run on these captions and features, with which settings; or what it lacks."""
     params = params.model_copy(update={"datasets": {**params.datasets, name: dataset}})
     tables = [table for table, entry in (params.tables | params.alignments).items() if name in entry.data]
-    needed = [(dataset.source_lang, "train"), *product(dataset.target_langs, ("val", "test"))]
+    if home := dataset.trained_on:
+        needed, translations = product(dataset.target_langs, ["test"]), [params.datasets[home].mt]
+        visuals = [visual for visual in visuals if visual == params.datasets[home].visual]
+    else:
+        needed = [(dataset.source_lang, "train"), *product(dataset.target_langs, ("val", "test"))]
+        translations = _translations(params, dataset, held)
     lacks = [f"{lang} captions in {split}" for lang, split in needed if (lang, "human", None, split) not in held]
-    translations = _translations(params, dataset, held)
-    pairs = [pair for pair in product(translations, visuals) if not mismatch(params, name, *pair)]
+    pairs = [pair for pair in product(translations, visuals) if not mismatch(params, home or name, *pair)]
     lacks += [] if visuals else ["features or a picture of every item"]
     lacks += [] if pairs or not visuals else ["translations"]
     if lacks:
-        return [f"  datasets.{name} cannot run on this; missing: {', '.join(lacks)}"]
+        hint = "" if home or any(row[-1] == "train" for row in held) else "; or let it be trained_on another data set"
+        return [f"  datasets.{name} cannot run on this; missing: {', '.join(lacks)}{hint}"]
     mt, visual = (" or ".join(dict.fromkeys(names)) for names in zip(*pairs, strict=True))
-    given = f"{{source: official, root: {root}, mt: {mt}, visual: {visual}}}"
+    trained = f"trained_on: {home}, " if home else ""
+    given = f"{{source: official, root: {root}, {trained}mt: {mt}, visual: {visual}}}"
     return [f"  datasets.{name} can run on this, with {given}", f"    its tables: {', '.join(tables) or 'none'}"]
 
 

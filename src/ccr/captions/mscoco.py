@@ -17,6 +17,8 @@ An item's id is its file name without the extension, `COCO_val2014_000000391895`
 - `karpathy`: Karpathy's, for every language.
 - `coco_cn`: COCO-CN's, for every language; other images are left out.
 
+Option `leave_out` names a file of images, one per line, that are read in no split: those of another test set, XTD10's.
+
 Written from descriptions of these files and from code that reads them: none of them has been read here.
 """
 
@@ -67,7 +69,7 @@ def layouts(root: Path) -> list[dict]:
     if not (root / ENGLISH).exists():
         return []
     there = {"en": True, "ja": any((root / file).exists() for file in JAPANESE), "zh": (root / CHINESE).exists()}
-    return [{"options": {"split": "by_language"}, "langs": [lang for lang in LANGS if there[lang]]}]
+    return [{"options": {"split": "by_language", "leave_out": ""}, "langs": [lang for lang in LANGS if there[lang]]}]
 
 
 def read(root: Path, settings: dict) -> Raw:
@@ -80,6 +82,8 @@ def read(root: Path, settings: dict) -> Raw:
     karpathy = dict(zip(items, (KARPATHY[record["split"]] for record in records), strict=True))
     coco_cn = _lists(root) if _needs_lists(settings) else {}
     splits = _splits(settings["options"]["split"], karpathy, coco_cn)
+    left_out = splits.keys() & _left_out(settings)
+    splits = {item: split for item, split in splits.items() if item not in left_out}
     captions = {
         "en": lambda: _english(root / ENGLISH, items, records),
         "ja": lambda: _japanese(root, {record["cocoid"]: item for item, record in zip(items, records, strict=True)}),
@@ -92,13 +96,22 @@ def read(root: Path, settings: dict) -> Raw:
         table = captions[lang]()
         keep = [_belongs(item, homes[lang], splits, exact) for item in table["item_id"].to_pylist()]
         kept.append(table.filter(pa.array(keep, pa.bool_())))
-        if left_out := len(keep) - sum(keep):
+        if lost := len(keep) - sum(keep):
             why = "their image is in another split" if exact else "their image is in no split"
-            notes.append(f"{left_out:,} {lang} captions left out: {why} (split: {settings['options']['split']})")
+            notes.append(f"{lost:,} {lang} captions left out: {why} (split: {settings['options']['split']})")
     if lacking := len(coco_cn.keys() - karpathy.keys()):
         notes.append(f"{lacking:,} images of COCO-CN left out: they are not in {ENGLISH}")
+    if left_out:
+        notes.append(f"{len(left_out):,} images left out: they are in {settings['options']['leave_out']}")
     listing = listed(root / ENGLISH, items, [splits.get(item) for item in items])
     return Raw.collect([listing.filter(listing["split"].is_valid())], kept, notes)
+
+
+def _left_out(settings: dict) -> set[str]:
+    path = settings["options"]["leave_out"]
+    if path and not Path(path).exists():
+        raise CcrError(f"{path}: missing. It lists the images to leave out (option `leave_out`), one per line.")
+    return {PurePath(name).stem for name in read_ids(Path(path))} if path else set()
 
 
 def _needs_lists(settings: dict) -> bool:

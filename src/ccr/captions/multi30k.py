@@ -1,10 +1,11 @@
 """Multi30K, the official layout (Elliott et al., 2016; tasks 1 and 2 of the WMT multimodal shared tasks).
 
 Task 1: `task1/raw/{split}.{lang}.gz`, one sentence per line, aligned with the image names in
-`task1/image_splits/{split}.txt`; the German, French and Czech sentences are human translations of the
-English. Task 2: `task2/raw/{split}.{1..5}.{lang}.gz`, five independent descriptions per image in English and
-German, aligned with `task2/image_splits/{split}_images.txt`; its French and Czech are those of task 1, of the same
-images. An item's id is its file name without the extension.
+`task1/image_splits/{split}.txt`; the German, French and Czech sentences are human translations of the English, and so
+are those of others who added to it: any language is read whose code (`ccr.languages`) names its files. Task 2:
+`task2/raw/{split}.{1..5}.{lang}.gz`, five independent descriptions per image in English and German, aligned with
+`task2/image_splits/{split}_images.txt`; its other languages are those of task 1, of the same images. An item's id is
+its file name without the extension.
 
 Option `photos` names a file of ids, one per line, of another collection that shares photos with Multi30K: Flickr8k's
 `1000268201_693b08cb0e` is Multi30K's `1000268201`. Only these photos are read, under the ids of that file, and split
@@ -66,6 +67,7 @@ def layouts(root: Path) -> list[dict]:
     """Options and languages of every task in `root`."""
     folders = {task: root / f"task{task}" / "raw" for task in LIST}
     held = {task: {path.name.split(".")[-2] for path in folder.glob("*.*.gz")} for task, folder in folders.items()}
+    held = {task: set(filter(_is_code, names)) for task, names in held.items()}
     held[2] |= held[1] - set(DESCRIBED) if held[2] else set()  # see `_source`
     langs = {task: languages.ordered(there) for task, there in held.items()}
     return [
@@ -73,6 +75,13 @@ def layouts(root: Path) -> list[dict]:
         for task, there in langs.items()
         if there
     ]
+
+
+def _is_code(name: str) -> bool:
+    try:
+        return languages.code(name) == name
+    except CcrError:
+        return False
 
 
 def read(root: Path, settings: dict) -> Raw:

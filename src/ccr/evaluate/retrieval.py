@@ -11,7 +11,7 @@ from safetensors.torch import save_file
 from ccr.artifacts.files import atomic, write_json
 from ccr.artifacts.jobs import Job
 from ccr.artifacts.parquet import read_parquet, write_parquet
-from ccr.artifacts.schemas import CAPTIONS, RANKS
+from ccr.artifacts.schemas import CAPTIONS, ITEMS, RANKS
 from ccr.errors import CcrError
 from ccr.evaluate.encoder import Encoder
 from ccr.retrieval.fusion import rank_fused
@@ -37,10 +37,13 @@ def run(job: Job) -> None:
     `translated` (C, dim), and `caption_item` (C,) int64, the row of `items` that a caption describes; captions and
     items in the order of `ranks.parquet`.
 
-    Raises `CcrError` for an empty test set, missing translations, and embeddings that are not finite.
+    Raises `CcrError` for an empty test set, test items that the run of another data set was trained or selected on,
+    missing translations, and embeddings that are not finite.
     """
     torch.set_num_threads(job.settings["threads"])
     test = _test_set(job)
+    if "trained_items" in job.inputs:
+        _check_unseen(job, test)
     encoder = Encoder(job.inputs, job.settings["batch"], keep_states=True)
     visual = encoder.items(job.inputs["features"], test.items)
     captions = {query: encoder.texts(_query_texts(job, test, query)) for query in job.settings["queries"]}
@@ -62,6 +65,18 @@ def _test_set(job: Job) -> TestSet:
         raise CcrError(f"{path}: no human {lang} captions in the test split; there is nothing to evaluate on.")
     items, caption_item = np.unique(captions["item_id"].to_numpy(dtype=str), return_inverse=True)
     return TestSet(captions, items, caption_item)
+
+
+def _check_unseen(job: Job, test: TestSet) -> None:
+    path = job.inputs["trained_items"]
+    items = read_parquet(path, ITEMS).to_pandas()
+    seen = np.intersect1d(test.items, items.loc[items["split"] != "test", "item_id"].to_numpy(dtype=str))
+    if len(seen):
+        raise CcrError(
+            f"{job.inputs['captions']}: {len(seen):,} of {len(test.items):,} test items are in train or val of {path}, "
+            f"the first is {seen[0]!r}: the run has seen them. Take them out of one of the two; if they are other "
+            "pictures of the same name, rename them."
+        )
 
 
 def _query_texts(job: Job, test: TestSet, query: str) -> list[str]:

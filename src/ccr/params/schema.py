@@ -217,9 +217,13 @@ class Roles(Section):
 
 
 class Dataset(Section):
-    """A data set: where it lies, in which layout, what its tables use by default; `like` another, but for the rest."""
+    """A data set: where it lies, in which layout, what its tables use by default; `like` another, but for the rest.
+
+    `trained_on`: another data set, whose runs are evaluated on this one's test split; nothing is trained on this one.
+    """
 
     like: str | None = None
+    trained_on: str | None = None
     kind: Literal["video", "image"]
     importer: str
     options: dict[str, Any] = {}

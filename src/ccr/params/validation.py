@@ -104,7 +104,9 @@ def _check_datasets(params: Params) -> None:
         known(dataset.visual, params.features.extractors, f"{path}.visual", "extractor")
         if dataset.source_lang in dataset.target_langs:
             raise CcrError(f"params.yaml: {path}.target_langs: {dataset.source_lang!r} is the source language.")
-        reason = mismatch(params, name, dataset.mt, dataset.visual)
+        if dataset.trained_on:
+            _check_trained_on(params, name)
+        reason = mismatch(params, dataset.trained_on or name, dataset.mt, dataset.visual)
         if reason:
             raise CcrError(f"params.yaml: {path}: {reason}")
         if dataset.source == "synthetic" and dataset.world is None:
@@ -121,6 +123,30 @@ def _check_datasets(params: Params) -> None:
             network = getattr(dataset.train, role).network
             if network:
                 known(network, params.networks, f"{path}.train.{role}.network", "network")
+
+
+def _check_trained_on(params: Params, name: str) -> None:
+    """That the runs of the data set which this one names can be evaluated on it."""
+    dataset, path = params.datasets[name], f"datasets.{name}.trained_on"
+    known(dataset.trained_on, params.datasets, path, "data set")
+    home = params.datasets[dataset.trained_on]
+    if home.trained_on:
+        raise CcrError(
+            f"params.yaml: {path}: nothing is trained on {dataset.trained_on!r}, which has a trained_on of its own. "
+            "Name the data set that has the runs."
+        )
+    if dataset.source == "synthetic":
+        raise CcrError(f"params.yaml: {path}: the synthetic mini-world has a train split; take source: official.")
+    for key, why in (
+        ("visual", "a run sees the features that it was trained on"),
+        ("source_lang", "a run is asked in the languages of its training"),
+    ):
+        own, other = getattr(dataset, key), getattr(home, key)
+        if own != other:
+            raise CcrError(
+                f"params.yaml: datasets.{name}.{key}: {own!r}, but datasets.{dataset.trained_on}, which it is "
+                f"trained_on, has {other!r}: {why}. Give both the same."
+            )
 
 
 def mismatch(params: Params, dataset: str, mt: str, visual: str) -> str:

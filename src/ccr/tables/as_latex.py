@@ -83,13 +83,16 @@ def _group(name: str, group: list[Row]) -> str:
     published = any(row.published for row in group)
     references = columns.references(group)
     reference = escape(references[0]) if len(references) == 1 else "the method that the row is compared with"
-    head = ["method", "mt", *columns.TEXT_TO_VISUAL.values(), *columns.VISUAL_TO_TEXT.values(), "SumR"]
+    elsewhere = any(row.trained_on for row in group)
+    names = ["method", "mt", *(["trained on"] if elsewhere else [])]
+    head = [*names, *columns.TEXT_TO_VISUAL.values(), *columns.VISUAL_TO_TEXT.values(), "SumR"]
     head += ["compared with", "$p$"] if len(references) > 1 else ["$p$"]
     head += ["published"] if published else []
-    n_rest = len(head) - 2 - n_text - n_visual
+    n_names, n_rest = len(names), len(head) - len(names) - n_text - n_visual
     lines = []
     for row in group:
         cells = [escape(row.settings["method"]), escape(row.settings["mt"])]
+        cells += [escape(columns.trained_on(row))] if elsewhere else []
         cells += [f"${columns.number(row, metric, PLUS_MINUS)}$" for metric in columns.MAIN]
         cells += [escape(row.compared_with or "")] if len(references) > 1 else []
         cells += [columns.p_value(row, r"$\leq$ ")]
@@ -105,9 +108,9 @@ def _group(name: str, group: list[Row]) -> str:
             r"\centering",
             rf"\caption{{{caption}}}",
             rf"\label{{tab:{name}:{':'.join(group[0].group[1:])}}}",
-            rf"\begin{{tabular}}{{ll{'r' * (len(head) - 2)}}}",
+            rf"\begin{{tabular}}{{{'l' * n_names}{'r' * (len(head) - n_names)}}}",
             r"\toprule",
-            *_spans([(2, ""), (n_text, "text to visual"), (n_visual, "visual to text"), (n_rest, "")]),
+            *_spans([(n_names, ""), (n_text, "text to visual"), (n_visual, "visual to text"), (n_rest, "")]),
             rf"{' & '.join(head)} \\",
             r"\midrule",
             *lines,

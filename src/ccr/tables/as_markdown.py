@@ -181,15 +181,19 @@ def _group(group: list[Row]) -> str:
     directions = [f"{'t2v' if metric in columns.TEXT_TO_VISUAL else 'v2t'} {name}" for metric, name in metrics.items()]
     published = any(row.published for row in group)
     references = columns.references(group)
-    head = ["method", "mt", "terms", "seeds", *directions, "SumR"]
+    elsewhere = any(row.trained_on for row in group)
+    head = ["method", "mt", *(["trained on"] if elsewhere else []), "terms", "seeds"]
+    text = len(head)
+    head += [*directions, "SumR"]
     head += ["compared with"] if len(references) > 1 else []
     head += [f"vs {references[0]}" if len(references) == 1 else "difference", "p"]
     head += ["published SumR"] if published else []
-    lines = [_line(head), _line(["---"] * 4 + ["---:"] * (len(head) - 4))]
+    lines = [_line(head), _line(["---"] * text + ["---:"] * (len(head) - text))]
     for row in group:
         cells = [
             row.settings["method"],
             row.settings["mt"],
+            *([columns.trained_on(row)] if elsewhere else []),
             columns.terms(row),
             str(len(row.settings["seeds"])),
         ]
@@ -236,6 +240,11 @@ def _notes(rows: Sequence[Row]) -> str:
     for select_on, methods in chosen.items():
         where = SELECTED_ON.get(select_on, select_on)
         notes.append(f"Models were selected on {where}" + (f": {', '.join(methods)}." if len(chosen) > 1 else "."))
+    if any(row.trained_on for row in rows):
+        notes.append(
+            "trained on: the data set and the languages of runs that are evaluated on the test set of another one. "
+            "zero-shot: the language of the row is none of these."
+        )
     sources = dict.fromkeys(row.published["source"] for row in rows if row.published)
     if sources:
         notes.append(f"Published figures: {'; '.join(sources)}.")

@@ -22,6 +22,9 @@ IDENTITY = (
 EVIDENCE = ("noise_rate", "n_seeds", "compared_with", "p_vs_baseline", "published_sumr", "published_source", "key")
 CSV = (*IDENTITY, *(name for metric in METRICS for name in (metric, f"{metric}_std")), *EVIDENCE)
 
+# and these where a row is of runs that were trained on another data set
+ELSEWHERE = ("trained_on", "trained_langs", "zero_shot")
+
 # metrics shown to people, in .md and .tex: name, heading
 TEXT_TO_VISUAL = {"t2v_r1": "R@1", "t2v_r5": "R@5", "t2v_r10": "R@10", "t2v_map": "mAP"}
 VISUAL_TO_TEXT = {"v2t_r1": "R@1", "v2t_r5": "R@5", "v2t_r10": "R@10", "v2t_map": "mAP"}
@@ -50,7 +53,27 @@ def values(row: Row) -> dict[str, str | float | int | None]:
         "published_sumr": published["sumr"],
         "published_source": published["source"],
         "key": row.key,
+        **dict(zip(ELSEWHERE, _elsewhere(row), strict=False)),
     }
+
+
+def csv(rows: Iterable[Row]) -> tuple[str, ...]:
+    """The columns of the csv."""
+    return (*CSV, *ELSEWHERE) if any(row.trained_on for row in rows) else CSV
+
+
+def _elsewhere(row: Row) -> tuple[str, ...]:
+    if row.trained_on is None:
+        return ()
+    return row.trained_on["dataset"], "+".join(row.trained_on["langs"]), "yes" if row.trained_on["zero_shot"] else "no"
+
+
+def trained_on(row: Row) -> str:
+    """The data set and languages of runs that were trained on another data set: `vatex: en, zh`; empty for others."""
+    if row.trained_on is None:
+        return ""
+    zero_shot = " (zero-shot)" if row.trained_on["zero_shot"] else ""
+    return f"{row.trained_on['dataset']}: {', '.join(row.trained_on['langs'])}{zero_shot}"
 
 
 def terms(row: Row) -> str:
@@ -98,12 +121,17 @@ def published_sumr(row: Row | None) -> str:
 
 
 def title(group: list[Base]) -> str:
-    """Heading of rows: `vatex (SYNTHETIC), en to zh, descriptor`; without features where a table has none."""
+    """Heading of rows: `vatex (SYNTHETIC), en to zh, descriptor`; without features where a table has none.
+
+    With the name of the data set that the runs were trained on, where that is another one.
+    """
     settings = group[0].settings
     data = "SYNTHETIC" if group[0].synthetic else settings["data"]
     targets = dict.fromkeys(row.settings["target_lang"] for row in group)
     languages = f"{settings['source_lang']} to {', '.join(targets)}"
-    return ", ".join([f"{settings['dataset']} ({data})", languages, *filter(None, [settings.get("visual")])])
+    home = settings.get("trained_on")
+    rest = [settings.get("visual"), home and f"trained on {home['dataset']}"]
+    return ", ".join([f"{settings['dataset']} ({data})", languages, *filter(None, rest)])
 
 
 def labels(group: list[Row]) -> list[str]:

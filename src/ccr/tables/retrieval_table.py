@@ -16,7 +16,7 @@ def run(job: Job) -> None:
     name = job.settings["table"]
     left_out = job.settings["left_out"]
     rows = compare([read_row(settings) for settings in job.settings["rows"]])
-    as_csv.write(columns.CSV, map(columns.values, rows), job.outputs["csv"])
+    as_csv.write(columns.csv(rows), map(columns.values, rows), job.outputs["csv"])
     as_json.write(map(columns.values, rows), columns.IDENTITY, job.outputs["json"], job.key)
     as_markdown.write(name, rows, left_out, job.outputs["md"], job.key)
     as_html.write(job.outputs["md"], job.outputs["page"])

@@ -74,14 +74,20 @@ class Row(Base):
         """The published figure {sumr, source}; it may stand beside official data only."""
         return self.settings.get("published") if self.settings["data"] == "official" else None
 
+    @property
+    def trained_on(self) -> dict[str, Any] | None:
+        """Of runs that were trained on another data set {dataset, langs, zero_shot}."""
+        return self.settings.get("trained_on")
+
 
 def read_row(settings: dict[str, Any]) -> Row:
     """Read a row's files.
 
     Args:
         settings: identity (`columns.IDENTITY` without `terms`), `select_on`, `seeds`, `reference` (the method
-            it is to be compared with, or None), `published` ({sumr, source} or None), and per seed: `metrics`,
-            `ranks`, `history` (may be empty).
+            it is to be compared with, or None), `published` ({sumr, source} or None), `trained_on` (of runs of another
+            data set: its name `dataset`, the `langs` it was trained in, whether the target is none of these:
+            `zero_shot`), and per seed: `metrics`, `ranks`, `history` (may be empty).
     """
     seeds = settings["seeds"]
     for role in ("metrics", "ranks"):

@@ -60,7 +60,7 @@ def captions(planning: Planning, dataset: str) -> Job:
             target=f"{folder}/captions.parquet",
             inputs={
                 "root": root(planning, dataset),
-                **({"photos": options["photos"]} if options.get("photos") else {}),
+                **{role: options[role] for role in ("photos", "leave_out") if options.get(role)},
             },
             outputs={"captions": f"{folder}/captions.parquet", "items": f"{folder}/items.parquet"},
             settings={

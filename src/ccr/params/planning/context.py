@@ -44,6 +44,10 @@ class Planning:
         """The name of a data set in paths."""
         return dataset + ("-synthetic" if self.params.datasets[dataset].source == "synthetic" else "")
 
+    def home(self, dataset: str) -> str:
+        """The data set whose runs are evaluated on this one: itself, or the one that it names as `trained_on`."""
+        return self.params.datasets[dataset].trained_on or dataset
+
     def variant(self, mt: str) -> dict[str, Any]:
         """A translation variant resolved (see `variant_of`)."""
         return self._once(("variant", mt), lambda: variant_of(self.params, mt))

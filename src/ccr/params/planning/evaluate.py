@@ -1,5 +1,6 @@
 """Planning of stage evaluate: methods on human test captions, and teachers' word alignment."""
 
+from ccr import languages
 from ccr.artifacts.jobs import Job
 from ccr.params.entries import clean_variant, in_force
 from ccr.params.planning.captions import captions
@@ -15,7 +16,24 @@ def label(planning: Planning, dataset: str, mt: str, lang: str, name: str) -> st
     method = planning.params.methods[name]
     if "translated" in method.queries:
         return method.mt or mt
-    return trained_on(planning, dataset, mt, lang, method.uses or name)[0]
+    return trained_on(planning, planning.home(dataset), mt, learnt(planning, dataset, lang), method.uses or name)[0]
+
+
+def learnt(planning: Planning, dataset: str, lang: str) -> str:
+    """The target language of the runs that are evaluated in `lang`, where they have one each.
+
+    Of a data set evaluated with another's runs: its own code, or that of a variety of it, else the only one that these
+    runs have (zero-shot), else `lang`, for which there are none.
+    """
+    targets = planning.params.datasets[planning.home(dataset)].target_langs
+    only = targets[0] if len(targets) == 1 else lang
+    return lang if lang in targets else languages.variety(lang, tuple(targets)) or only
+
+
+def run_of(planning: Planning, dataset: str, mt: str, visual: str, lang: str, name: str, seed: int) -> Job:
+    """The training of the student that a method is evaluated with."""
+    trained = planning.params.methods[name].uses or name
+    return student(planning, planning.home(dataset), mt, visual, learnt(planning, dataset, lang), trained, seed)
 
 
 def evaluation(planning: Planning, dataset: str, mt: str, visual: str, lang: str, name: str, seed: int) -> Job:
@@ -29,13 +47,15 @@ def _evaluation(
     planning: Planning, dataset: str, mt: str, visual: str, lang: str, name: str, seed: int, target: str
 ) -> Job:
     method, settings = planning.params.methods[name], planning.params.evaluate
-    run = student(planning, dataset, mt, visual, lang, method.uses or name, seed)
+    run = run_of(planning, dataset, mt, visual, lang, name, seed)
     inputs = {
         **captions(planning, dataset).outputs,
         "features": features(planning, dataset, visual).outputs["features"],
         **{role: run.outputs[role] for role in ("model", "config", "tokenizer")},
         **encoder_folder(run.settings),
     }
+    if planning.home(dataset) != dataset:
+        inputs["trained_items"] = captions(planning, planning.home(dataset)).outputs["items"]
     if "translated" in method.queries:
         queries = translation(planning, dataset, method.mt or mt, lang, "queries")
         inputs["queries"] = queries.outputs["translations"]

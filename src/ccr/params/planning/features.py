@@ -13,7 +13,7 @@ def every(planning: Planning) -> None:
     """All the features that there can be of any data set."""
     for dataset, settings in planning.params.datasets.items():
         for visual in planning.params.features.extractors:
-            if not planning.mismatch(dataset, settings.mt, visual):
+            if not planning.mismatch(planning.home(dataset), settings.mt, visual):
                 features(planning, dataset, visual)
 
 

@@ -1,9 +1,6 @@
 """Planning of stage tables: the three kinds of tables and their rows."""
 
-import csv
 from collections.abc import Callable, Iterable, Iterator
-from functools import cache
-from importlib.resources import files
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -11,14 +8,11 @@ from typing import Any
 from ccr import registry
 from ccr.artifacts.jobs import Job
 from ccr.params.entries import options_of
-from ccr.params.planning.captions import no_parallel
 from ccr.params.planning.context import Planning
-from ccr.params.planning.evaluate import alignment, evaluation, label
-from ccr.params.planning.train import student
+from ccr.params.planning.evaluate import alignment, label
+from ccr.params.planning.rows import no_row, row_of
 from ccr.params.planning.translate import quality
-from ccr.params.schema import Alignments, Dataset, Table, Translations
-
-TEST_SET = {"split": "by_language", "test": ""}  # importer options that say what is tested on, as the papers do
+from ccr.params.schema import Alignments, Table, Translations
 
 LeftOut = dict[str, None]  # a line each, once: what cannot be, and why
 
@@ -87,13 +81,19 @@ def _identity(planning: Planning, dataset: str, mt: str, lang: str) -> dict[str,
     settings = planning.params.datasets[dataset]
     noise = {} if mt == "none" else planning.variant(mt).get("noise", {})
     return {
-        "data": settings.source,
+        "data": planning.params.datasets[planning.home(dataset)].source,
         "dataset": dataset,
         "mt": mt,
         "noise_rate": noise.get("rate", 0.0),  # share of the training translations that are corrupted
         "source_lang": settings.source_lang,
         "target_lang": lang,
     }
+
+
+def _untrained(planning: Planning, dataset: str) -> str:
+    """Why there is no table of what trainings read of a data set; empty when there is one."""
+    home = planning.home(dataset)
+    return "" if home == dataset else f"nothing is trained on it, it is trained_on {home!r}"
 
 
 # --- word alignment ----------------------------------------------------------------------------------------
@@ -106,7 +106,8 @@ def alignments(planning: Planning, name: str) -> Job:
     rows, left_out = [], {}
 
     def impossible(dataset: str, mt: str) -> str:
-        reason = planning.mismatch(dataset, mt, planning.params.datasets[dataset].visual)
+        reason = _untrained(planning, dataset)
+        reason = reason or planning.mismatch(dataset, mt, planning.params.datasets[dataset].visual)
         if not reason and planning.variant(mt)["engine"] != "lexicon":
             reason = "the true word alignment of these translations is not known"
         return reason
@@ -135,6 +136,8 @@ def translations(planning: Planning, name: str) -> Job:
             return f"{mt!r} is what people wrote: there is no translation to judge"
         if settings.source == "official" and not Path(settings.root).is_dir():
             return f"datasets.{dataset}.root: {settings.root} does not exist"
+        if reason := _untrained(planning, dataset):
+            return reason
         return planning.mismatch(dataset, mt, settings.visual)
 
     for dataset, mt in _data(planning, table, impossible, left_out):
@@ -153,13 +156,18 @@ def retrieval(planning: Planning, name: str) -> Job:
     table = planning.params.tables[name]
     found: dict[tuple[str, ...], dict[str, Any]] = {}
     left_out: LeftOut = {}
-    for dataset, mt, visual in _data(planning, table, planning.mismatch, left_out):
+
+    def impossible(dataset: str, mt: str, visual: str) -> str:
+        return planning.mismatch(planning.home(dataset), mt, visual)
+
+    for dataset, mt, visual in _data(planning, table, impossible, left_out):
         for lang, method in product(planning.params.datasets[dataset].target_langs, table.methods):
-            if reason := _impossible(planning, dataset, mt, visual, method, lang):
+            if reason := no_row(planning, dataset, mt, visual, lang, method):
                 left_out[f"{dataset}, {lang}, {method}: {reason}"] = None
                 continue
-            row = _row(planning, table, dataset, mt, visual, lang, method)
-            found[dataset, row["mt"], visual, lang, method] = row
+            labelled = label(planning, dataset, mt, lang, method)
+            about = row_of(planning, dataset, mt, visual, lang, method, table.seeds)
+            found[dataset, labelled, visual, lang, method] = _identity(planning, dataset, labelled, lang) | about
     beside: dict[tuple[str, ...], set[str]] = {}
     for row in found.values():
         beside.setdefault(_group(row), set()).add(row["method"])
@@ -182,81 +190,9 @@ def _group(row: dict[str, Any]) -> tuple[str, ...]:
     return row["dataset"], row["visual"], row["target_lang"]
 
 
-def _impossible(planning: Planning, dataset: str, mt: str, visual: str, name: str, lang: str) -> str:
-    """Why a row cannot exist; empty when it can."""
-    methods = planning.params.methods
-    variant = methods[name].mt or mt
-    if "translated" in methods[name].queries and planning.variant(variant)["engine"] == "none":
-        return f"translation variant {variant!r} has no engine for the way back"
-    for owner in dict.fromkeys((name, methods[name].uses or name)):  # the row's entry and the one that is trained
-        entry = methods[owner]
-        if entry.langs and lang not in entry.langs:
-            return f"methods.{owner}.langs does not hold {lang!r}"
-        if entry.langs and set(entry.langs) - set(planning.params.datasets[dataset].target_langs):
-            return f"{dataset} does not have every language of methods.{owner}.langs"
-        if entry.mt and (reason := planning.mismatch(dataset, entry.mt, visual)):
-            return reason
-        parallel = planning.params.teachers[entry.teacher].parallel if entry.teacher else None
-        if parallel and (reason := no_parallel(planning, dataset, parallel, entry.langs or [lang])):
-            return reason
-        if reason := _misfit(planning, dataset, owner):
-            return reason
-    return ""
-
-
-def _misfit(planning: Planning, dataset: str, name: str) -> str:
-    """Why a method cannot regress its teacher's embeddings, or start with its weights; empty when it can."""
-    entry, terms = planning.params.methods[name], planning.objectives("student", name).values()
-    fitting = ["text", "dim", "norm"] if entry.init else []
-    fitting += ["dim"] if any(term["objective"] == "embedding_distillation" for term in terms) else []
-    if not fitting:
-        return ""
-    student = planning.training(dataset, "student", name)["network"]
-    teacher = planning.training(dataset, "teacher", entry.teacher)["network"]
-    differ = [key for key in fitting if student[key] != teacher[key]]
-    return f"its network and that of teacher {entry.teacher!r} must have the same {differ[0]!r}" if differ else ""
-
-
 def _reference(planning: Planning, table: Table, method: str, beside: Iterable[str]) -> str | None:
     """Name of the method that a row is compared with, one of those `beside` it."""
     parent = planning.params.methods[method].like
     if table.compare == "parent" and parent in beside:
         return parent
     return table.baseline if table.baseline in set(beside) - {method} else None
-
-
-def _row(planning: Planning, table: Table, dataset: str, mt: str, visual: str, lang: str, name: str) -> dict[str, Any]:
-    trained = planning.params.methods[name].uses or name
-    training = planning.training(dataset, "student", trained)
-    evaluations = [evaluation(planning, dataset, mt, visual, lang, name, seed).outputs for seed in table.seeds]
-    runs = [] if trained != name else [student(planning, dataset, mt, visual, lang, name, s) for s in table.seeds]
-    return {
-        **_identity(planning, dataset, label(planning, dataset, mt, lang, name), lang),
-        "visual": visual,
-        "text_encoder": training["network"]["text"]["encoder"],
-        "method": name,
-        "select_on": training["select_on"],
-        "seeds": list(table.seeds),
-        "published": _published(planning.params.datasets[dataset], dataset, lang, name, visual),
-        "metrics": [outputs["metrics"] for outputs in evaluations],
-        "ranks": [outputs["ranks"] for outputs in evaluations],
-        "history": [run.outputs["history"] for run in runs],
-    }
-
-
-@cache
-def _published_rows() -> list[dict[str, str]]:
-    return list(csv.DictReader(files("ccr.params").joinpath("published.csv").read_text().splitlines()))
-
-
-def _published(settings: Dataset, dataset: str, lang: str, method: str, visual: str) -> dict[str, Any] | None:
-    """Published SumR of this row: only on official data, with the same test set and features."""
-    other_test_set = any(settings.options.get(option, value) != value for option, value in TEST_SET.items())
-    if settings.source != "official" or other_test_set:
-        return None
-    row = (dataset, settings.source_lang, lang, method)
-    for line in _published_rows():
-        same = (line["dataset"], line["source_lang"], line["target_lang"], line["method"]) == row
-        if same and visual in line["visual"].split():  # the extractors that give these features
-            return {"sumr": float(line["sumr"]), "source": line["source"]}
-    return None
