@@ -19,6 +19,8 @@ from ccr import params
 TABLE = "results/tiny.csv"
 DATA = "vatex-synthetic"
 CL2CM = f"{DATA}/lexicon/descriptor/zh/cl2cm"
+PICTURES = "multi30k_task2-synthetic"
+GERMAN = f"{PICTURES}/lexicon/descriptor/de/baseline"
 TINY = {"tables": {"tiny": {"data": ["vatex"], "methods": ["baseline", "cl2cm"], "seeds": [0]}}, "run": ["tiny"]}
 
 WHO = {f"GIT_{role}_{what}": "test@localhost" for role in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")}

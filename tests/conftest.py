@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from checkouts import CL2CM, Checkout, Tracked, check_out, make_tiny, track
+from checkouts import CL2CM, GERMAN, Checkout, Tracked, check_out, make_tiny, track
 from hypothesis import settings
 
 # No deadline for an example: a loaded machine is no fault.
@@ -91,6 +91,22 @@ def made(fresh, once) -> Checkout:
         assert f"results/runs/{CL2CM}/seed0" in fresh.copy(folder).computed()
 
     return Checkout(once("made", make))
+
+
+@pytest.fixture(scope="session")
+def german(fresh, once) -> Checkout:
+    """A run on pictures with German captions is made, by Snakemake, and its table."""
+
+    def edit(raw: dict) -> None:
+        raw["datasets"]["multi30k_task2"]["target_langs"] = ["de"]
+        raw["tables"]["tiny"] = {"data": ["multi30k_task2"], "methods": ["baseline"], "seeds": [0]}
+
+    def make(folder: Path) -> None:
+        checkout = fresh.copy(folder)
+        checkout.edit(edit)
+        assert f"results/runs/{GERMAN}/seed0" in checkout.computed()
+
+    return Checkout(once("german", make))
 
 
 @pytest.fixture

@@ -2,14 +2,18 @@
 
 import json
 import re
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 from checkouts import CL2CM, DATA
+from hand_made import hand_made
 
 from ccr import load
+from ccr.artifacts.runs import run_files
 from ccr.errors import CcrError
+from ccr.export import mteb
 from ccr.export.towers import TextTower
 from ccr.networks.dual_encoder import DualEncoder
 from ccr.networks.ragged import Padded
@@ -74,6 +78,19 @@ def test_the_card_is_written_from_the_run(project):
     metrics = json.loads(project.read(f"results/evaluations/{CL2CM}/seed0/metrics.json"))
     assert f"{metrics['sumr']:.1f} |" in card and "relation_distillation" in card and "license: unknown" in card
     assert card.startswith("---\nlanguage: [en, zh]")
+
+
+def test_a_run_whose_features_cannot_be_made_again_is_not_for_mteb(project, run):
+    shutil.copytree(RUN, "elsewhere")
+    moved = project.ccr("export", "mteb", "elsewhere", "new")
+    assert (moved.returncode, moved.stderr) == (
+        1,
+        "ccr: elsewhere: params.yaml plans no such run, so it is not known how its features are made.\n",
+    )
+    came = hand_made("features", FEATURES, {}, {}, {"extractor": "published", "options": {}})
+    with pytest.raises(CcrError, match="came with the data set"):
+        mteb.export(run_files(RUN), Path("new"), [], came)
+    assert not Path("new").exists()
 
 
 def test_what_cannot_be_exported_is_one_message(project, run):

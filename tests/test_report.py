@@ -1,15 +1,19 @@
 """The report of a table: one file that is complete, with the table's numbers and what the runs retrieve."""
 
+import io
 import json
 import re
+from datetime import timedelta
 from pathlib import Path
 
 import pandas as pd
 import pytest
 from checkouts import CL2CM, DATA
+from hand_made import hand_made
 
 from ccr import params
 from ccr.report.breakdowns import breakdowns
+from ccr.report.costs import costs
 from ccr.report.group import Group, spaced, units
 from ccr.tables import columns
 from ccr.tables.comparison import compare
@@ -85,6 +89,25 @@ def test_words_are_cut_as_the_language_writes_them():
     assert spaced(["ein roter Stern", "ein Kreis", "Kreis"]) and not spaced(["一颗红星。", "圆"])
     assert units(["Ein roter Stern"], True) == [["ein", "roter", "stern"]]
     assert units(["一颗红星。"], False) == [["一", "颗", "红", "星"]]
+
+
+def test_what_the_jobs_took_is_what_the_memo_has(project, page):
+    table = pd.read_html(io.StringIO(page), attrs={"id": "costs"})[0].set_index("stage")
+    records = [json.loads(path.read_text()) for path in project.folder.glob("work/memo/??/*/job.json")]
+    assert set(table.index) == {"world", "captions", "translate", "features", "train", "evaluate", "tables"}
+    for stage, shown in table.iterrows():
+        costs = [record["cost"] for record in records if record["stage"] == stage]
+        assert shown["jobs"] == shown["measured"] == len(costs)
+        assert shown["time"] == str(timedelta(seconds=round(sum(cost["seconds"] for cost in costs))))
+        assert shown["memory, at most"] == f"{max(cost['peak_mb'] for cost in costs):,} MB"
+        measured = all(cost["joules"] is not None for cost in costs)
+        assert shown["energy"].startswith("≤ ") if measured else shown["energy"] == "not measured"
+
+
+def test_what_was_computed_elsewhere_is_not_measured(project):
+    job = hand_made("captions", f"data/{DATA}/captions.parquet", {}, {"captions": "nowhere/captions.parquet"}, {})
+    [found] = costs([job])
+    assert (found.jobs, found.known, found.time, found.memory, found.energy) == (1, [], "", "", "not measured")
 
 
 def test_the_same_table_makes_the_same_report(project, page):

@@ -15,6 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 import yaml
@@ -22,7 +23,8 @@ from toy_trainings import NAMES, trained, training
 
 from ccr import params, train
 from ccr.artifacts.jobs import dump_job, job_key
-from ccr.train import keeper
+from ccr.errors import CcrError
+from ccr.train import keeper, tracking
 from ccr.train.checkpoint import CHECKPOINTS, Checkpoint
 from ccr.train.loop import Trainer
 
@@ -160,13 +162,14 @@ def test_a_checkpoint_cut_at_any_byte_or_changed_in_any_byte_is_recognised(caplo
     assert Checkpoint("key", "cuda").load() is None
 
 
-def test_how_often_a_state_is_kept_is_no_part_of_a_key(repository):
+def test_how_often_a_state_is_kept_and_who_follows_are_no_part_of_a_key(repository):
     raw = yaml.safe_load((repository / "params.yaml").read_text())
     target = "results/runs/vatex-synthetic/lexicon/descriptor/zh/baseline/seed0"
     one = params.plan(params.validate(raw)).job(target)
-    raw["train"]["checkpoint_minutes"] = 0.5
+    raw["train"] |= {"checkpoint_minutes": 0.5, "trackers": ["tensorboard"]}
     other = params.plan(params.validate(raw)).job(target)
     assert (one.checkpoint_minutes, other.checkpoint_minutes) == (10, 0.5)
+    assert (one.trackers, other.trackers) == ((), ("tensorboard",))
     assert one.digest == other.digest and job_key(replace(one, inputs={})) == job_key(replace(other, inputs={}))
 
 
@@ -260,6 +263,34 @@ def test_a_training_that_was_killed_goes_on(data, tmp_path):
     lost = killed_and_run_to_its_end(job, 1, np.random.default_rng(2), "log")
     assert 0 <= max(lost) <= INTERVAL
     assert results(job) == results(training("nrccr", data, data / "nrccr"))
+
+
+def test_a_training_that_was_killed_and_goes_on_is_followed_without_gaps_or_doubles(data):
+    accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    pytest.importorskip("accelerate")
+    run = Path("results/runs/nrccr/seed0")
+    job = training("nrccr", data, run, minutes=INTERVAL / 60, trackers=("tensorboard",), epochs=5, patience=5)
+    killed_and_run_to_its_end(job, 2, np.random.default_rng(1), "log")
+    history = pd.read_csv(run / "history.csv")
+    events = accumulator.EventAccumulator(f"work/tracking/{run}").Reload()
+    assert set(events.Tags()["scalars"]) == set(history.columns) - {"epoch"}
+    for column in set(history.columns) - {"epoch"}:
+        found = events.Scalars(column)
+        assert [point.step for point in found] == history["epoch"].tolist()
+        assert [point.value for point in found] == pytest.approx(history[column].tolist(), rel=1e-6)
+
+
+def test_a_tracker_that_is_missing_is_one_message_and_one_that_fails_ends_nothing(data, tmp_path, monkeypatch, caplog):
+    job = training("baseline", data, tmp_path / "run", trackers=("tensorboard",))
+    monkeypatch.setattr(tracking, "find_spec", lambda name: None)
+    with pytest.raises(CcrError, match="pip install accelerate tensorboard -c constraints.txt"):
+        train.run(job)
+    monkeypatch.setattr(tracking, "find_spec", lambda name: name)
+    Path("work").mkdir()
+    Path("work/tracking").write_text("in the way of a folder")
+    train.run(job)
+    assert results(job) == results(training("baseline", data, data / "baseline"))
+    assert "no more of it is told to tensorboard (" in caplog.text
 
 
 @pytest.mark.slow

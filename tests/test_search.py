@@ -52,10 +52,10 @@ def searcher_of(run: str, collection: Collection) -> Searcher:
     return Searcher(run, {role: f"{run}/{file}" for role, file in RUN_FILES.items()}, collection, 64)
 
 
-def ranked(run: str) -> pd.DataFrame:
+def ranked(run: str, data: str = DATA) -> pd.DataFrame:
     """The test captions with the rank that the evaluation gave each: query_id, item_id, rank, text."""
     ranks = pd.read_parquet(f"{run.replace('runs', 'evaluations', 1)}/ranks.parquet")
-    captions = pd.read_parquet(f"data/{DATA}/captions.parquet", columns=["caption_id", "text"])
+    captions = pd.read_parquet(f"data/{data}/captions.parquet", columns=["caption_id", "text"])
     return ranks[ranks["direction"] == "t2v"].merge(captions, left_on="query_id", right_on="caption_id")
 
 
@@ -212,9 +212,9 @@ def test_a_query_in_the_terminal(project, monkeypatch):
 
 
 @contextmanager
-def served(project):
-    """The address of the page, which compares two runs."""
-    process = project.launch("-m", "ccr", "search", RUN, FEATURES, "--compare", OTHER, "--port", "0")
+def served(project, *words):
+    """The address of the page; without words it compares two runs."""
+    process = project.launch("-m", "ccr", "search", *(words or (RUN, FEATURES, "--compare", OTHER)), "--port", "0")
     try:
         address = process.stdout.readline().split()[0]
         assert address.startswith("http://127.0.0.1:"), process.stdout.read()

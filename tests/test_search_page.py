@@ -6,7 +6,7 @@ from collections.abc import Callable
 from importlib.resources import files
 
 import pytest
-from checkouts import DATA
+from checkouts import DATA, GERMAN, PICTURES
 from selenium import webdriver
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
@@ -14,6 +14,7 @@ from selenium.webdriver.support.wait import WebDriverWait
 from test_search import RUN, ranked, served
 
 pytestmark = pytest.mark.browser
+GERMAN_RUN = f"results/runs/{GERMAN}/seed0"
 SCREENS = [(width, height, scheme) for width, height in ((1400, 900), (390, 844)) for scheme in ("light", "dark")]
 
 
@@ -35,6 +36,13 @@ def browser():
 def page(made, tmp_path_factory):
     project = made.copy(tmp_path_factory.mktemp("page") / "project")
     with served(project) as address:
+        yield project, address
+
+
+@pytest.fixture(scope="module")
+def german_page(german, tmp_path_factory):
+    project = german.copy(tmp_path_factory.mktemp("german") / "project")
+    with served(project, GERMAN_RUN, f"data/{PICTURES}/features/descriptor.parquet") as address:
         yield project, address
 
 
@@ -89,6 +97,20 @@ def test_the_right_picture_stands_first_where_the_table_says_so(browser, page, m
         assert one[0] == first["item_id"]
         framed = browser.find_elements(By.CSS_SELECTOR, "#answers > div:first-child .hit.right .id")
         assert [element.text for element in framed] == [first["item_id"]]
+    until(browser, lambda: seen(browser))
+
+
+def test_a_german_caption_finds_its_picture(browser, german_page, monkeypatch):
+    project, address = german_page
+    monkeypatch.chdir(project.folder)
+    table = ranked(GERMAN_RUN, PICTURES)
+    caption = table[table["text"].str.contains("[äöüß]")].sort_values("rank").iloc[0]
+    opened(browser, address, caption["text"])
+    [found] = columns(browser)
+    assert found.index(caption["item_id"]) + 1 == caption["rank"]
+    framed = browser.find_elements(By.CSS_SELECTOR, ".hit.right .id")
+    assert [element.text for element in framed] == [caption["item_id"]]
+    assert f"stands at rank {caption['rank']}" in browser.find_element(By.CSS_SELECTOR, "#answers > div > p").text
     until(browser, lambda: seen(browser))
 
 

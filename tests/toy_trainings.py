@@ -105,7 +105,9 @@ def write_data(folder: Path) -> None:
     write_features(folder / "features.parquet", sorted(features, key=lambda f: f[0]), metadata=described)
 
 
-def training(name: str, data: Path, folder: Path, *, minutes: float = 10.0, **settings: Any) -> Job:
+def training(
+    name: str, data: Path, folder: Path, *, minutes: float = 10.0, trackers: tuple[str, ...] = (), **settings: Any
+) -> Job:
     """One of the trainings, its results in `folder`; `cl2cm` reads the embeddings in data/teacher."""
     role = "teacher" if name == "teacher" else "student"
     inputs: dict[str, Any] = {role: str(data / f"{role}.parquet") for role in ("captions", "items")}
@@ -125,7 +127,7 @@ def training(name: str, data: Path, folder: Path, *, minutes: float = 10.0, **se
         "select_on": "mt" if role == "teacher" else "target", **settings,
     }  # fmt: skip
     outputs = {file.split(".")[0]: str(folder / file) for file in files}
-    job = hand_made("train", str(folder), inputs, outputs, settings, checkpoint_minutes=minutes)
+    job = hand_made("train", str(folder), inputs, outputs, settings, checkpoint_minutes=minutes, trackers=trackers)
     return replace(job, key=job_key(job))
 
 

@@ -200,6 +200,15 @@ def export_sentence_transformers(run: RunFolder, folder: NewFolder) -> None:
     log.info("%s: written", folder)
 
 
+@exports.command("mteb")
+def export_mteb(run: RunFolder, folder: NewFolder, file: ParamsFile = PARAMS) -> None:
+    """Write a run for MTEB: mteb.evaluate(ccr.export.mteb_student.Student(DIR), tasks)."""
+    jobs = params.plan(params.load(file)).jobs
+    features = jobs.get(jobs[str(run)].inputs.get("features")) if str(run) in jobs else None
+    import_module("ccr.export.mteb").export(run_files(run), folder, _evaluations(run), features)
+    log.info("%s: written", folder)
+
+
 @app.command("align")
 def align(
     source: Annotated[str, typer.Argument(help="A sentence.")],

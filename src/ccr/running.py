@@ -6,6 +6,7 @@ import time
 from importlib import import_module
 from pathlib import Path
 
+from ccr.artifacts.cost import measured
 from ccr.artifacts.jobs import Job
 from ccr.artifacts.memo import compute_into, is_kept, recall, remember
 from ccr.notes import note
@@ -18,16 +19,16 @@ log = logging.getLogger(__name__)
 
 def execute(job: Job) -> None:
     """Copy the job's result from the memo, or compute it and remember it."""
-    start = time.perf_counter()
     if recall(job):
         note(job)
         log.info("%s: copied from the memo (key %s)", job.target, job.key[:12])
         return
     os.environ.update(dict.fromkeys(THREADS, str(job.threads)))
-    import_module(job.module).run(job)
-    remember(job)
+    with measured() as cost:
+        import_module(job.module).run(job)
+    remember(job, cost)
     note(job)
-    log.info("%s: computed in %.1f s (key %s)", job.target, time.perf_counter() - start, job.key[:12])
+    log.info("%s: computed in %.1f s (key %s)", job.target, cost["seconds"], job.key[:12])
 
 
 def evaluate_ahead(plan: Plan, run: Job) -> None:

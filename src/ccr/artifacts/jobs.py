@@ -21,8 +21,8 @@ class Job:
 
     `target` is its name: the path of what it makes. `module` makes it (`run(job)`), with `entries` of the registry
     (`OBJECTIVES.infonce`). `after`: files that must be there before, but do not change the result. `threads`, `gpus`:
-    what it asks for; `checkpoint_minutes`: how often a training keeps its state: no result depends on these. `key`
-    identifies the result: see `job_key`.
+    what it asks for; `checkpoint_minutes`: how often a training keeps its state; `trackers`: where it can be
+    followed: no result depends on these. `key` identifies the result: see `job_key`.
     """
 
     stage: str
@@ -35,6 +35,7 @@ class Job:
     threads: int = 1
     gpus: int = 0
     checkpoint_minutes: float = 10.0
+    trackers: tuple[str, ...] = ()
     after: tuple[str, ...] = ()
     key: str = ""
 

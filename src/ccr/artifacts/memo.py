@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ccr.artifacts.contents import content_hash
+from ccr.artifacts.cost import measured
 from ccr.artifacts.files import atomic, atomic_folder, read_json, write_json
 from ccr.artifacts.hashes import bytes_hash, digest
 from ccr.artifacts.jobs import Job, dump_job, job_key
@@ -38,7 +39,8 @@ def kept_keys() -> list[str]:
 def recorded_job(key: str) -> dict[str, Any]:
     """The job that made what the memo holds under this key, as `dump_job`.
 
-    With `makers`: input path -> the key that made it; `code`: hash of its code; `hashes`: role -> hash of its bytes.
+    With `makers`: input path -> the key that made it; `code`: hash of its code; `hashes`: role -> hash of its bytes;
+    `cost`: what it took, see `cost.measured`, None where it was computed elsewhere.
     """
     return read_json(memo_path(key) / RECORD)
 
@@ -66,26 +68,27 @@ def is_kept(key: str) -> bool:
     return memo_path(key).is_dir()
 
 
-def remember(job: Job) -> None:
-    """Seal a job's outputs and keep them in the memo, and which job it was: `recorded_job`."""
+def remember(job: Job, cost: dict[str, Any] | None = None) -> None:
+    """Seal a job's outputs and keep them in the memo, and which job it was and what it took: `recorded_job`."""
     hashes = seal(job)
     with atomic_folder(memo_path(job.key)) as temporary:
         for role, path in job.outputs.items():
             _copy(Path(path), temporary / role)
-        _record(job, hashes, temporary)
+        _record(job, hashes, temporary, cost)
 
 
 def compute_into(job: Job, compute: Callable[[Job], None]) -> None:
     """Compute a job's outputs into the memo alone."""
     with atomic_folder(memo_path(job.key)) as temporary:
         outputs = {role: str(temporary / role) for role in job.outputs}
-        compute(replace(job, outputs=outputs))
-        _record(job, {role: bytes_hash(path) for role, path in outputs.items()}, temporary)
+        with measured() as cost:
+            compute(replace(job, outputs=outputs))
+        _record(job, {role: bytes_hash(path) for role, path in outputs.items()}, temporary, cost)
 
 
-def _record(job: Job, hashes: dict[str, str], folder: Path) -> None:
+def _record(job: Job, hashes: dict[str, str], folder: Path, cost: dict[str, Any] | None) -> None:
     makers = {path: key for path in job.input_paths() if (key := maker_of(path))}
-    record = dump_job(job) | {"makers": makers, "code": job.code, "hashes": hashes}
+    record = dump_job(job) | {"makers": makers, "code": job.code, "hashes": hashes, "cost": cost}
     write_json(with_digest(record), folder / RECORD)
 
 

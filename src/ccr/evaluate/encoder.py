@@ -64,11 +64,12 @@ class Encoder:
         rows = np.arange(len(store.frames)) if item_ids is None else store.index(list(item_ids))
         return embed_items(self._network, store, rows, self._batch)
 
-    def item(self, frames: np.ndarray) -> Tensor:
-        """(dim,) float32 unit vector of an item that is in no file yet: its features, (frames, feature_dim)."""
-        table = pa.table({"item_id": pa.array([""]), "frames": [len(frames)]})
-        store = FeatureStore(Path(), table, frames.astype(np.float16), {}, "")
-        return embed_items(self._network, store, np.arange(1), self._batch)[0]
+    def extracted(self, features: Sequence[np.ndarray]) -> Tensor:
+        """(items, dim) float32 unit vectors of items in no file yet, by the features (frames, feature_dim) of each."""
+        rows = np.arange(len(features))
+        table = pa.table({"item_id": rows.astype(str), "frames": [len(frames) for frames in features]})
+        store = FeatureStore(Path(), table, np.concatenate(features).astype(np.float16), {}, "")
+        return embed_items(self._network, store, rows, self._batch)
 
 
 def embed(files: Mapping[str, str], collection: Path, output: Path, batch: int) -> int:

@@ -12,9 +12,9 @@ import torch
 from torch import Tensor, nn
 from torch.export import Dim
 
-from ccr.artifacts.files import atomic_folder
 from ccr.errors import CcrError
 from ccr.export.card import card
+from ccr.export.folder import new_folder
 from ccr.export.towers import TextTower, VisualTower
 from ccr.networks.checkpoint import load_network, load_tokenizer
 
@@ -33,9 +33,7 @@ def export(files: Mapping[str, str], folder: Path, evaluations: list[Path]) -> N
     Raises:
         CcrError: a run whose embeddings depend on their batch; a folder that is there; a package that is missing.
     """
-    if folder.exists():
-        raise CcrError(f"{folder}: is there already. Name a folder that is not.")
-    with atomic_folder(folder) as temporary:
+    with new_folder(folder) as temporary:
         write(files, temporary, evaluations, visual=True)
 
 

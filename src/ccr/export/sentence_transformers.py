@@ -5,9 +5,8 @@ import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
-from ccr.artifacts.files import atomic_folder
-from ccr.errors import CcrError
 from ccr.export import onnx
+from ccr.export.folder import new_folder
 
 MODULES = [{"idx": 0, "name": "0", "path": "", "type": "ccr_student.Student"}]
 CONFIG = {
@@ -24,9 +23,7 @@ def export(files: Mapping[str, str], folder: Path, evaluations: list[Path]) -> N
 
     Args and raises: see `onnx.export`.
     """
-    if folder.exists():
-        raise CcrError(f"{folder}: is there already. Name a folder that is not.")
-    with atomic_folder(folder) as temporary:
+    with new_folder(folder) as temporary:
         onnx.write(files, temporary, evaluations, visual=False)
         for name, content in (("modules.json", MODULES), ("config_sentence_transformers.json", CONFIG)):
             (temporary / name).write_text(json.dumps(content, indent=1), encoding="utf-8")

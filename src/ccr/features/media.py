@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
+from typing import BinaryIO, NamedTuple
 
 import av
 import numpy as np
@@ -15,9 +15,9 @@ WHOLE = 0.8
 
 
 class File(NamedTuple):
-    """A media file. `kind`: image or video."""
+    """A media file. `kind`: image or video; a picture may be an open file."""
 
-    path: Path
+    path: Path | BinaryIO
     kind: str
 
 
@@ -26,7 +26,7 @@ class Unreadable(Exception):
 
 
 def read_image(
-    path: Path, convert: Callable[[Image.Image], np.ndarray], draft: tuple[int, int] | None = None
+    path: Path | BinaryIO, convert: Callable[[Image.Image], np.ndarray], draft: tuple[int, int] | None = None
 ) -> np.ndarray:
     """What `convert` makes of the picture, with an axis before it; `Unreadable` with the reason.
 

@@ -368,7 +368,8 @@ class Features(Section):
 
 class Train(Section):
     """`threads` of each process. `processes`, a GPU each, share a training's batches; its result is the same up to
-    rounding. `checkpoint_minutes`: how often it keeps its state to go on from; what it results in does not change.
+    rounding. `checkpoint_minutes`: how often it keeps its state to go on from; `trackers`: where its history can be
+    followed; what it results in does not change.
     """
 
     student: StudentTraining
@@ -376,6 +377,7 @@ class Train(Section):
     threads: Count
     processes: Count = 1
     checkpoint_minutes: Positive = 10.0
+    trackers: Annotated[list[Literal["tensorboard", "wandb", "mlflow"]], Different] = []
 
 
 class Evaluate(Section):

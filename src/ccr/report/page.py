@@ -15,6 +15,7 @@ from ccr.errors import CcrError
 from ccr.params import Plan
 from ccr.report import drawings
 from ccr.report.breakdowns import breakdowns
+from ccr.report.costs import costs
 from ccr.report.examples import Examples
 from ccr.report.group import Group
 from ccr.report.origin import trainings
@@ -47,6 +48,7 @@ def write(plan: Plan, job: Job, differences: list[tuple[str, Any, Any]], path: s
         synthetic=any(row.synthetic for row in rows),
         groups=groups,
         left_out=job.settings["left_out"],
+        costs=costs(plan.needs(job.target)),
         figures=[(title, _picture(job.outputs[role])) for role, title in FIGURES.items()],
         differences=[(key, json.dumps(value), json.dumps(preset)) for key, value, preset in differences],
         preset=plan.params.preset,

@@ -102,7 +102,7 @@ class Searcher:
     def like(self, features: np.ndarray, count: int) -> tuple[list[tuple[Caption, float]], list[Hit]]:
         """Captions and items nearest to a picture or clip of one's own: its features (frames, dim)."""
         with self._computing:
-            vector = self._encoder.item(features)
+            [vector] = self._encoder.extracted([features])
         captions = []
         if self._captions:
             rows, scores = self._captions.top(vector, count)

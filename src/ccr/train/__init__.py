@@ -23,6 +23,7 @@ from ccr.train import processes
 from ccr.train.checkpoint import Checkpoint
 from ccr.train.keeper import Keeper
 from ccr.train.loop import Trainer
+from ccr.train.tracking import Tracking
 from ccr.train.triplets import Triplets, Validation, read_texts, with_terms_in_force
 
 log = logging.getLogger(__name__)
@@ -51,6 +52,7 @@ def run(job: Job) -> None:
 def _run(job: Job, device: torch.device) -> None:
     start = time.perf_counter()
     planned, job = job.settings, with_terms_in_force(job)
+    tracking = Tracking(job)
     settings = job.settings
     if device.type == "cuda":
         _repeatable()
@@ -85,7 +87,8 @@ def _run(job: Job, device: torch.device) -> None:
     trainer = Trainer(network.to(device), settings, of_texts(network.to(device), tokens), store)
     processes.draw_apart(settings["seed"])
     with Keeper(job, Checkpoint(job.key, device.type)) as keeper:
-        history = trainer.fit(triplets, validation, keeper)
+        with tracking:
+            history = trainer.fit(triplets, validation, keeper, tracking.tell)
         embeddings = None
         if settings["role"] == "teacher":
             seen = (texts.table["split"] == "train") & (texts.table["role"] != "parallel")  # by students

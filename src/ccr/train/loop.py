@@ -113,7 +113,13 @@ class Trainer:
         text = [network.text, *([network.text_layers] if network.text_layers else [])]
         self._text_weights = [p for part in text for p in part.parameters() if p.requires_grad]
 
-    def fit(self, triplets: Triplets, validation: Validation, keeper: Keeper | None = None) -> list[dict[str, float]]:
+    def fit(
+        self,
+        triplets: Triplets,
+        validation: Validation,
+        keeper: Keeper | None = None,
+        tell: Callable[[list[dict[str, float]]], None] = lambda history: None,
+    ) -> list[dict[str, float]]:
         """Train until the epochs are done or `patience` epochs brought nothing; returns one row per epoch.
 
         Rows: epoch, lr, tau, loss, per term its value (unweighted) and `{term}_share`, its weighted share of the
@@ -124,6 +130,7 @@ class Trainer:
         Args:
             keeper: brings the state of an interrupted training, which then goes on as if nothing had been, and is
                 told wherever this one may be interrupted.
+            tell: is given the history so far, at the start and after each epoch.
         """
         settings = self.settings
         steps = math.ceil(len(triplets) / settings["batch"])
@@ -136,6 +143,7 @@ class Trainer:
         if keeper and (state := keeper.load()):
             progress = self._set_state(state, schedule)
             log.info("Going on after step %d of %d of epoch %d.", progress.step, steps, progress.epoch)
+        tell(progress.history)
 
         def may_stop() -> None:
             if keeper:
@@ -154,6 +162,7 @@ class Trainer:
                     may_stop()
                     bar.update()
                 self._end_epoch(validation, progress, schedule)
+                tell(progress.history)
                 may_stop()
                 last = progress.history[-1]
                 bar.set_postfix_str(

@@ -144,6 +144,7 @@ def _training(planning: Planning, dataset: str, target: str, inputs: dict[str, A
         threads=train.threads * processes,
         gpus=processes,
         checkpoint_minutes=train.checkpoint_minutes,
+        trackers=tuple(train.trackers),
         after=states(planning, dataset, settings, texts),
     )
 

@@ -1,0 +1,94 @@
+"""Energy by the counters of the machine: RAPL of its processors, NVML of its GPUs. Nothing is estimated.
+
+The counters are the machine's: what else runs at the same time is in them.
+"""
+
+import ctypes
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+POWERCAP = Path("/sys/class/powercap")
+NVML = "libnvidia-ml.so.1"
+EVERY = 60.0  # seconds: a RAPL counter of a busy processor starts at 0 again after some ten minutes
+
+
+class Counter:
+    """A counter that grows and starts again. `read`: its state in joules. `span`: where it starts again, in joules."""
+
+    def __init__(self, read: Callable[[], float], span: float = float("inf")):
+        self._read, self._span = read, span
+        self._last, self.joules = read(), 0.0
+
+    def update(self) -> None:
+        """Add to `joules` what has been used since the last call, in which it has started again once at most."""
+        now = self._read()
+        self.joules += now - self._last + (self._span if now < self._last else 0.0)
+        self._last = now
+
+
+def counters() -> list[Counter]:
+    """Of every processor package and GPU; none where there are none, or where this user may not read them."""
+    return [*_packages(), *_gpus()]
+
+
+def _packages() -> Iterator[Counter]:
+    """RAPL: `energy_uj`, in microjoules, of each package (`intel-rapl:0`, of AMD's processors too)."""
+    for zone in sorted(POWERCAP.glob("intel-rapl:*")):
+        try:
+            if zone.name.count(":") == 1 and (zone / "name").read_text().startswith("package"):
+                span = int((zone / "max_energy_range_uj").read_text()) / 1e6
+                yield Counter(lambda zone=zone: int((zone / "energy_uj").read_text()) / 1e6, span)
+        except (OSError, ValueError):
+            continue
+
+
+def _gpus() -> Iterator[Counter]:
+    """NVML: `nvmlDeviceGetTotalEnergyConsumption`, in millijoules since the driver was loaded."""
+    try:
+        nvml = ctypes.CDLL(NVML)
+        number = ctypes.c_uint()
+        if nvml.nvmlInit_v2() or nvml.nvmlDeviceGetCount_v2(ctypes.byref(number)):
+            return
+    except (OSError, AttributeError):
+        return
+    for index in range(number.value):
+        gpu, used = ctypes.c_void_p(), ctypes.c_ulonglong()
+
+        def read(gpu=gpu, used=used) -> float:
+            if nvml.nvmlDeviceGetTotalEnergyConsumption(gpu, ctypes.byref(used)):
+                raise OSError("NVML gives no energy of this GPU")
+            return used.value / 1e3
+
+        try:
+            if not nvml.nvmlDeviceGetHandleByIndex_v2(index, ctypes.byref(gpu)):
+                yield Counter(read)
+        except OSError:
+            continue
+
+
+@contextmanager
+def metered() -> Iterator[Callable[[], float | None]]:
+    """Yields a function that says, afterwards, how many joules were used within; None where that is not measured."""
+    found, over = counters(), threading.Event()
+
+    def update() -> None:
+        try:
+            for counter in found:
+                counter.update()
+        except (OSError, ValueError):  # one that can no longer be read: a part is no sum
+            found.clear()
+
+    def watch() -> None:
+        while found and not over.wait(EVERY):
+            update()
+
+    watching = threading.Thread(target=watch, daemon=True)
+    watching.start()
+    try:
+        yield lambda: round(sum(counter.joules for counter in found), 1) if found else None
+    finally:
+        over.set()
+        watching.join()
+        update()
