@@ -14,12 +14,10 @@ import regex
 
 from ccr import languages
 
-# letters with their marks and joiners, which are no letters to Python's `\w`: vowels of Hindi, points of Hebrew
-_LETTERS = r"[\w\p{M}\u200c\u200d]"
 # letters of scripts that write no spaces
 _UNSPACED = r"\u2e80-\U0010ffff\p{Thai}\p{Laoo}\p{Khmr}\p{Mymr}\p{Tibt}"
-_WORD = regex.compile(rf"({_LETTERS}+(?:['’.,-]{_LETTERS}+)*)")
-_CHARACTER = regex.compile(rf"((?:(?![{_UNSPACED}]){_LETTERS})+|(?=\w)\X)")
+_WORD = regex.compile(rf"({languages.WORD}+(?:['’.,-]{languages.WORD}+)*)")
+_CHARACTER = regex.compile(rf"((?:(?![{_UNSPACED}]){languages.WORD})+|(?=\w)\X)")
 _GLUED = regex.compile(rf"(?:(?![{_UNSPACED}])\w){{2}}")  # the seam of two words that only a space keeps apart
 
 
@@ -30,7 +28,8 @@ def corrupted(captions: pa.Table, kind: str, rate: float, seed: int) -> pa.Table
     order of the rows stay too: rate 0 is the table that was given.
 
     A token is a word; in Chinese, Thai and other languages that write no spaces, a character with its marks or a run
-    of Latin letters and digits. Punctuation is no token and stays: losing a full stop is no wrong translation. No text becomes empty.
+    of Latin letters and digits. Punctuation is no token and stays: losing a full stop is no wrong translation. No text
+    becomes empty.
 
     - `swap`: captions, at this rate, exchange their texts, each with a text of another item and other than its own
       (where there are enough), so that this share is really wrong and no text is lost: a mismatched pair.
@@ -103,7 +102,9 @@ TokenNoise = Callable[[list[str], random.Random, float, Vocabulary], list[str]]
 
 def _disturbed(noise: TokenNoise, texts: list[str], langs: list[str], seeds: list[str], rate: float) -> list[str]:
     """Every text with `noise` on its tokens, its punctuation and gaps kept; untouched texts to the last byte."""
-    cut = [(_WORD if languages.spaced(lang) else _CHARACTER).split(text) for text, lang in zip(texts, langs, strict=True)]
+    cut = [
+        (_WORD if languages.spaced(lang) else _CHARACTER).split(text) for text, lang in zip(texts, langs, strict=True)
+    ]
     vocabulary = Vocabulary(chain.from_iterable(parts[1::2] for parts in cut))
     result = []
     for text, parts, seed in zip(texts, cut, seeds, strict=True):
