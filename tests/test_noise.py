@@ -12,11 +12,12 @@ from hand_made import hand_made, run
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ccr import languages
 from ccr.artifacts.contents import content_hash
 from ccr.artifacts.parquet import read_parquet, write_parquet
 from ccr.artifacts.schemas import CAPTIONS
 from ccr.params.schema import Noise
-from ccr.translate.noise import KINDS, UNSPACED, Vocabulary, corrupted
+from ccr.translate.noise import KINDS, Vocabulary, corrupted
 from ccr.world.lexicon import lexicon
 
 RATES = (0.1, 0.2, 0.4, 0.6)
@@ -44,8 +45,8 @@ def table(texts, lang="de", per_item=5):
 def sentences(lang, count):
     """Different sentences of 5 to 14 words."""
     rng = random.Random(lang)
-    words = "一二三四五六七八九十犬猫" if lang in UNSPACED else WORDS
-    gap, end = ("", "。") if lang in UNSPACED else (" ", f" {lang}.")
+    words = "一二三四五六七八九十犬猫" if not languages.spaced(lang) else WORDS
+    gap, end = ("", "。") if not languages.spaced(lang) else (" ", f" {lang}.")
     return [gap.join(rng.choices(words, k=rng.randint(5, 14))) + f"{gap}{n}{end}" for n in range(count)]
 
 
@@ -56,7 +57,7 @@ def mixed(lang="de", count=2000):
 
 
 def words(text, lang):
-    return re.findall(r"[0-9]+|[^0-9 。]", text) if lang in UNSPACED else text.rstrip(".").split()
+    return re.findall(r"[0-9]+|[^0-9 。]", text) if not languages.spaced(lang) else text.rstrip(".").split()
 
 
 def texts(captions):
