@@ -65,6 +65,7 @@ def _group(group: Group, batch: int) -> dict[str, Any]:
         "head": [*(f"{name[:3]} {columns.HEADINGS[name]}" for name in columns.MAIN[:-1]), "SumR"],
         "rows": [_row(label, row, group) for label, row in zip(group.labels, group.rows, strict=True)],
         "lang": group.rows[0].settings["target_lang"],
+        "source_lang": group.rows[0].settings["source_lang"],
         "breakdowns": [(found.title, drawings.breakdown(found)) for found in breakdowns(group)],
         "trainings": trainings(group),
     }
