@@ -25,6 +25,8 @@ MIXED = {  # scripts of ISO 15924 that are several of Unicode's
 }
 # a character of a word, for the library regex: joiners, and marks such as the vowels of Hindi, are no `\w` to Python
 WORD = r"[\w\p{M}\u200c\u200d]"
+# the letters of the scripts in UNSPACED, for a character class of the library regex
+UNSPACED_LETTERS = r"\p{Hani}\p{Hira}\p{Kana}ー\p{Bopo}\p{Thai}\p{Laoo}\p{Khmr}\p{Mymr}\p{Tibt}"
 REGION = 5  # `tag_distance` of tags of one script that differ by region, at most
 NEAR = 9  # `tag_distance` of tags of which one does for the other, at most
 
@@ -81,14 +83,7 @@ def spaced(lang: str) -> bool:
 
 def letters(lang: str) -> str:
     """The letters of a language's script, for a character class of the library regex."""
-    return _class(script(lang))
-
-
-def _class(written: str) -> str:
-    return MIXED.get(written) or rf"\p{{{written}}}"
-
-
-UNSPACED_LETTERS = "".join(map(_class, sorted(UNSPACED)))  # for a character class of the library regex
+    return MIXED.get(script(lang)) or rf"\p{{{script(lang)}}}"
 
 
 @cache

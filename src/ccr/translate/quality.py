@@ -182,8 +182,7 @@ def _wrong_language(texts: pd.Series, source: str, target: str) -> float | None:
     """None where no letter can be of both languages: then the script tells; and where py3langid lacks one of them."""
     identifier = LanguageIdentifier.from_model_file(MODEL_FILE)
     known = [languages.served(lang, identifier.labels) for lang in (source, target)]
-    scripts = [set(regex.findall(r"\\p{\w+}", languages.letters(lang))) for lang in (source, target)]
-    if not scripts[0] & scripts[1] or None in known or known[0] == known[1]:
+    if languages.letters(source) != languages.letters(target) or None in known or known[0] == known[1]:
         return None
     identifier.set_languages(known)
     wrong = {text for text in texts.unique() if identifier.classify(text)[0] != known[1]}
