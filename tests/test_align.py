@@ -13,9 +13,10 @@ import pytest
 import torch
 import yaml
 from hand_made import hand_made, run
+from matplotlib.font_manager import fontManager
 
 from ccr import params
-from ccr.alignment import sentences
+from ccr.alignment import fonts, sentences
 from ccr.alignment.aligner import Aligner, Alignment
 from ccr.alignment.quality import Quality, judge
 from ccr.artifacts.files import read_json, write_json
@@ -161,11 +162,25 @@ def test_a_run_without_word_level_term_is_aligned_by_the_defaults(teacher, tmp_p
     assert "trained without a word-level term" in lines[1]
 
 
-def test_a_picture_without_the_fonts_says_so(teacher, caplog):
+def test_a_picture_without_the_fonts_says_what_to_install(teacher, caplog, monkeypatch):
+    monkeypatch.setattr(fonts, "_others", list)  # a bare machine
     with caplog.at_level(logging.WARNING):
         sentences.align("red", "红", teacher, "a.png")
+        sentences.align("red", "红", teacher, "a.svg")  # its reader's fonts show it
     assert Path("a.png").read_bytes().startswith(b"\x89PNG")
-    assert all("an .svg shows them" in message for message in caplog.messages)
+    (message,) = caplog.messages
+    assert "a.png" in message and "(红)" in message and "fonts-noto-cjk" in message
+
+
+def test_a_font_is_found_for_what_matplotlibs_own_lacks():
+    stix = next(
+        entry.fname for entry in fontManager.ttflist if entry.name == "STIXGeneral"
+    )  # comes with matplotlib too
+    lacking = sorted(fonts._characters(stix) - fonts._characters(fonts._own().fname))
+    letter = next(chr(code) for code in lacking if chr(code).isalpha())
+    families, missing = fonts.families(f"a {letter}\u200d")
+    assert families[0] == "DejaVu Sans" and len(families) == 2 and missing == ""
+    assert fonts.families("نجمة ab") == (["DejaVu Sans"], "")
 
 
 @pytest.mark.parametrize(

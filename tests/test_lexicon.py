@@ -55,6 +55,14 @@ def sentences(code: str, count: int = 200) -> list[str]:
         ("en", "fr", "A tiny star with dots flees from a ring.", "Une petite étoile à pois s'éloigne d'un anneau."),
         ("en", "cs", "A little heart sinks in the dark.", "Malé srdce se pohybuje dolů na černém pozadí."),
         ("en", "ja", "A red disc follows a blue block.", "赤い円は青い四角を追いかけている。"),
+        ("en", "ar", "A large scarlet star moves to the left.", "نجمة حمراء كبيرة تتحرك إلى اليسار."),
+        ("en", "ar", "A red block and a red hoop.", "مربع أحمر وحلقة حمراء."),
+        ("en", "ar", "A disc spins, and a heart grows.", "دائرة تدور حول نفسها بينما قلب يكبر."),
+        ("en", "th", "A large scarlet star moves to the left.", "ดาวสีแดงขนาดใหญ่เคลื่อนที่ไปทางซ้าย"),
+        ("en", "th", "In the dark, a tiny box is under a disc.", "บนพื้นหลังสีดำ สี่เหลี่ยมจัตุรัสขนาดเล็กอยู่ใต้วงกลม"),
+        ("ar", "en", "نجمة وردية صغيرة ومربع وردي.", "A small pink star and a pink square."),
+        ("ar", "en", "نرى قرصًا أزرق كبيرًا فوق الشكل النجمي.", "There is a big blue circle above a star."),
+        ("th", "en", "ห่วงสีแสดอันเล็กวนรอบกล่องสี่เหลี่ยม", "A small orange ring circles around a square"),
         ("zh", "en", "一个鲜红的圆圈追着一颗爱心。", "A red circle chases a heart."),
         ("ja", "en", "四角形の左側に橙色の丸が見える。", "To the left of a square there is an orange circle."),
         ("cs", "en", "Rudá hvězdička jede doleva.", "A red star moves to the left."),
@@ -189,13 +197,20 @@ def engines(path):
 def test_alignment_is_right(path, code):
     table = engine(path, "en", code).alignment(captions(["A big red star is above a blue ring."])).to_pylist()
     links = {row["source_token"].lower(): row["target_token"] for row in table}
-    red = {"zh": "红色的", "de": "roter", "fr": "rouge", "cs": "červená", "ja": "赤い"}[code]
-    blue = {"zh": "蓝色的", "de": "blauer", "fr": "bleu", "cs": "modrý", "ja": "青い"}[code]
+    red = {"zh": "红色的", "de": "roter", "fr": "rouge", "cs": "červená", "ja": "赤い", "ar": "حمراء", "th": "สีแดง"}[
+        code
+    ]
+    blue = {"zh": "蓝色的", "de": "blauer", "fr": "bleu", "cs": "modrý", "ja": "青い", "ar": "زرقاء", "th": "สีน้ำเงิน"}[
+        code
+    ]
     assert links["red"] == red and links["blue"] == blue and {"star", "ring", "above"} <= set(links)
 
 
 def test_unknown_words_stay(path):
-    assert engine(path).translate(captions(["Zebras eat 3.5 kg"])) == ["Zebras eat 3.5 kg"]
+    for target in ("zh", "th"):
+        assert engine(path, "en", target).translate(captions(["Zebras eat 3.5 kg"])) == ["Zebras eat 3.5 kg"]
+    assert engine(path, "th", "en").translate(captions(["กาแฟสีแดง"])) == ["กาแฟ red"]
+    assert engine(path, "en", "th").translate(captions([", red,"])) == ["สีแดง"]
     assert engine(path).translate(captions(["  "])) == [None]
 
 

@@ -4,6 +4,7 @@ import json
 import shutil
 from collections.abc import Callable
 from importlib.resources import files
+from urllib.parse import quote
 
 import pytest
 from checkouts import DATA, GERMAN, PICTURES
@@ -144,6 +145,23 @@ def test_the_keyboard_alone_is_enough(browser, page):
     webdriver.ActionChains(browser).send_keys(Keys.ENTER).perform()
     until(browser, lambda: browser.execute_script("return document.activeElement.closest('details').open"))
     until(browser, lambda: browser.find_element(By.CSS_SELECTOR, ".hit details[open] .why").text)
+
+
+@pytest.mark.parametrize(
+    ("words", "direction"), [(["🟥", "a", "red", "star"], "ltr"), (["نجمة", "حمراء"], "rtl"), (["ดำ", "น้ำ"], "ltr")]
+)
+def test_words_of_any_script_are_marked_whole(browser, page, words, direction):
+    text = ("" if "ดำ" in words else " ").join(words)
+    browser.get("about:blank")
+    browser.get(f"{page[1]}#{quote(text)}")
+    until(browser, lambda: columns(browser))
+    browser.find_element(By.CSS_SELECTOR, ".hit summary").click()
+    why = browser.find_element(By.CSS_SELECTOR, ".hit .why")
+    until(browser, lambda: why.text)
+    assert [mark.text for mark in why.find_elements(By.TAG_NAME, "mark")] == words
+    assert why.get_attribute("textContent") == text
+    for shown in (why, browser.find_element(By.ID, "text")):
+        assert shown.value_of_css_property("direction") == direction
 
 
 @pytest.mark.parametrize(("width", "height", "scheme"), SCREENS)

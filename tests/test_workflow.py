@@ -159,22 +159,23 @@ PAPERS = ("vatex_table", "msrvtt_cn_table", "multi30k_table", "mscoco_table")
 
 
 def test_a_table_of_two_languages(smoke):
-    smoke.edit(lambda raw: raw["tables"]["mscoco_table"].update(methods=["baseline"], seeds=[0]))
-    smoke.run("--", "results/mscoco_table.csv")
-    assert languages(smoke, "mscoco_table") == {("mscoco", lang, "synthetic") for lang in ("zh", "ja")}
-    assert b"mscoco (SYNTHETIC), en to zh, ja, descriptor" in smoke.read("results/mscoco_table.tex")
+    smoke.edit(lambda raw: raw["tables"]["scripts_table"].update(methods=["baseline"]))
+    smoke.run("--", "results/scripts_table.csv")
+    assert languages(smoke, "scripts_table") == {("multi30k_scripts", lang, "synthetic") for lang in ("ar", "th")}
+    assert b"scripts (SYNTHETIC), en to ar, th, descriptor" in smoke.read("results/scripts_table.tex")
 
 
 @pytest.mark.slow
 def test_the_tables_of_the_papers_in_small_with_every_method(smoke):
     smoke.edit(lambda raw: raw["tables"]["vatex_table"].update(seeds=[0]))
-    smoke.run("--", "paper", timeout=1800)
+    smoke.run("--", "paper", "results/scripts_table.csv", timeout=1800)
     assert languages(smoke, "vatex_table") == {("vatex", "zh", "synthetic")}
     assert languages(smoke, "msrvtt_cn_table") == {("msrvtt_cn", "zh", "synthetic")}
     tasks = ("multi30k_task1", "multi30k_task2")
     all_of_multi30k = {(task, lang, "synthetic") for task in tasks for lang in ("de", "fr", "cs")}
     assert languages(smoke, "multi30k_table") == all_of_multi30k
     assert languages(smoke, "mscoco_table") == {("mscoco", lang, "synthetic") for lang in ("zh", "ja")}
+    assert languages(smoke, "scripts_table") == {("multi30k_scripts", lang, "synthetic") for lang in ("ar", "th")}
 
 
 @pytest.mark.slow

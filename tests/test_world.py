@@ -274,8 +274,8 @@ def test_sentences_are_varied_and_clean(code):
     texts = sentences(code)
     assert len(set(texts)) > 300
     for text in texts:
-        assert text == text.strip() and text.endswith("." if language(code).spaces else "。")
-        assert not re.search(r"[A-Z]{2}|[+/:|~\[\]]|\s\s|\s[.,]|,,|，，|、、", text), text
+        assert text == text.strip() and text.endswith(language(code).phrases["stop"][0])
+        assert not re.search(r"[A-Z]{2}|[+/:|~\[\]]|\s\s|\s[.,،]|,,|，，|、、|،،", text), text
 
 
 def test_scripts():
@@ -285,6 +285,12 @@ def test_scripts():
     assert not re.search(rf"{latin}|\s", ja) and re.search(kana, ja)
     for code in ("en", "de", "fr", "cs"):
         assert not re.search(rf"{han}|{kana}", "".join(sentences(code)))
+    ar, th = "".join(sentences("ar")), "".join(sentences("th"))
+    assert not re.search(r"[^\u0621-\u064b\s.،]", ar) and not re.search(r"[^\u0e01-\u0e4e\s]", th)
+
+
+def test_thai_has_a_space_for_a_comma_and_no_other():
+    assert {text.count(" ") for text in sentences("th")} == {0, 1}
 
 
 @pytest.mark.parametrize(
@@ -294,6 +300,9 @@ def test_scripts():
         ("de", r"\beine? \w*(ß|rot|klein|riesig)en\b|\beine \w+es\b|\beinem \w+(er|es) "),
         ("fr", r"\bde une?\b|\bun (grande|petite|grosse)\b|\bune (grand|petit|gros)\b"),
         ("cs", r"[ýá] (hvězdou|kruhem)\b|\bk (kruh|hvěz|čtver)"),
+        ("ar", r"(دائرة|نجمة|حلقة) (\w*[ةء] )*(أحمر|أزرق|كبير|صغير|مخطط|ي\w+)\b"),
+        ("ar", r"(مربع|مثلث|قلب|طوق) ((أ\w+|كبير|صغير) )*(\w+اء|كبيرة|صغيرة|مخططة|ت\w+)\b"),
+        ("ar", r"\bال\w+ (كبير|صغير|أحمر|حمراء|أزرق)|\bو \w|نرى (مربع|مثلث|قرص)\b|(أحمر|أزرق)ً"),
     ],
 )
 def test_agreement(code, wrong):

@@ -23,6 +23,10 @@ MIXED = {  # scripts of ISO 15924 that are none, or several, of Unicode's
     "Jpan": ("Hani", "Hira", "Kana"),
     "Kore": ("Hang", "Hani"),
 }
+# a character of a word, for the library regex: joiners, and marks such as the vowels of Hindi, are no `\w` to Python
+WORD = r"[\w\p{M}\u200c\u200d]"
+# the letters of the scripts in UNSPACED, for a character class of the library regex
+UNSPACED_LETTERS = r"\p{Hani}\p{Hira}\p{Kana}ー\p{Bopo}\p{Thai}\p{Laoo}\p{Khmr}\p{Mymr}\p{Tibt}"
 REGION = 5  # `tag_distance` of tags of one script that differ by region, at most
 NEAR = 9  # `tag_distance` of tags of which one does for the other, at most
 

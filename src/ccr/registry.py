@@ -296,7 +296,9 @@ OBJECTIVES = {
 }
 
 
-WORLD_LANGUAGES = {code: Entry(f"ccr.world.languages.{code}") for code in ("en", "zh", "de", "fr", "cs", "ja")}
+WORLD_LANGUAGES = {
+    code: Entry(f"ccr.world.languages.{code}") for code in ("en", "zh", "de", "fr", "cs", "ja", "ar", "th")
+}
 
 
 def text_kind(settings: Mapping[str, Any]) -> str:

@@ -5,6 +5,7 @@ from os import PathLike
 from pathlib import Path
 
 import numpy as np
+from rich.cells import cell_len
 
 from ccr.alignment import heatmap
 from ccr.alignment.aligner import Aligner, Alignment
@@ -62,11 +63,12 @@ def describe(alignment: Alignment, source: str, target: str) -> list[str]:
     """
     groups = match(alignment)
     left = [_text(source, alignment.source[rows]) for rows, _ in groups]
-    width = max(map(len, left), default=0)
+    width = max(map(cell_len, left), default=0)
     lines = []
     for (rows, columns), words in zip(groups, left, strict=True):
         share = alignment.plan[np.ix_(rows, columns)].sum() / alignment.plan[rows].sum()
-        lines.append(f"{share:.2f}  {words:<{width}}  {_text(target, alignment.target[columns])}")
+        gap = " " * (width - cell_len(words))  # columns of a terminal: Chinese takes two, a mark none
+        lines.append(f"{share:.2f}  {words}{gap}  {_text(target, alignment.target[columns])}")
     for side, spans, text in ((0, alignment.source, source), (1, alignment.target, target)):
         matched = {word for group in groups for word in group[side]}
         alone = [text[start:end] for n, (start, end) in enumerate(spans) if n not in matched]

@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+import regex
 
 from ccr.artifacts.hashes import digest
 from ccr.artifacts.jobs import Job
@@ -28,6 +29,10 @@ from ccr.errors import CcrError
 log = logging.getLogger(__name__)
 
 SIDES = ("source", "target")
+# no letter, mark or digit; joiners; vowel signs of Hebrew and Arabic, tatweel; the dot that casefold leaves of İ
+OPTIONAL = regex.compile(
+    r"[^\w\p{M}]|[_\u200c\u200d]|[\u0591-\u05c7\u0610-\u061a\u0640\u064b-\u0652\u0670]|(?<=i)\u0307"
+)
 TAG = re.compile(r"#[^#]*(#[^#]*)$")  # the language in `video#enc2zh#0`
 
 
@@ -84,8 +89,12 @@ def run(job: Job) -> None:
 
 
 def normalised(text: str) -> str:
-    """What makes two texts the same: letters and digits, whatever their width and case."""
-    return re.sub(r"[\W_]", "", unicodedata.normalize("NFKC", text).casefold())
+    """What makes two texts the same: letters with their marks, and digits, whatever their width and case.
+
+    What Arabic and Hebrew may write or not, vowel signs, tatweel and joiners, makes no difference, nor do the dots of
+    Turkish i.
+    """
+    return OPTIONAL.sub("", unicodedata.normalize("NFKC", text).casefold()).replace("ı", "i")
 
 
 def _read(job: Job) -> list[Pair]:

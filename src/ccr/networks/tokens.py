@@ -16,6 +16,7 @@ from ccr.networks.transfer import to_device
 
 SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 SOUTH_EAST_ASIAN = r"\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff"  # Thai, Lao, Burmese, Khmer
+STACKER = r"[\u1039\u17d2]"  # what puts the next consonant of Burmese and Khmer below this one
 # letters of scripts that write no spaces: those, Chinese characters, kana
 UNSPACED = re.compile(rf"[{SOUTH_EAST_ASIAN}\u2e80-\u9fff\uf900-\ufaff\U00020000-\U0003ffff]")
 
@@ -60,7 +61,7 @@ def _word_piece(vocabulary: dict[str, int]) -> Tokenizer:
     )
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
         [
-            pre_tokenizers.Split(Regex(rf"(?=[{SOUTH_EAST_ASIAN}])\X"), "isolated"),
+            pre_tokenizers.Split(Regex(rf"(?=[{SOUTH_EAST_ASIAN}])(?:\X(?<={STACKER}))*\X"), "isolated"),
             pre_tokenizers.BertPreTokenizer(),
         ]
     )

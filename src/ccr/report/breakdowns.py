@@ -8,9 +8,10 @@ import numpy as np
 import pandas as pd
 from sacrebleu.metrics import CHRF
 
+from ccr import languages
 from ccr.artifacts.parquet import read_parquet
 from ccr.artifacts.schemas import CAPTIONS
-from ccr.report.group import Group, spaced, units
+from ccr.report.group import Group, units
 
 BINS = 4
 RARE = (0, 10, 100)  # occurrences of a caption's rarest word in the training translations
@@ -29,17 +30,19 @@ class Breakdown:
 def breakdowns(group: Group) -> list[Breakdown]:
     """Those that there are numbers for."""
     texts = group.captions["text"]
-    at_spaces = spaced(texts.tolist())
-    cut, unit = units(texts.tolist(), at_spaces), "word" if at_spaces else "character"
+    settings = group.rows[0].settings
+    cut = units(texts.tolist(), settings["target_lang"])
+    unit = "word" if languages.spaced(settings["target_lang"]) else "character"
     length = pd.Series([len(words) for words in cut], index=texts.index)
     found = [_by(group, f"By length, in {unit}s", _quarters(length, "{:.0f}"))]
-    rarity = _rarity(group, cut, at_spaces)
+    rarity = _rarity(group, cut)
     if rarity is not None:
         title = f"By how often the caption's rarest {unit} stands in the training translations"
         found.append(_by(group, title, rarity))
     quality = _quality(group)
     if quality is not None:
-        title = "By how well the caption is translated: chrF against the English captions of its item"
+        source = languages.name(settings["source_lang"])
+        title = f"By how well the caption is translated: chrF against the {source} captions of its item"
         found.append(_by(group, title, _quarters(quality, "{:.0f}")))
     return found
 
@@ -67,7 +70,7 @@ def _distinct(names: list[str]) -> list[str]:
     return [f"{name} ({n})" if names.count(name) > 1 else name for n, name in enumerate(names, start=1)]
 
 
-def _rarity(group: Group, cut: list[list[str]], at_spaces: bool) -> pd.Series | None:
+def _rarity(group: Group, cut: list[list[str]]) -> pd.Series | None:
     pair = group.compared
     if pair is None:
         return None
@@ -77,7 +80,7 @@ def _rarity(group: Group, cut: list[list[str]], at_spaces: bool) -> pd.Series | 
     if not paths:
         return None
     seen = Counter()
-    for words in units(read_parquet(paths[0], CAPTIONS).to_pandas()["text"].tolist(), at_spaces):
+    for words in units(read_parquet(paths[0], CAPTIONS).to_pandas()["text"].tolist(), lang):
         seen.update(words)
     rarest = [min((seen[word] for word in words), default=0) for words in cut]
     names = ["never", *(f"{low + 1} to {high}" for low, high in zip(RARE, RARE[1:], strict=False)), f"over {RARE[-1]}"]

@@ -24,13 +24,14 @@ SIDE = 112  # pixels of a thumbnail
 
 @dataclass(frozen=True)
 class Found:
-    """An item that was retrieved. `picture`: a data URI, None where there is no file; `text`: a caption of it."""
+    """An item that was retrieved. `picture`: a data URI, None where there is no file; `text`: a caption in `lang`."""
 
     item_id: str
     score: float
     right: bool
     picture: str | None
     text: str
+    lang: str
 
 
 @dataclass(frozen=True)
@@ -55,7 +56,7 @@ class Examples:
         named = zip((row.settings["method"] for row in self._rows), jobs, strict=True)
         self._searchers = [Searcher(name, _files(job), collection, batch) for name, job in named]
         self._pictures: dict[int, str | None] = {}
-        self._texts = {caption.row: caption.text for caption in reversed(collection.captions)}
+        self._captions = {c.row: (c.text, c.lang) for c in reversed(collection.captions)}
         self._ranks = [group.ranks(row).iloc[:, 0] for row in self._rows]
 
     @property
@@ -86,7 +87,7 @@ class Examples:
         for searcher, ranks in zip(self._searchers, self._ranks, strict=True):
             hits = searcher.search(text, SHOWN)
             found = [
-                Found(h.item_id, h.score, h.item_id == item, self._picture(h.row), self._texts.get(h.row, ""))
+                Found(h.item_id, h.score, h.item_id == item, self._picture(h.row), *self._captions.get(h.row, ("", "")))
                 for h in hits
             ]
             answers[searcher.name] = (int(ranks[caption]), found)

@@ -5,9 +5,10 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
+import regex
 
+from ccr import languages
 from ccr.artifacts.jobs import Job
 from ccr.artifacts.parquet import read_parquet
 from ccr.artifacts.schemas import CAPTIONS, RANKS
@@ -86,11 +87,9 @@ class Group:
         return first, max(others, key=lambda row: row.mean["sumr"])
 
 
-def spaced(texts: Sequence[str]) -> bool:
-    """Whether words of these texts stand between spaces, as they do not in Chinese and Japanese."""
-    return bool(np.mean([" " in text.strip() for text in texts]) > 0.5)
-
-
-def units(texts: Sequence[str], at_spaces: bool) -> list[list[str]]:
-    """Each text cut at its spaces, or into its letters."""
-    return [text.lower().split() if at_spaces else [c for c in text if c.isalnum()] for text in texts]
+def units(texts: Sequence[str], lang: str) -> list[list[str]]:
+    """Each text cut at its spaces, or, where the language writes none, into its letters with their marks."""
+    if languages.spaced(lang):
+        return [text.lower().split() for text in texts]
+    letter = regex.compile(r"(?=[^\W_])\X")
+    return [letter.findall(text) for text in texts]

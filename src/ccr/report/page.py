@@ -68,6 +68,7 @@ def _group(group: Group, batch: int) -> dict[str, Any]:
         "rows": [_row(label, row, group) for label, row in zip(group.labels, group.rows, strict=True)],
         "elsewhere": any(row.trained_on for row in group.rows),
         "lang": group.rows[0].settings["target_lang"],
+        "source_lang": group.rows[0].settings["source_lang"],
         "breakdowns": [(found.title, drawings.breakdown(found)) for found in breakdowns(group)],
         "trainings": trainings(group),
     }

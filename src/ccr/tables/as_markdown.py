@@ -4,6 +4,8 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+import regex
+
 from ccr.artifacts.files import atomic
 from ccr.tables import alignments, columns, translations
 from ccr.tables.rows import Base, Row
@@ -13,7 +15,8 @@ SELECTED_ON = {
     "target": "human-written validation captions of the target language",
     "mt": "machine-translated validation captions",
 }
-SHOWN = 200  # characters of a sentence
+SHOWN = 200  # letters of a sentence
+RIGHT_TO_LEFT = regex.compile(r"[\p{Bidi_Class=R}\p{Bidi_Class=AL}]")
 
 
 def write(name: str, rows: Sequence[Row], left_out: Sequence[str], path: str, key: str) -> None:
@@ -131,8 +134,11 @@ def _worst(row: translations.Row) -> str:
 
 
 def _data(text: str) -> str:
-    text = " ".join(text.split())
-    return re.sub(r"([\\`*_\[\]<>&~$])", r"\\\1", text if len(text) <= SHOWN else text[: SHOWN - 1] + "…")
+    letters = regex.findall(r"\X", " ".join(text.split()))  # a mark stays with its letter
+    text = "".join(letters if len(letters) <= SHOWN else [*letters[: SHOWN - 1], "…"])
+    text = re.sub(r"([\\`*_\[\]<>&~$])", r"\\\1", text)
+    # what is written from right to left is so to its full stop, and moves nothing beside it
+    return f"\u2068{text}\u2069" if RIGHT_TO_LEFT.search(text) else text
 
 
 def _aligned(group: list[alignments.Row]) -> str:

@@ -8,22 +8,25 @@ lexicon file; words that it lacks stay as they are.
 import hashlib
 import random
 import re
-import unicodedata
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
 import pyarrow as pa
+import regex
 
 from ccr.artifacts.files import read_json
 from ccr.artifacts.jobs import Job
 from ccr.artifacts.schemas import ALIGNMENT
 from ccr.errors import CcrError
+from ccr.languages import UNSPACED_LETTERS, WORD
 
 NOISE = ("wrong_sense", "drop", "repeat", "order", "untranslated")
 HOMONYM = 0.3  # how often a wrong sense is a homonym's, where the dictionary has one
-_TOKEN = re.compile(r"\w+['’](?=\w|$)|\w+(?:[-.,]\w+)*|[^\w\s]")
+_TOKEN = regex.compile(rf"{WORD}+['’](?=\w|$)|{WORD}+(?:[-.,]{WORD}+)*|[^\w\s]")
+_CHARACTER = regex.compile(r"(?=\S)\X")  # with its marks
+_FOREIGN = regex.compile(rf"(?![{UNSPACED_LETTERS}])[^\W_]")  # in a text without spaces between words
 _NOUN_PHRASE = ("article", "size", "colour", "texture", "shape")
 _UNTOUCHED = ("mark", "article", "particle")  # noise leaves these alone
 
@@ -120,16 +123,26 @@ class Engine:
             for form in entry["forms"].get(self.source, ()):
                 self.phrases.setdefault(tuple(key for *_, key in self._tokens(form)), concept)
         self.longest = max(map(len, self.phrases))
+        self.known = {key for phrase in self.phrases for key in phrase}
         self.article = next(iter(self.classes["article"]), None)
 
     def _tokens(self, text: str) -> list[tuple[int, int, str]]:
         """(start, end, look-up key) of words, or of characters where the language writes no spaces."""
-        pattern = _TOKEN if self.reading["spaces"] else re.compile(r"\S")
+        pattern = _TOKEN if self.reading["spaces"] else _CHARACTER
         return [(m.start(), m.end(), m[0].lower().replace("’", "'")) for m in pattern.finditer(text)]
+
+    def _cut(self, tokens: list[tuple[int, int, str]]) -> Iterator[tuple[int, int, str]]:
+        """The tokens, with proclitics cut off words that the dictionary knows only without them."""
+        for start, end, key in tokens:
+            for clitic in self.reading.get("proclitics", ()):
+                if key not in self.known and key.startswith(clitic) and key[len(clitic) :] in self.known:
+                    yield start, start + len(clitic), clitic
+                    start, key = start + len(clitic), key[len(clitic) :]
+            yield start, end, key
 
     def _segment(self, text: str) -> list[Unit]:
         """Cut a text into the longest known phrases; unknown words that touch stay together."""
-        tokens, units, at = self._tokens(text), [], 0
+        tokens, units, at = list(self._cut(self._tokens(text))), [], 0
         keys = tuple(key for *_, key in tokens)
         while at < len(tokens):
             for length in range(min(self.longest, len(tokens) - at), 0, -1):
@@ -224,24 +237,35 @@ class Engine:
 
     def _write(self, units: list[Unit], source: str) -> Translation:
         """Words to text, with joins, a capital where the source had one, and the links."""
-        spaces, pieces, text = self.writing["spaces"], [], ""
+        spaces, pieces, text, last = self.writing["spaces"], [], "", ""
         for unit, word in self._words(units, source):
+            if word.isspace():  # a comma of Thai: it stands between words, or nowhere
+                last = word
+                continue
             for end, start, changed in self.writing["joins"]:
                 if pieces and re.match(start, word) and re.search(end, text):
                     text = re.sub(end, changed, text)
                     pieces[-1] = (*pieces[-1][:2], len(text))
-            text += _gap(text, word, spaces)
+            if last.isspace() and text:
+                text += last
+            elif last not in self.writing.get("proclitics", ()):
+                text += _gap(text, word, spaces)
             pieces.append((unit, len(text), len(text) + len(word)))
-            text += word
+            text, last = text + word, word
         if spaces and text and not source.lstrip()[:1].islower() and len(text[0].upper()) == 1:
             text = text[0].upper() + text[1:]
         return Translation(text, [(unit.start, unit.end, start, end) for unit, start, end in pieces if unit.start >= 0])
 
     def _words(self, units: list[Unit], source: str) -> Iterator[tuple[Unit, str]]:
-        """The word of each unit, in its noun's gender; nothing for what the target language does not say."""
+        """The word of each unit, in its noun's gender; nothing for what the target language does not say.
+
+        What is no noun phrase agrees with the one before it.
+        """
+        subject = ""
         for node in _chunk(units):
             noun = next((unit.concept for unit in node if unit.kind == "shape"), None)
-            gender = self.concepts[noun]["gender"].get(self.target, "") if noun else ""
+            subject = self.concepts[noun]["gender"].get(self.target, "") if noun else subject
+            gender = subject if noun or not _is_noun_phrase(node) else ""
             for unit in node:
                 word = unit.literal
                 if not word and unit.concept is None:
@@ -322,9 +346,5 @@ def _gap(text: str, word: str, spaces: bool) -> str:
     if not text:
         return ""
     if spaces:
-        return "" if text[-1] == "'" or unicodedata.category(word[0]) == "Po" and word[0] in ",.;:!?" else " "
-    return " " if _latin(text[-1]) and _latin(word[0]) else ""
-
-
-def _latin(character: str) -> bool:
-    return character.isalnum() and ord(character) < 0x2E80
+        return "" if text[-1] == "'" or word[0] in ",.;:!?،؛؟" else " "
+    return " " if _FOREIGN.match(text[-1]) and _FOREIGN.match(word[0]) else ""

@@ -14,12 +14,10 @@ import regex
 
 from ccr import languages
 
-# letters with their marks and joiners, which are no letters to Python's `\w`: vowels of Hindi, points of Hebrew
-_LETTERS = r"[\w\p{M}\u200c\u200d]"
 # letters of scripts that write no spaces
 _UNSPACED = r"\u2e80-\U0010ffff\p{Thai}\p{Laoo}\p{Khmr}\p{Mymr}\p{Tibt}"
-_WORD = regex.compile(rf"({_LETTERS}+(?:['’.,-]{_LETTERS}+)*)")
-_CHARACTER = regex.compile(rf"((?:(?![{_UNSPACED}]){_LETTERS})+|(?=\w)\X)")
+_WORD = regex.compile(rf"({languages.WORD}+(?:['’.,-]{languages.WORD}+)*)")
+_CHARACTER = regex.compile(rf"((?:(?![{_UNSPACED}]){languages.WORD})+|(?=\w)\X)")
 _GLUED = regex.compile(rf"(?:(?![{_UNSPACED}])\w){{2}}")  # the seam of two words that only a space keeps apart
 
 

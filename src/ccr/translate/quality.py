@@ -118,9 +118,7 @@ def _compare(
 
 def _bleu(hypotheses: list[str], references: list[str], lang: str) -> tuple[float, str]:
     """sacreBLEU's score and signature, with one reference each."""
-    # sacreBLEU cuts no other script without spaces: its characters are the tokens
-    tokenizer = TOKENIZERS.get(languages.script(lang)) or ("13a" if languages.spaced(lang) else "char")
-    metric = BLEU(tokenize=tokenizer, force=True)  # force: without a warning of " ." at the end
+    metric = BLEU(tokenize=_tokenizer(lang), force=True)  # force: without a warning of " ." at the end
     parts = [
         metric.corpus_score(hypotheses[start : start + BATCH], [references[start : start + BATCH]])
         for start in range(0, len(hypotheses), BATCH)
@@ -128,6 +126,13 @@ def _bleu(hypotheses: list[str], references: list[str], lang: str) -> tuple[floa
     correct, total = (np.sum([getattr(part, name) for part in parts], axis=0).tolist() for name in ("counts", "totals"))
     lengths = sum(part.sys_len for part in parts), sum(part.ref_len for part in parts)
     return BLEU.compute_bleu(correct, total, *lengths, smooth_method="exp").score, str(metric.get_signature())
+
+
+def _tokenizer(lang: str) -> str:
+    """sacreBLEU's tokenizer for a language: where it cuts no words of a script without spaces, its characters."""
+    if not languages.spaced(lang):
+        return TOKENIZERS.get(languages.script(lang), "char")
+    return "13a" if languages.script(lang) == "Latn" else "intl"  # 13a knows no punctuation but that of Latin
 
 
 def _worst(pairs: pd.DataFrame) -> list[dict[str, Any]]:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ccr.world.languages import CLASSES, Language
+from ccr.world.languages import CLASSES, Language, by_gender
 from ccr.world.scenes import Scene, Thing, relation
 
 # How often a sentence is of a kind, among the kinds that fit the scene.
@@ -64,28 +64,31 @@ def realise(content: Content, language: Language, rng: np.random.Generator) -> s
     template = re.sub(
         r"\[([^]]*)\]", lambda m: m[1] if _sayable(m[1], content) else "", templates[rng.integers(len(templates))]
     )
-    governed, tokens = "nom", []
+    governed, tokens, genders = "nom", [], {}
     for token in [*template.split(), "stop"]:
         slot, _, case = token.partition(".")
         if slot in content.mentions:
-            tokens += _noun_phrase(content.mentions[slot], governed if case == "gov" else case or "nom", language, rng)
+            case = governed if case == "gov" else case or "nom"
+            genders[slot], words = _noun_phrase(content.mentions[slot], case, language, rng)
+            tokens += [(word, slot) for word in words]
             continue
         form, _, asked = _choose(language.phrases[content.slots.get(slot, slot)], rng).partition(" +")
-        tokens.append(form)
+        tokens.append((form, "B" if slot == "MOVE2" else "A"))
         governed = asked or governed
-    return surface(tokens, language)
+    return surface([by_gender(form, genders.get(subject, "")) for form, subject in tokens], language)
 
 
 def surface(tokens: list[str], language: Language) -> str:
     """Join tokens as the language writes them: spaces, elisions, a capital at the start."""
     if not language.spaces:
         return "".join(tokens)
-    text = ""
+    text, last = "", ""
     for token in filter(None, tokens):
         for end, start, changed in language.joins:
             if re.match(start, token) and re.search(end, text):
                 text = re.sub(end, changed, text)
-        text += token if not text or token[0] in ",." or text[-1] == "'" else " " + token
+        joined = not text or token[0] in ",.،" or text[-1] == "'" or last in language.proclitics
+        text, last = text + (token if joined else " " + token), token
     return text[0].upper() + text[1:]
 
 
@@ -102,7 +105,10 @@ def _sayable(part: str, content: Content) -> bool:
     return all(token in content.slots for token in part.split() if token.isupper())
 
 
-def _noun_phrase(mention: Mapping[str, str], case: str, language: Language, rng: np.random.Generator) -> list[str]:
+def _noun_phrase(
+    mention: Mapping[str, str], case: str, language: Language, rng: np.random.Generator
+) -> tuple[str, list[str]]:
+    """Its gender and its words."""
     gender, forms = language.noun_cases(_choose(language.nouns[mention["shape"]], rng))
     words, behind = [], []
     for name in language.order:
@@ -116,7 +122,7 @@ def _noun_phrase(mention: Mapping[str, str], case: str, language: Language, rng:
                 behind.append(stem[1:])
             else:
                 words.append(language.inflect(stem, gender, case))
-    return words + behind
+    return gender, words + behind
 
 
 def _choose(forms: list[str], rng: np.random.Generator) -> str:

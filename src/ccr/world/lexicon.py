@@ -3,7 +3,7 @@
 import re
 from typing import Any
 
-from ccr.world.languages import CLASSES, Language, language
+from ccr.world.languages import CLASSES, Language, by_gender, language
 
 ABOUT = (
     "Dictionary of the synthetic mini-world, made from the grammars that write its captions. It knows no other text. "
@@ -43,6 +43,7 @@ def _grammar(table: Language) -> dict[str, Any]:
         "relation_last": table.relation_last,
         "final": table.final,
         "topic": table.topic,
+        **({"proclitics": table.proclitics} if table.proclitics else {}),
     }
 
 
@@ -62,7 +63,9 @@ def _add(entry: dict[str, Any], concept: str, code: str, table: Language) -> Non
             for gender in genders
         }
     elif concept in table.phrases:
-        inflected = {"": [form.partition(" +")[0] for form in table.phrases[concept]]}
+        phrases = [form.partition(" +")[0] for form in table.phrases[concept]]
+        agreeing = genders if any("|" in form for form in phrases) else [""]
+        inflected = {gender: [by_gender(form, gender) for form in phrases] for gender in agreeing}
     else:
         return  # a particle of another language
     forms = {form for group in inflected.values() for form in group if form}

@@ -1,7 +1,7 @@
 "use strict";
 
 const by = (id) => document.getElementById(id);
-const status = (text) => { by("status").textContent = text; };
+const status = (...parts) => by("status").replaceChildren(...parts);
 let latest = 0;     // number of the last request, so that a late answer of an earlier one is not shown
 let timer = null;
 
@@ -31,23 +31,28 @@ function media(hit, rank) {
   return clip;
 }
 
+// A text among others, whichever way it is written.
+const isolated = (text, attributes = {}) => element("bdi", attributes, text);
+
 // Words whose absence lowers the score are underlined, the more the stronger.
 async function explain(box, text, row, run) {
   const { words } = await ask(`words?${new URLSearchParams({ text, row, run })}`);
   box.textContent = "";
   if (!words.length) { box.append("One word alone carries the score."); return; }
   const most = Math.max(...words.map((word) => word.score), 1e-9);
+  const letters = [...text];    // words are counted in code points, JavaScript's strings in halves of some
+  const cut = (start, end) => letters.slice(start, end).join("");
   let at = 0;
   for (const word of words) {
-    box.append(text.slice(at, word.start));
+    box.append(cut(at, word.start));
     const share = Math.max(0, word.score / most);
     const mark = element("mark", { title: `score without it: ${word.score > 0 ? "−" : "+"}${Math.abs(word.score).toFixed(3)}` },
-      text.slice(word.start, word.end));
+      cut(word.start, word.end));
     mark.style.borderBottomWidth = `${Math.round(5 * share)}px`;
     box.append(mark);
     at = word.end;
   }
-  box.append(text.slice(at));
+  box.append(cut(at));
 }
 
 function card(hit, rank, run, text, right) {
@@ -81,7 +86,7 @@ function show(answers, text) {
     }
     if (answer.captions) {
       column.append(element("ul", { className: "captions" }, ...answer.captions.slice(0, 8).map((c) =>
-        element("li", { lang: c.lang, dir: "auto" }, `${c.score.toFixed(3)}  ${c.text}`))));
+        element("li", {}, element("span", { className: "score" }, c.score.toFixed(3)), " ", isolated(c.text, { lang: c.lang })))));
       column.append(element("h2", {}, "Pictures like it"));
     }
     column.append(element("ol", { className: "hits" },
@@ -98,8 +103,8 @@ async function search() {
     const found = await ask(`search?${new URLSearchParams({ text })}`);
     if (number !== latest) return;
     show(found.answers, text);
-    const seen = found.translation ? ` Machine translation: ${found.translation}` : "";
-    status(`${Math.round(found.seconds * 1000)} ms.${seen}`);
+    const seen = found.translation ? [" Machine translation: ", isolated(found.translation)] : [];
+    status(`${Math.round(found.seconds * 1000)} ms.`, ...seen);
   } catch (error) { if (number === latest) status(error.message); }
 }
 

@@ -5,7 +5,8 @@ translation engine writes, while human captions use them all. Notation of a form
 
 - noun: ``gender:nominative/second case/third case...`` (cases in the order of `Language.cases`; left out = the first);
 - adjective: a stem for `Language.inflect`; a leading ``~`` puts it behind the noun;
-- phrase: plain words; ``+dat`` at the end says which case the noun phrase after it takes.
+- phrase: plain words; ``+dat`` at the end says which case the noun phrase after it takes; ``masculine|feminine`` where
+  it agrees with the gender of its subject (B of MOVE2, else A).
 
 Templates are tokens separated by spaces: concepts of the class "function"; slots A and B (noun phrases, with ``.case``
 or ``.gov``, the case that the last phrase asked for), MOVE, MOVE2, PLACE, REL, ACT, BG, COUNT; ``[...]`` is left out
@@ -39,6 +40,12 @@ CLASSES: dict[str, tuple[str, ...]] = {
 KINDS = ("moves", "located", "relation", "acts", "exists", "pair", "while", "count")
 
 
+def by_gender(forms: str, gender: str) -> str:
+    """The form that a gender wants of ``masculine|feminine``, or of one form for both."""
+    masculine, _, feminine = forms.partition("|")
+    return feminine if feminine and gender == "f" else masculine
+
+
 def unchanged(form: str, gender: str, case: str) -> str:
     """Inflection of languages that have none."""
     return form
@@ -62,6 +69,7 @@ class Language:
     cases: tuple[str, ...] = ("nom",)
     order: tuple[str, ...] = ("article", "size", "colour", "texture", "shape")  # of a noun phrase
     spaces: bool = True
+    proclitics: tuple[str, ...] = ()  # words that are written as one with the next
     joins: tuple[tuple[str, str, str], ...] = ()  # (end of a token, start of the next one, what the end becomes)
     relation_last: bool = False  # "the square's left" instead of "left of the square"
     final: tuple[str, ...] = ()  # classes that end a clause

@@ -1,15 +1,9 @@
 """French. Adjectives: ``masculine|feminine``, or one form for both."""
 
-from ccr.world.languages import Language
-
-
-def _inflect(forms: str, gender: str, case: str) -> str:
-    masculine, _, feminine = forms.partition("|")
-    return feminine if feminine and gender == "f" else masculine
-
+from ccr.world.languages import Language, by_gender
 
 LANGUAGE = Language(
-    inflect=_inflect,
+    inflect=lambda forms, gender, case: by_gender(forms, gender),
     article=lambda gender, case: "une" if gender == "f" else "un",
     order=("article", "size", "shape", "colour", "texture"),
     joins=((r"\bde$", "[aeiouéèêœ]", "d'"), (r"\bque$", "[aeiouéèêœ]", "qu'")),
