@@ -100,7 +100,7 @@ def test_kill_9_while_writing_leaves_the_old_file():
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
 def test_a_full_disk_leaves_the_old_file(monkeypatch):
     Path("file").write_text("old")
-    with pytest.raises(OSError, match="No space left"), atomic("file") as temporary:
+    with pytest.raises(CcrError, match=r"^file: cannot be written \(No space left"), atomic("file") as temporary:
         temporary.symlink_to("/dev/full")
         temporary.write_text("new")
     assert Path("file").read_text() == "old"

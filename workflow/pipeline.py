@@ -18,8 +18,11 @@ SNAKEMAKE = [sys.executable, "workflow/snakemake", "--workflow-profile", PROFILE
 
 def take_lock() -> None:
     """Hold `work/pipeline.lock` until this process and what it becomes has ended, by whatever end."""
-    Path("work").mkdir(exist_ok=True)
-    lock = os.open("work/pipeline.lock", os.O_CREAT | os.O_RDWR, 0o666)
+    try:
+        Path("work").mkdir(exist_ok=True)
+        lock = os.open("work/pipeline.lock", os.O_CREAT | os.O_RDWR, 0o666)
+    except OSError as error:
+        sys.exit(f"{error.filename}: cannot be written ({error.strerror}). Make room there, or have it made writable.")
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

@@ -8,10 +8,13 @@ import json
 import logging
 import os
 import uuid
+from contextlib import suppress
 from pathlib import Path
 
+from ccr.artifacts.files import make_folder
 from ccr.artifacts.hashes import touch
 from ccr.artifacts.jobs import Job, job_key
+from ccr.artifacts.refusals import writing
 from ccr.artifacts.seals import seal_path, sealed_key
 from ccr.errors import CcrError
 
@@ -58,16 +61,21 @@ def _older_than_inputs(job: Job) -> bool:
 def _write(job: Job, made: dict[str, str | None], old: bool) -> Path:
     """Not synced: a note that a power failure tears is as good as none."""
     path = _path(job)
-    path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.tmp")
-    temporary.write_text(json.dumps(made))
-    if old:
-        os.utime(temporary, (1, 1))
-    else:  # newer than outputs with a time in the future, too
-        times = [output.stat().st_mtime for output in _outputs(job) if output.exists()]
-        latest = max([temporary.stat().st_mtime, *(time + 1 for time in times)])
-        os.utime(temporary, (latest, latest))
-    os.replace(temporary, path)
+    with writing(path):
+        make_folder(path.parent)
+        try:
+            temporary.write_text(json.dumps(made))
+            if old:
+                os.utime(temporary, (1, 1))
+            else:  # newer than outputs with a time in the future, too
+                times = [output.stat().st_mtime for output in _outputs(job) if output.exists()]
+                latest = max([temporary.stat().st_mtime, *(time + 1 for time in times)])
+                os.utime(temporary, (latest, latest))
+            os.replace(temporary, path)
+        finally:
+            with suppress(OSError):
+                temporary.unlink()
     return path
 
 

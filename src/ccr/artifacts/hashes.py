@@ -133,8 +133,11 @@ class _Folder:
         temporary = self._file.with_name(f".{self._file.name}.{uuid.uuid4().hex[:8]}.tmp")
         with suppress(OSError):  # a full disk, say: the files are read again next time
             self._file.parent.mkdir(parents=True, exist_ok=True)
-            temporary.write_text(content)
-            os.replace(temporary, self._file)
+            try:
+                temporary.write_text(content)
+                os.replace(temporary, self._file)
+            finally:
+                temporary.unlink(missing_ok=True)
 
 
 @atexit.register

@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 
 from ccr.artifacts.files import atomic
 from ccr.artifacts.hashes import digest
+from ccr.artifacts.refusals import refusal
 from ccr.errors import CcrError
 
 KEY, CONTENT = "ccr.key", "ccr.content"  # names among the metadata
@@ -114,7 +115,9 @@ def read_parquet(
 
 
 def _unreadable(path: str | os.PathLike, error: Exception) -> CcrError:
-    return CcrError(f"{path}: not a readable Parquet file, perhaps cut off ({error}). Delete it and run its job again.")
+    return refusal(error, path) or CcrError(
+        f"{path}: not a readable Parquet file, perhaps cut off ({error}). Delete it and run its job again."
+    )
 
 
 def recorded_content(path: str | os.PathLike) -> str | None:

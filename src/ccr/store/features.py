@@ -15,6 +15,7 @@ from ccr.artifacts.contents import content_hash
 from ccr.artifacts.files import atomic
 from ccr.artifacts.hashes import bytes_hash
 from ccr.artifacts.parquet import ContentHash, described, read_parquet
+from ccr.artifacts.room import room_for
 from ccr.artifacts.schemas import FEATURES
 from ccr.errors import CcrError
 from ccr.store.arrays import start_float16
@@ -251,6 +252,7 @@ def _recorded(target: Path) -> Path:
 
 def _decode(path: Path, target: Path, table: pa.Table, shape: tuple[int, int]) -> None:
     """Stream the feature column into an .npy file, checking every value."""
+    room_for(target.parent, 2 * shape[0] * shape[1], f"the array of {path}")
     ids, lengths = table["item_id"], table["frames"].to_numpy().astype(np.int64) * shape[1]
     with atomic(target) as temporary, temporary.open("wb") as file:
         start_float16(file, shape)

@@ -15,8 +15,9 @@ from pathlib import Path
 
 import numpy as np
 
-from ccr.artifacts.files import atomic
+from ccr.artifacts.files import atomic, make_folder
 from ccr.artifacts.hashes import bytes_hash, read_hash
+from ccr.artifacts.refusals import writing
 from ccr.store.arrays import start_float16
 
 STATES = Path("work/states")
@@ -38,7 +39,8 @@ class StateStore:
         self._names: set[str] = set()
         self._arrays: list[np.ndarray] = []
         self._places: dict[bytes, tuple[int, int, int]] = {}
-        self.folder.mkdir(parents=True, exist_ok=True)
+        with writing(self.folder):
+            make_folder(self.folder)
         self.refresh()
 
     def refresh(self) -> None:

@@ -1,0 +1,34 @@
+"""The folders that are written to."""
+
+import os
+import tempfile
+from pathlib import Path
+
+from ccr.artifacts.memo import MEMO
+from ccr.artifacts.room import existing, free_bytes, free_inodes
+from ccr.doctor.section import Section
+
+FOLDERS = ("data", "work", "results", str(MEMO))
+FEW_INODES = 50_000  # the memo and the item cache have a file for each item
+
+
+def disks() -> Section:
+    """Free space of `data`, `work`, `results`, the memo and TMPDIR; where they cannot be written to."""
+    found = Section("disks")
+    try:
+        folders = {**{folder: Path(folder) for folder in FOLDERS}, "TMPDIR": Path(tempfile.gettempdir())}
+    except FileNotFoundError:
+        folders = {folder: Path(folder) for folder in FOLDERS}
+        found.missing.append("TMPDIR: no folder for temporary files can be written to. Set TMPDIR to one that can.")
+    disks: dict[int, str] = {}
+    for name, folder in folders.items():
+        place = existing(folder)
+        first = disks.setdefault(place.stat().st_dev, name)
+        inodes = free_inodes(place)
+        told = f"{free_bytes(place) / 1e9:.1f} GB free" if first == name else f"on the disk of {first}"
+        found.facts[name] = f"{told}, in {folder.resolve()}" if folder.resolve() != folder.absolute() else told
+        if not os.access(place, os.W_OK | os.X_OK):
+            found.missing.append(f"{name}: {place} cannot be written to. Let this user write there, or make it a link.")
+        if first == name and inodes is not None and inodes < FEW_INODES:
+            found.wrong.append(f"{name}: its disk has room for {inodes:,} files only (inodes). Delete files there.")
+    return found
