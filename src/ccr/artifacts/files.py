@@ -81,13 +81,13 @@ def atomic_folder(path: str | os.PathLike) -> Iterator[Path]:
 
 def _take_place(temporary: Path, path: Path) -> None:
     while True:
-        if path.exists():
-            shutil.rmtree(path, ignore_errors=True)
         try:
+            if path.exists():
+                shutil.rmtree(path)
             os.replace(temporary, path)
             return
-        except OSError as error:  # another process put its own there in between
-            if error.errno != errno.ENOTEMPTY:
+        except OSError as error:  # another process put its own there in between, or deletes it too
+            if error.errno not in (errno.ENOTEMPTY, errno.ENOENT) or not temporary.exists():
                 raise
 
 

@@ -7,7 +7,7 @@ import os
 import threading
 import time
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -46,8 +46,24 @@ def bytes_hash(path: str | os.PathLike, afresh: bool = False) -> str:
 
 
 def files_below(folder: Path) -> list[Path]:
-    """All files below a folder but seals, sorted."""
-    return sorted(file for file in folder.rglob("*") if file.is_file() and not file.name.endswith("seal.json"))
+    """All files below a folder but seals, sorted; links are followed, to no folder twice."""
+    found = [Path(above, name) for above, _, names in walk(folder) for name in names]
+    return sorted(file for file in found if file.is_file() and not file.name.endswith("seal.json"))
+
+
+def walk(folder: Path) -> Iterator[tuple[str, list[str], list[str]]]:
+    """`os.walk` along links too, sorted, but into no folder twice: links may lead back to where they are from."""
+    passed = {_place(folder)} if folder.exists() else set()
+    for above, folders, names in os.walk(folder, followlinks=True):
+        inside = {name: _place(Path(above, name)) for name in sorted(folders)}
+        folders[:] = [name for name, place in inside.items() if place not in passed]
+        passed |= set(inside.values())
+        yield above, folders, sorted(names)
+
+
+def _place(folder: Path) -> tuple[int, int]:
+    stat = folder.stat()
+    return stat.st_dev, stat.st_ino
 
 
 def once(path: Path, what: str, compute: Callable[[Path], str], afresh: bool = False) -> str:

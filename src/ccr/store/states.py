@@ -70,7 +70,7 @@ class StateStore:
     def remove_leftovers(self) -> None:
         """Delete what a killed process left half-written. What another one is writing is younger than an hour."""
         for file in self.folder.glob(".*.tmp"):
-            with suppress(FileNotFoundError):
+            with suppress(OSError):  # gone, or another user's
                 if time.time() - file.stat().st_mtime > 3600:
                     file.unlink()
 
