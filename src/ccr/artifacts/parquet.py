@@ -153,8 +153,8 @@ def _refuse_bomb(path: str | os.PathLike, metadata: pq.FileMetaData) -> None:
         unpacked += _string_bytes(path, sorted(strings), most)
     if unpacked > most or metadata.num_rows > max(FEW_ROWS, 4 * size):  # each of our rows has an id of its own
         raise CcrError(
-            f"{path}: its {size:,} bytes would unpack to more than {most:,}, or to more rows than such a file has. Do not "
-            "trust it: delete it and run its job again."
+            f"{path}: its {size:,} bytes would unpack to more than {most:,}, or to more rows than such a file "
+            "has. Do not trust it: delete it and run its job again."
         )
 
 

@@ -25,6 +25,6 @@ def items_of(job: Job) -> list[Item]:
         path = PurePath(item.path or "")
         if path.is_absolute() or ".." in path.parts:
             raise CcrError(
-                f"{job.inputs['items']}: item {item.item_id!r} has the path {item.path}, which leads out of the data set."
+                f"{job.inputs['items']}: item {item.item_id!r} has the path {item.path}, out of the data set."
             )
     return items
