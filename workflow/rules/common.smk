@@ -106,6 +106,13 @@ def made_or_found(path):
     return f"{world}/manifest.json" if world else re.sub(r"\.(alignment|weights)\.parquet$", ".parquet", path)
 
 
+# what a job that the kernel killed cannot say itself
+shell.prefix(
+    "set -euo pipefail; "
+    """trap '[ $? != 137 ] || echo "ccr: killed (SIGKILL), most likely because the memory was full (dmesg tells). """
+    """End other programs, or run fewer jobs at a time: make CORES=1. The same command goes on." >&2' EXIT; """
+)
+
 PLAN = for_people(settings.plan, for_people(settings.validate, config))
 PARAMS = for_people(snapshot, config)
 NOTES = {}

@@ -5,6 +5,7 @@ import os
 import re
 import sys
 from collections.abc import Iterator
+from concurrent.futures import BrokenExecutor
 from contextlib import contextmanager
 from os import PathLike
 from pathlib import Path
@@ -23,6 +24,7 @@ REMEDIES = {
     errno.EPERM: RIGHTS,
     errno.EIO: f"The disk may be failing (`dmesg` tells). Copy what is there, and {LINK}",
 }
+MEMORY = "End other programs, or run fewer jobs at a time: make CORES=1"
 TEMPORARY = re.compile(r"\.([^/]+)\.[0-9a-f]{8}\.tmp")  # a name of `ccr.artifacts.files`
 SHORT = re.compile(r"\d+ requested and \d+ written")  # numpy says no more than that
 
@@ -80,8 +82,8 @@ def for_people() -> Iterator[None]:
         yield
     except CcrError as error:
         sys.exit(f"ccr: {error}")
-    except MemoryError as error:
-        sys.exit(f"ccr: out of memory ({error}). End other programs, or run fewer jobs at a time: make CORES=1.")
+    except (MemoryError, BrokenExecutor) as error:  # the second: a process of a pool was killed
+        sys.exit(f"ccr: most likely out of memory ({error or 'MemoryError'}). {MEMORY}.")
     except Exception as error:
         if refused := refusal(error):
             sys.exit(f"ccr: {refused}")
