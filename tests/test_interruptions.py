@@ -117,14 +117,19 @@ def test_a_training_that_the_kernel_kills_is_said_to_have_been_short_of_memory(m
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("full", [False, True])
-def test_temporary_files_on_another_disk(fresh, made, tmp_path, full):
-    """Nothing of a result passes through TMPDIR; where that one is full, it does not matter either."""
+def test_temporary_files_on_another_disk(fresh, made, tmp_path):
+    """Nothing of a result passes through TMPDIR; where that one is full, the pipeline says so before it begins."""
     checkout = fresh.copy(tmp_path / "elsewhere")
     with small_disk(tmp_path / "disk", "size=4m") as disk:
-        if full:
-            fill(disk)
+        filler = fill(disk)
         checkout.environment["TMPDIR"] = str(disk)
+        process = checkout.start()
+        output = process.communicate(timeout=60)[0]
+        assert process.returncode == 1
+        assert (
+            f"{disk}: temporary files cannot be written (No space left on device)" in output and "Trace" not in output
+        )
+        filler.unlink()
         checkout.run()
     assert results(checkout) == results(made)
 

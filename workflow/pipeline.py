@@ -9,6 +9,7 @@ import fcntl
 import os
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 # out of the environment: jobs inherit that, and their own Snakemake would take the profile for theirs
@@ -31,6 +32,18 @@ def take_lock() -> None:
     os.set_inheritable(lock, True)
 
 
+def check_temporary_files() -> None:
+    """Snakemake's scheduler writes such, and ends in its own words where they do not fit."""
+    try:
+        with tempfile.TemporaryFile() as file:
+            file.write(bytes(1 << 20))
+    except OSError as error:
+        folder = os.environ.get("TMPDIR", "/tmp")
+        sys.exit(
+            f"{folder}: temporary files cannot be written ({error.strerror}). Make room, or set TMPDIR."
+        )
+
+
 def snakemake_runs_here() -> bool:
     """Whether a Snakemake that someone started by hand is at work in this folder (told by /proc, so on Linux)."""
     for process in Path("/proc").glob("[0-9]*"):
@@ -46,6 +59,7 @@ def snakemake_runs_here() -> bool:
 
 def main() -> None:
     take_lock()
+    check_temporary_files()
     locks = Path(".snakemake/locks")
     if locks.is_dir() and any(locks.iterdir()) and not snakemake_runs_here():
         print("Removing the lock of a pipeline that was killed.", file=sys.stderr)
