@@ -210,6 +210,14 @@ def test_outputs_from_elsewhere_are_known_by_their_key_whatever_their_times(job,
     assert asks_for_a_run(job)
 
 
+def test_outputs_from_before_the_clock_was_set_back_are_of_today(job):
+    """Snakemake refuses what is older than its inputs: what is made of them now would be."""
+    make(job)
+    os.utime("out.parquet", (time.time() + 86_400, time.time() + 86_400))
+    assert not asks_for_a_run(job)
+    assert Path("out.parquet").stat().st_mtime <= time.time()
+
+
 def test_outputs_put_back_under_settings_that_did_not_make_them_ask_for_a_run(job):
     other = replace(job, settings={"lang": "de"})
     other = replace(other, key=job_key(other))

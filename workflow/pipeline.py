@@ -34,14 +34,12 @@ def take_lock() -> None:
 
 def check_temporary_files() -> None:
     """Snakemake's scheduler writes such, and ends in its own words where they do not fit."""
+    folder = os.environ.get("TMPDIR") or "/tmp"
     try:
-        with tempfile.TemporaryFile() as file:
+        with tempfile.TemporaryFile(dir=folder) as file:
             file.write(bytes(1 << 20))
     except OSError as error:
-        folder = os.environ.get("TMPDIR", "/tmp")
-        sys.exit(
-            f"{folder}: temporary files cannot be written ({error.strerror}). Make room, or set TMPDIR."
-        )
+        sys.exit(f"{folder}: temporary files cannot be written ({error.strerror}). Make room, or set TMPDIR.")
 
 
 def snakemake_runs_here() -> bool:

@@ -103,5 +103,5 @@ def read_json(path: str | os.PathLike) -> Any:
         return json.loads(Path(path).read_text())
     except FileNotFoundError as error:
         raise CcrError(f"{path}: no such file. Run the job that makes it (`ccr plan` lists the jobs).") from error
-    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+    except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
         raise CcrError(f"{path}: not valid JSON ({error}). Delete it and run its job again.") from error

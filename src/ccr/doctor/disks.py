@@ -1,7 +1,6 @@
 """The folders that are written to."""
 
 import os
-import tempfile
 from pathlib import Path
 
 from ccr.artifacts.memo import MEMO
@@ -15,11 +14,7 @@ FEW_INODES = 50_000  # the memo and the item cache have a file for each item
 def disks() -> Section:
     """Free space of `data`, `work`, `results`, the memo and TMPDIR; where they cannot be written to."""
     found = Section("disks")
-    try:
-        folders = {**{folder: Path(folder) for folder in FOLDERS}, "TMPDIR": Path(tempfile.gettempdir())}
-    except FileNotFoundError:
-        folders = {folder: Path(folder) for folder in FOLDERS}
-        found.missing.append("TMPDIR: no folder for temporary files can be written to. Set TMPDIR to one that can.")
+    folders = {**{folder: Path(folder) for folder in FOLDERS}, "TMPDIR": Path(os.environ.get("TMPDIR") or "/tmp")}
     disks: dict[int, str] = {}
     for name, folder in folders.items():
         place = existing(folder)
