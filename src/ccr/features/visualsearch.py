@@ -83,6 +83,8 @@ def _rows(folder: Path, items: list[str], ids: pa.ChunkedArray) -> dict[str, np.
             )
         return {item: np.array([row]) for item, row in zip(items, found.to_pylist(), strict=True) if row is not None}
     names, ends = _frames(folder / "video2frames.txt", set(items))
+    if not ends:
+        return {}
     rows = pc.index_in(names, value_set=ids)
     if rows.null_count:
         at = pc.index(pc.is_null(rows), True).as_py()
