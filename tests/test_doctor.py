@@ -100,6 +100,11 @@ def test_a_folder_that_cannot_be_written_to(here, monkeypatch):
     assert "work: " in missing() and "cannot be written to" in missing()
 
 
+def test_a_tmpdir_that_is_not_there(here, monkeypatch):
+    monkeypatch.setenv("TMPDIR", str(here / "nowhere"))
+    assert "TMPDIR: ~/nowhere does not exist" in missing().replace(str(here), "~")
+
+
 def test_no_room_for_the_run(here, monkeypatch):
     monkeypatch.setattr("shutil.disk_usage", lambda path: shutil._ntuple_diskusage(10**9, 10**9, 10**6))
     assert "it writes about 0." in missing() and "0.0 GB are free" in missing()

@@ -1,5 +1,6 @@
 """Files that somebody made to do harm: they are refused in words, or do none."""
 
+import contextlib
 import csv
 import gzip
 import json
@@ -10,6 +11,7 @@ import subprocess
 import zlib
 from pathlib import Path
 
+import av
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -18,6 +20,7 @@ import torch
 from hand_made import run
 from media_files import job as features_job
 from media_files import run as features_run
+from media_files import write_video
 from mutations import bounded
 from PIL import Image
 from safetensors.torch import load_file
@@ -36,7 +39,7 @@ from ccr.captions.dataset import with_media
 from ccr.errors import CcrError
 from ccr.features import published
 from ccr.features.items import Item, items_of
-from ccr.features.media import Unreadable, read_image
+from ccr.features.media import Unreadable, read_image, read_video
 from ccr.features.sampling import Sampling
 from ccr.networks import pretrained
 from ccr.networks.checkpoint import load_network, load_text_encoder
@@ -223,6 +226,19 @@ def test_a_picture_with_text_that_unpacks_to_gigabytes():
     Path("picture.png").write_bytes(data[:33] + text + data[33:])
     with bounded(), pytest.raises(Unreadable):
         square(Path("picture.png"))
+
+
+def test_a_video_whose_header_announces_billions_of_frames():
+    write_video(Path("film.avi"), frames=6, size=32)
+    data = bytearray(Path("film.avi").read_bytes())
+    at = data.index(b"strh") + 8 + 32  # the stream's length in frames
+    data[at : at + 4] = struct.pack("<I", 2**31 - 1)
+    Path("film.avi").write_bytes(data)
+    with av.open("film.avi") as container:
+        assert container.streams.video[0].frames > 2_000_000_000
+    with bounded(), contextlib.suppress(Unreadable):
+        frames = read_video(Path("film.avi"), Sampling(4), lambda frame: frame.to_ndarray(format="rgb24"))
+        assert len(frames) == 4
 
 
 def test_time_stamps_that_span_ages():

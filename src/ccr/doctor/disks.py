@@ -22,6 +22,8 @@ def disks() -> Section:
         inodes = free_inodes(place)
         told = f"{free_bytes(place) / 1e9:.1f} GB free" if first == name else f"on the disk of {first}"
         found.facts[name] = f"{told}, in {folder.resolve()}" if folder.resolve() != folder.absolute() else told
+        if name == "TMPDIR" and not folder.is_dir():
+            found.missing.append(f"TMPDIR: {folder} does not exist. Set TMPDIR to a folder that can be written to.")
         if not os.access(place, os.W_OK | os.X_OK):
             found.missing.append(f"{name}: {place} cannot be written to. Let this user write there, or make it a link.")
         if first == name and inodes is not None and inodes < FEW_INODES:
