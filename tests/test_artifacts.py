@@ -120,6 +120,20 @@ def test_whoever_may_read_the_folder_may_read_what_is_written_there(mode):
     assert (folder / "run/weights").stat().st_mode & 0o777 == (folder / "run").stat().st_mode & 0o666
 
 
+@pytest.mark.parametrize(("above", "expected"), [(0o2775, 0o775), (0o755, 0o755), (0o700, 0o700), (0o1777, 0o700)])
+def test_new_folders_are_for_those_who_may_use_the_one_above(above, expected):
+    folder = Path("shared")
+    folder.mkdir()
+    folder.chmod(above)
+    before = os.umask(0o077)
+    try:
+        write_json({}, folder / "new/newer/file.json")
+    finally:
+        os.umask(before)
+    for new in ("new", "new/newer"):
+        assert (folder / new).stat().st_mode & 0o777 == expected
+
+
 def test_a_folder_takes_the_place_of_the_old_one_whole_or_not_at_all():
     with atomic_folder("folder") as temporary:
         (temporary / "a").write_text("1")

@@ -4,6 +4,7 @@ import errno
 import json
 import os
 import shutil
+import stat
 import uuid
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -32,12 +33,17 @@ def _settle(file: Path) -> None:
 
 
 def make_folder(folder: Path) -> None:
-    """Make a folder and those above it. Each may be used by those who may use the one above it, whatever the umask."""
+    """Make a folder and those above it. Each may be used by those who may use the one above it, whatever the umask.
+
+    But nobody may write there whom neither owner nor group says, and a folder for everybody, /tmp, is no example.
+    """
     missing = [each for each in (folder, *folder.parents) if not each.exists()]
     for each in reversed(missing):
         each.mkdir(exist_ok=True)
-        with suppress(PermissionError):  # another user was faster
-            each.chmod(each.stat().st_mode | (each.parent.stat().st_mode & 0o777))
+        above = each.parent.stat().st_mode
+        if not above & stat.S_ISVTX:
+            with suppress(PermissionError):  # another user was faster
+                each.chmod(each.stat().st_mode | (above & 0o775))
 
 
 @contextmanager
