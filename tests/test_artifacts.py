@@ -13,7 +13,7 @@ import torch
 from safetensors.torch import save_file
 
 from ccr.artifacts.contents import content_hash
-from ccr.artifacts.files import atomic, atomic_folder, read_json
+from ccr.artifacts.files import atomic, atomic_folder, read_json, write_json
 from ccr.artifacts.jobs import Job, job_key
 from ccr.artifacts.memo import adopt, recall, remember
 from ccr.artifacts.parquet import read_parquet, write_parquet
