@@ -13,7 +13,7 @@ import torch
 from safetensors.torch import save_file
 
 from ccr.artifacts.contents import content_hash
-from ccr.artifacts.files import atomic, atomic_folder, read_json
+from ccr.artifacts.files import atomic, atomic_folder, read_json, write_json
 from ccr.artifacts.jobs import Job, job_key
 from ccr.artifacts.memo import adopt, recall, remember
 from ccr.artifacts.parquet import read_parquet, write_parquet
@@ -100,7 +100,7 @@ def test_kill_9_while_writing_leaves_the_old_file():
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
 def test_a_full_disk_leaves_the_old_file(monkeypatch):
     Path("file").write_text("old")
-    with pytest.raises(OSError, match="No space left"), atomic("file") as temporary:
+    with pytest.raises(CcrError, match=r"^file: cannot be written \(No space left"), atomic("file") as temporary:
         temporary.symlink_to("/dev/full")
         temporary.write_text("new")
     assert Path("file").read_text() == "old"
@@ -118,6 +118,20 @@ def test_whoever_may_read_the_folder_may_read_what_is_written_there(mode):
         save_file({"weight": torch.zeros(1)}, temporary / "weights")
     assert (folder / "weights").stat().st_mode & 0o777 == mode & 0o666
     assert (folder / "run/weights").stat().st_mode & 0o777 == (folder / "run").stat().st_mode & 0o666
+
+
+@pytest.mark.parametrize(("above", "expected"), [(0o2775, 0o775), (0o755, 0o755), (0o700, 0o700), (0o1777, 0o700)])
+def test_new_folders_are_for_those_who_may_use_the_one_above(above, expected):
+    folder = Path("shared")
+    folder.mkdir()
+    folder.chmod(above)
+    before = os.umask(0o077)
+    try:
+        write_json({}, folder / "new/newer/file.json")
+    finally:
+        os.umask(before)
+    for new in ("new", "new/newer"):
+        assert (folder / new).stat().st_mode & 0o777 == expected
 
 
 def test_a_folder_takes_the_place_of_the_old_one_whole_or_not_at_all():
@@ -208,6 +222,14 @@ def test_outputs_from_elsewhere_are_known_by_their_key_whatever_their_times(job,
     write(replace(job, key="of other settings"))
     os.utime("out.parquet", (time.time() + age, time.time() + age))
     assert asks_for_a_run(job)
+
+
+def test_outputs_from_before_the_clock_was_set_back_are_of_today(job):
+    """Snakemake refuses what is older than its inputs: what is made of them now would be."""
+    make(job)
+    os.utime("out.parquet", (time.time() + 86_400, time.time() + 86_400))
+    assert not asks_for_a_run(job)
+    assert Path("out.parquet").stat().st_mtime <= time.time()
 
 
 def test_outputs_put_back_under_settings_that_did_not_make_them_ask_for_a_run(job):

@@ -14,7 +14,8 @@ from PIL import Image
 from ccr import params
 from ccr.captions.inventory import inventory
 from ccr.errors import CcrError
-from ccr.features import descriptor, visualsearch
+from ccr.features import descriptor, published, visualsearch
+from ccr.features.items import Item
 from ccr.features.media import Unreadable, read_image, read_video, upright
 from ccr.features.sampling import Sampling
 from ccr.features.video_model import clips
@@ -356,6 +357,14 @@ def test_a_python_dict_is_read_without_evaluating_it(tmp_path, text):
 def test_what_is_no_dict_of_lists_of_names(tmp_path, text):
     visual_search(tmp_path / "v", videos=text)
     fails(tmp_path, "v", "video2frames.txt: from byte .* no Python dict")
+
+
+def test_a_dict_without_videos_lacks_them(tmp_path):
+    np.ones((2, 4), "<f4").tofile(tmp_path / "feature.bin")
+    for name, text in {"shape.txt": "2 4", "id.txt": "a_0 a_1", "video2frames.txt": "{}"}.items():
+        (tmp_path / name).write_text(text)
+    with pytest.raises(CcrError, match="1 of 1 items have no features"):
+        published.read([Item("a", None, "video")], tmp_path, {"path": ""})
 
 
 def test_bad_visualsearch_dumps(tmp_path):

@@ -122,9 +122,9 @@ def test_states_that_float16_cannot_hold_are_a_message():
 
 
 def test_a_disk_without_room_is_named_before_the_work(monkeypatch):
-    monkeypatch.setattr("ccr.networks.states.disk_usage", lambda _: type("Usage", (), {"free": 100})())
+    monkeypatch.setattr("ccr.artifacts.room.free_bytes", lambda _: 100)
     folder = text_encoder(Path("model"))
-    with pytest.raises(CcrError, match=r"need 0\.0 GB, and 0\.0 GB are free.*link to another disk"):
+    with pytest.raises(CcrError, match=r"states: 0\.0 MB are needed, 0\.0 MB are free.*another disk.*computed"):
         States(encoder_of(folder, 2), tokens_of(folder))
 
 

@@ -7,6 +7,8 @@ from datetime import timedelta
 from pathlib import Path
 
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from checkouts import CL2CM, DATA
 from hand_made import hand_made
@@ -113,6 +115,20 @@ def test_what_was_computed_elsewhere_is_not_measured(project):
 def test_the_same_table_makes_the_same_report(project, page):
     assert project.ccr("report", "tiny").returncode == 0
     assert project.read(REPORT).decode() == page
+
+
+@pytest.mark.slow
+def test_captions_are_text_and_no_html(project, tmp_path):
+    """Whoever writes a caption must not run a program in a reader's browser."""
+    spoiled = project.copy(tmp_path / "spoiled")
+    path = spoiled.folder / f"data/{DATA}/captions.parquet"
+    table = pq.read_table(path)
+    text = pa.repeat(pa.scalar("<script>alert(1)</script>"), len(table))
+    pq.write_table(table.set_column(table.schema.get_field_index("text"), table.schema.field("text"), text), path)
+    done = spoiled.ccr("report", "tiny")
+    assert done.returncode == 0, done.stderr
+    page = spoiled.read(REPORT).decode()
+    assert "<script>alert" not in page and "&lt;script&gt;alert(1)&lt;/script&gt;" in page
 
 
 def test_what_has_no_report_is_one_message(project, tmp_path):

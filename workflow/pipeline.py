@@ -9,6 +9,7 @@ import fcntl
 import os
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 # out of the environment: jobs inherit that, and their own Snakemake would take the profile for theirs
@@ -18,14 +19,27 @@ SNAKEMAKE = [sys.executable, "workflow/snakemake", "--workflow-profile", PROFILE
 
 def take_lock() -> None:
     """Hold `work/pipeline.lock` until this process and what it becomes has ended, by whatever end."""
-    Path("work").mkdir(exist_ok=True)
-    lock = os.open("work/pipeline.lock", os.O_CREAT | os.O_RDWR, 0o666)
+    try:
+        Path("work").mkdir(exist_ok=True)
+        lock = os.open("work/pipeline.lock", os.O_CREAT | os.O_RDWR, 0o666)
+    except OSError as error:
+        sys.exit(f"{error.filename}: cannot be written ({error.strerror}). Make room there, or have it made writable.")
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         print("Another pipeline runs in this folder; waiting for it to end.", file=sys.stderr)
         fcntl.flock(lock, fcntl.LOCK_EX)
     os.set_inheritable(lock, True)
+
+
+def check_temporary_files() -> None:
+    """Snakemake's scheduler writes such, and ends in its own words where they do not fit."""
+    folder = os.environ.get("TMPDIR") or "/tmp"
+    try:
+        with tempfile.TemporaryFile(dir=folder) as file:
+            file.write(bytes(1 << 20))
+    except OSError as error:
+        sys.exit(f"{folder}: temporary files cannot be written ({error.strerror}). Make room, or set TMPDIR.")
 
 
 def snakemake_runs_here() -> bool:
@@ -43,6 +57,7 @@ def snakemake_runs_here() -> bool:
 
 def main() -> None:
     take_lock()
+    check_temporary_files()
     locks = Path(".snakemake/locks")
     if locks.is_dir() and any(locks.iterdir()) and not snakemake_runs_here():
         print("Removing the lock of a pipeline that was killed.", file=sys.stderr)

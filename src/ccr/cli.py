@@ -1,9 +1,7 @@
 """The command line: one subcommand per stage, each makes one target of the plan."""
 
-import errno
 import json
 import logging
-import sys
 from collections.abc import Callable
 from dataclasses import replace
 from importlib import import_module
@@ -17,6 +15,7 @@ from typer.core import TyperGroup
 from ccr import params
 from ccr.artifacts.jobs import Job, dump_job
 from ccr.artifacts.memo import adopt, forget, unneeded
+from ccr.artifacts.refusals import for_people
 from ccr.artifacts.runs import run_files
 from ccr.errors import CcrError
 from ccr.log import start_log
@@ -372,15 +371,21 @@ def collect(
     )
 
 
+@app.command("doctor")
+def doctor(
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object, for bug reports.")] = False,
+    file: ParamsFile = PARAMS,
+) -> None:
+    """Say what this machine has, what the tables of params.yaml need, and what is wrong. Writes nothing."""
+    examination = import_module("ccr.doctor")
+    sections = examination.examine(file)
+    print(examination.as_json(sections) if as_json else examination.as_text(sections))
+    if any(section.missing for section in sections):
+        raise SystemExit(1)
+
+
 def main() -> None:
-    """Entry point: a `CcrError`, or a full disk, is a message and exit status 1, without a traceback."""
+    """Entry point: a `CcrError`, or a disk that takes no more, is a message and exit status 1, without a traceback."""
     start_log()
-    try:
+    with for_people():
         app()
-    except CcrError as error:
-        sys.exit(f"ccr: {error}")
-    except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
-            raise
-        where = error.filename or Path.cwd()
-        sys.exit(f"ccr: {where}: {error.strerror}. Nothing was left half-written: make room and run the same again.")

@@ -7,11 +7,15 @@ not what the job would make now.
 import json
 import logging
 import os
+import time
 import uuid
+from contextlib import suppress
 from pathlib import Path
 
+from ccr.artifacts.files import make_folder
 from ccr.artifacts.hashes import touch
 from ccr.artifacts.jobs import Job, job_key
+from ccr.artifacts.refusals import writing
 from ccr.artifacts.seals import seal_path, sealed_key
 from ccr.errors import CcrError
 
@@ -40,13 +44,18 @@ def noted(job: Job) -> Path:
         made = {}
     key = _key_of_outputs(job)
     same = key is not None and made == {"digest": job.digest, "key": key}
-    if same and not _older_than_inputs(job):
+    if same and not _older_than_inputs(job) and not _of_tomorrow(job):
         return path
     if key is not None and key == _present_key(job):
         for output in _outputs(job):
             touch(output)
         return _write(job, {"digest": job.digest, "key": key}, old=True)
     return path if same else _write(job, {"digest": job.digest, "key": None}, old=False)
+
+
+def _of_tomorrow(job: Job) -> bool:
+    """Whether an output was written before the clock was set back: what is made of it now would be older."""
+    return max(path.stat().st_mtime for path in _outputs(job)) > time.time() + 1
 
 
 def _older_than_inputs(job: Job) -> bool:
@@ -58,16 +67,21 @@ def _older_than_inputs(job: Job) -> bool:
 def _write(job: Job, made: dict[str, str | None], old: bool) -> Path:
     """Not synced: a note that a power failure tears is as good as none."""
     path = _path(job)
-    path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.tmp")
-    temporary.write_text(json.dumps(made))
-    if old:
-        os.utime(temporary, (1, 1))
-    else:  # newer than outputs with a time in the future, too
-        times = [output.stat().st_mtime for output in _outputs(job) if output.exists()]
-        latest = max([temporary.stat().st_mtime, *(time + 1 for time in times)])
-        os.utime(temporary, (latest, latest))
-    os.replace(temporary, path)
+    with writing(path):
+        make_folder(path.parent)
+        try:
+            temporary.write_text(json.dumps(made))
+            if old:
+                os.utime(temporary, (1, 1))
+            else:  # newer than outputs with a time in the future, too
+                times = [output.stat().st_mtime for output in _outputs(job) if output.exists()]
+                latest = max([temporary.stat().st_mtime, *(time + 1 for time in times)])
+                os.utime(temporary, (latest, latest))
+            os.replace(temporary, path)
+        finally:
+            with suppress(OSError):
+                temporary.unlink()
     return path
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from ccr.artifacts.cost import measured
 from ccr.artifacts.jobs import Job
 from ccr.artifacts.memo import compute_into, is_kept, recall, remember
+from ccr.artifacts.room import room_for
 from ccr.notes import note
 from ccr.params.plan import Plan
 
@@ -23,6 +24,8 @@ def execute(job: Job) -> None:
         note(job)
         log.info("%s: copied from the memo (key %s)", job.target, job.key[:12])
         return
+    for path in job.outputs.values():
+        room_for(Path(path).parent, 0, job.target)  # before hours of work
     os.environ.update(dict.fromkeys(THREADS, str(job.threads)))
     with measured() as cost:
         import_module(job.module).run(job)

@@ -10,6 +10,7 @@ from pathlib import Path
 import yaml
 from ccr.artifacts.files import atomic
 from ccr.artifacts.hashes import digest
+from ccr.artifacts.refusals import writing
 from ccr.notes import noted
 from ccr import params as settings
 from ccr.errors import CcrError
@@ -35,7 +36,8 @@ wildcard_constraints:
 def for_people(function, *arguments):
     """Ends Snakemake with the message, and only the message, of a CcrError: nothing else helps to mend it."""
     try:
-        return function(*arguments)
+        with writing(Path.cwd()):
+            return function(*arguments)
     except CcrError as error:
         sys.exit(str(error))
 
@@ -72,7 +74,9 @@ class Planned:
         newer than these when other settings or other code made them, so that Snakemake runs the job again."""
         job = self.job(wildcards)
         if job.target not in NOTES:  # its inputs before itself
-            NOTES.update((need.target, noted(need)) for need in PLAN.needs(job.target) if need.target not in NOTES)
+            for need in PLAN.needs(job.target):
+                if need.target not in NOTES:
+                    NOTES[need.target] = for_people(noted, need)
         return [*sorted({made_or_found(path) for path in job.input_paths()}), NOTES[job.target]]
 
     def threads(self, wildcards):
@@ -102,8 +106,15 @@ def made_or_found(path):
     return f"{world}/manifest.json" if world else re.sub(r"\.(alignment|weights)\.parquet$", ".parquet", path)
 
 
+# what a job that the kernel killed cannot say itself
+shell.prefix(
+    "set -euo pipefail; "
+    """trap '[ $? != 137 ] || echo "ccr: killed (SIGKILL), most likely because the memory was full (dmesg tells). """
+    """End other programs, or run fewer jobs at a time: make CORES=1. The same command goes on." >&2' EXIT; """
+)
+
 PLAN = for_people(settings.plan, for_people(settings.validate, config))
-PARAMS = snapshot(config)
+PARAMS = for_people(snapshot, config)
 NOTES = {}
 WORLDS = [job.target for job in PLAN.jobs.values() if job.stage == "world"]
 # jobs find the `ccr` of this Python, whether or not its environment is activated

@@ -4,13 +4,15 @@ import errno
 import json
 import os
 import shutil
+import stat
 import uuid
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from ccr.artifacts.refusals import writing
 from ccr.errors import CcrError
 
 SYNCS = 16  # files at a time
@@ -30,43 +32,69 @@ def _settle(file: Path) -> None:
     _sync(file)
 
 
+def make_folder(folder: Path) -> None:
+    """Make a folder and those above it. Each may be used by those who may use the one above it, whatever the umask.
+
+    But nobody may write there whom neither owner nor group says, and a folder for everybody, /tmp, is no example.
+    """
+    missing = [each for each in (folder, *folder.parents) if not each.exists()]
+    for each in reversed(missing):
+        each.mkdir(exist_ok=True)
+        above = each.parent.stat().st_mode
+        if not above & stat.S_ISVTX:
+            with suppress(PermissionError):  # another user was faster
+                each.chmod(each.stat().st_mode | (above & 0o775))
+
+
 @contextmanager
 def atomic(path: str | os.PathLike) -> Iterator[Path]:
-    """Yield a temporary name beside `path`; on success it is synced and renamed to `path`, else removed."""
+    """Yield a temporary name beside `path`; on success it is synced and renamed to `path`, else removed.
+
+    `CcrError` when the disk takes no more.
+    """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.tmp")
-    try:
-        yield temporary
-        _settle(temporary)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with writing(path):
+        make_folder(path.parent)
+        try:
+            yield temporary
+            _settle(temporary)
+            os.replace(temporary, path)
+        finally:
+            with suppress(OSError):  # of a folder that takes nothing, or is gone
+                temporary.unlink()
 
 
 @contextmanager
 def atomic_folder(path: str | os.PathLike) -> Iterator[Path]:
-    """Yield a temporary folder beside `path`; on success it takes the place of `path`, else it is removed."""
+    """Yield a temporary folder beside `path`; on success it takes the place of `path`, else it is removed.
+
+    `CcrError` when the disk takes no more.
+    """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.tmp")
-    temporary.mkdir()
-    try:
-        yield temporary
-        with ThreadPoolExecutor(SYNCS) as pool:  # a disk syncs many files at once in the time of a few
-            list(pool.map(_settle, [file for file in temporary.rglob("*") if file.is_file()]))
-        while True:
+    with writing(path):
+        make_folder(temporary)
+        try:
+            yield temporary
+            with ThreadPoolExecutor(SYNCS) as pool:  # a disk syncs many files at once in the time of a few
+                list(pool.map(_settle, [file for file in temporary.rglob("*") if file.is_file()]))
+            _take_place(temporary, path)
+            _sync(path.parent)
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _take_place(temporary: Path, path: Path) -> None:
+    while True:
+        try:
             if path.exists():
-                shutil.rmtree(path, ignore_errors=True)
-            try:
-                os.replace(temporary, path)
-                break
-            except OSError as error:  # another process put its own there in between
-                if error.errno != errno.ENOTEMPTY:
-                    raise
-        _sync(path.parent)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+                shutil.rmtree(path)
+            os.replace(temporary, path)
+            return
+        except OSError as error:  # another process put its own there in between, or deletes it too
+            if error.errno not in (errno.ENOTEMPTY, errno.ENOENT) or not temporary.exists():
+                raise
 
 
 def write_json(obj: Any, path: str | os.PathLike) -> None:
@@ -81,5 +109,5 @@ def read_json(path: str | os.PathLike) -> Any:
         return json.loads(Path(path).read_text())
     except FileNotFoundError as error:
         raise CcrError(f"{path}: no such file. Run the job that makes it (`ccr plan` lists the jobs).") from error
-    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+    except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
         raise CcrError(f"{path}: not valid JSON ({error}). Delete it and run its job again.") from error

@@ -7,7 +7,7 @@ import os
 import threading
 import time
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -46,8 +46,24 @@ def bytes_hash(path: str | os.PathLike, afresh: bool = False) -> str:
 
 
 def files_below(folder: Path) -> list[Path]:
-    """All files below a folder but seals, sorted."""
-    return sorted(file for file in folder.rglob("*") if file.is_file() and not file.name.endswith("seal.json"))
+    """All files below a folder but seals, sorted; links are followed, to no folder twice."""
+    found = [Path(above, name) for above, _, names in walk(folder) for name in names]
+    return sorted(file for file in found if file.is_file() and not file.name.endswith("seal.json"))
+
+
+def walk(folder: Path) -> Iterator[tuple[str, list[str], list[str]]]:
+    """`os.walk` along links too, sorted, but into no folder twice: links may lead back to where they are from."""
+    passed = {_place(folder)} if folder.exists() else set()
+    for above, folders, names in os.walk(folder, followlinks=True):
+        inside = {name: _place(Path(above, name)) for name in sorted(folders)}
+        folders[:] = [name for name, place in inside.items() if place not in passed]
+        passed |= set(inside.values())
+        yield above, folders, sorted(names)
+
+
+def _place(folder: Path) -> tuple[int, int]:
+    stat = folder.stat()
+    return stat.st_dev, stat.st_ino
 
 
 def once(path: Path, what: str, compute: Callable[[Path], str], afresh: bool = False) -> str:
@@ -133,8 +149,11 @@ class _Folder:
         temporary = self._file.with_name(f".{self._file.name}.{uuid.uuid4().hex[:8]}.tmp")
         with suppress(OSError):  # a full disk, say: the files are read again next time
             self._file.parent.mkdir(parents=True, exist_ok=True)
-            temporary.write_text(content)
-            os.replace(temporary, self._file)
+            try:
+                temporary.write_text(content)
+                os.replace(temporary, self._file)
+            finally:
+                temporary.unlink(missing_ok=True)
 
 
 @atexit.register

@@ -4,6 +4,7 @@ import logging
 import shutil
 import time
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cache
 from itertools import accumulate
@@ -16,6 +17,7 @@ from ccr.artifacts.cost import measured
 from ccr.artifacts.files import atomic, atomic_folder, read_json, write_json
 from ccr.artifacts.hashes import bytes_hash, digest
 from ccr.artifacts.jobs import Job, dump_job, job_key
+from ccr.artifacts.room import room_for
 from ccr.artifacts.seals import is_whole, maker_of, seal, sealed_key, with_digest
 from ccr.errors import CcrError
 
@@ -59,7 +61,8 @@ def recall(job: Job) -> bool:
     for role, path in job.outputs.items():
         _copy(folder / role, path)
     seal(job)
-    utime(folder)  # when it was last of use
+    with suppress(PermissionError):  # another user's
+        utime(folder)  # when it was last of use
     return True
 
 
@@ -69,12 +72,20 @@ def is_kept(key: str) -> bool:
 
 
 def remember(job: Job, cost: dict[str, Any] | None = None) -> None:
-    """Seal a job's outputs and keep them in the memo, and which job it was and what it took: `recorded_job`."""
-    hashes = seal(job)
-    with atomic_folder(memo_path(job.key)) as temporary:
-        for role, path in job.outputs.items():
-            _copy(Path(path), temporary / role)
-        _record(job, hashes, temporary, cost)
+    """Seal a job's outputs and keep them in the memo, and which job it was and what it took: `recorded_job`.
+
+    Where the memo's disk takes no more they are whole and sealed where they are, and the log says so.
+    """
+    record = _record(job, seal(job), cost)
+    size = sum(_measured(Path(path))[0] for path in job.outputs.values())
+    try:
+        room_for(memo_path(job.key), size, f"a copy of {job.target}")
+        with atomic_folder(memo_path(job.key)) as temporary:
+            for role, path in job.outputs.items():
+                _copy(Path(path), temporary / role)
+            write_json(record, temporary / RECORD)
+    except CcrError as error:
+        log.warning("%s The result is whole, but not in the memo; `ccr memo adopt` takes it in later.", error)
 
 
 def compute_into(job: Job, compute: Callable[[Job], None]) -> None:
@@ -83,13 +94,13 @@ def compute_into(job: Job, compute: Callable[[Job], None]) -> None:
         outputs = {role: str(temporary / role) for role in job.outputs}
         with measured() as cost:
             compute(replace(job, outputs=outputs))
-        _record(job, {role: bytes_hash(path) for role, path in outputs.items()}, temporary, cost)
+        record = _record(job, {role: bytes_hash(path) for role, path in outputs.items()}, cost)
+        write_json(record, temporary / RECORD)
 
 
-def _record(job: Job, hashes: dict[str, str], folder: Path, cost: dict[str, Any] | None) -> None:
+def _record(job: Job, hashes: dict[str, str], cost: dict[str, Any] | None) -> dict[str, Any]:
     makers = {path: key for path in job.input_paths() if (key := maker_of(path))}
-    record = dump_job(job) | {"makers": makers, "code": job.code, "hashes": hashes, "cost": cost}
-    write_json(with_digest(record), folder / RECORD)
+    return with_digest(dump_job(job) | {"makers": makers, "code": job.code, "hashes": hashes, "cost": cost})
 
 
 def adopt(job: Job) -> bool:
@@ -142,7 +153,11 @@ def _copy(source: Path, target: str | PathLike) -> None:
     """Copy a file or a folder; what was there is replaced at once."""
     if source.is_dir():
         with atomic_folder(target) as temporary:
-            shutil.copytree(source, temporary, dirs_exist_ok=True)
+            for path in sorted(source.rglob("*")):  # `shutil.copytree` would go on when the disk is full
+                if path.is_dir():
+                    (temporary / path.relative_to(source)).mkdir()
+                else:
+                    shutil.copy2(path, temporary / path.relative_to(source))
     else:
         with atomic(target) as temporary:
             shutil.copyfile(source, temporary)
@@ -191,8 +206,10 @@ def unneeded(jobs: Iterable[Job], days: float = 0.0, gigabytes: float | None = N
     return found
 
 
-def _measured(folder: Path) -> tuple[int, float]:
-    return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file()), folder.stat().st_mtime
+def _measured(path: Path) -> tuple[int, float]:
+    """Bytes of a file, or of all files in a folder; its time."""
+    files = path.rglob("*") if path.is_dir() else [path]
+    return sum(file.stat().st_size for file in files if file.is_file()), path.stat().st_mtime
 
 
 def forget(entry: Entry) -> None:

@@ -4,7 +4,8 @@ import hashlib
 import json
 import os
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import pyarrow as pa
@@ -13,10 +14,14 @@ import pyarrow.parquet as pq
 
 from ccr.artifacts.files import atomic
 from ccr.artifacts.hashes import digest
+from ccr.artifacts.refusals import refusal
 from ccr.errors import CcrError
 
 KEY, CONTENT = "ccr.key", "ccr.content"  # names among the metadata
 BATCH_ROWS = 256  # read at a time: a row may hold a video
+LARGE, DENSEST = 1 << 30, 200  # bytes that any file may unpack to, and how many times as large a larger one may become
+WIDTHS = {"BOOLEAN": 1, "INT32": 4, "INT64": 8, "FLOAT": 4, "DOUBLE": 8, "INT96": 12}  # bytes of a value
+STRING_ROWS, FEW_ROWS = 1 << 16, 1 << 20
 
 
 class ContentHash:
@@ -99,48 +104,99 @@ def write_parquet(
 def read_parquet(
     path: str | os.PathLike, schema: pa.Schema | None = None, columns: list[str] | None = None
 ) -> pa.Table:
-    """Read a Parquet file, checking page checksums; `CcrError` when it is missing, torn or of another schema."""
+    """Read a Parquet file, checking page checksums.
+
+    `CcrError` when it is missing, torn, or of another schema, and when it would unpack to far more than it may hold.
+    """
     columns = columns or (schema.names if schema else None)
+    with opened(path) as file:
+        missing = [name for name in columns or [] if name not in file.schema_arrow.names]
+        if missing:
+            raise CcrError(f"{path}: no column {missing[0]!r}; it has {', '.join(file.schema_arrow.names)}.")
+        for name in columns or []:
+            _check_kind(path, file.schema_arrow.field(name), schema)
+        return file.read(columns=columns)
+
+
+@contextmanager
+def opened(path: str | os.PathLike, **options: Any) -> Iterator[pq.ParquetFile]:
+    """A Parquet file that checks page checksums; whatever is wrong with its bytes is a `CcrError`."""
     try:
-        with pq.ParquetFile(path, page_checksum_verification=True) as file:
-            missing = [name for name in columns or [] if name not in file.schema_arrow.names]
-            if missing:
-                raise CcrError(f"{path}: no column {missing[0]!r}; it has {', '.join(file.schema_arrow.names)}.")
-            return file.read(columns=columns)
+        with pq.ParquetFile(path, page_checksum_verification=True, **options) as file:
+            _refuse_bomb(path, file.metadata)
+            yield file
     except FileNotFoundError as error:
         raise CcrError(f"{path}: no such file. Run the job that makes it (`ccr plan` lists the jobs).") from error
-    except (pa.ArrowException, OSError) as error:
+    except (pa.ArrowException, OSError, ValueError, OverflowError, MemoryError) as error:
         raise _unreadable(path, error) from error
 
 
+def _check_kind(path: str | os.PathLike, field: pa.Field, schema: pa.Schema | None) -> None:
+    if schema is not None and _kind(field.type) != _kind(schema.field(field.name).type):
+        expected = _kind(schema.field(field.name).type)
+        raise CcrError(f"{path}: column {field.name!r} holds {_kind(field.type)}, expected {expected}.")
+
+
+def _refuse_bomb(path: str | os.PathLike, metadata: pq.FileMetaData) -> None:
+    """`CcrError` for a small file that packs so much, or repeats a few values so often, that memory would not do."""
+    size = os.path.getsize(path)
+    most, unpacked, strings = max(LARGE, DENSEST * size), metadata.num_rows, set()
+    for number in range(metadata.num_columns):
+        groups = (metadata.row_group(group).column(number) for group in range(metadata.num_row_groups))
+        held = [(chunk.num_values, chunk.total_uncompressed_size) for chunk in groups]
+        column = metadata.schema.column(number)
+        wide = column.length if column.physical_type == "FIXED_LEN_BYTE_ARRAY" else WIDTHS.get(column.physical_type, 0)
+        unpacked += sum(max(wide * values, stored) for values, stored in held)
+        if column.physical_type == "BYTE_ARRAY" and any(values * stored > most for values, stored in held):
+            strings.add(column.path)
+    if unpacked <= most:
+        unpacked += _string_bytes(path, sorted(strings), most)
+    if unpacked > most or metadata.num_rows > max(FEW_ROWS, 4 * size):  # each of our rows has an id of its own
+        raise CcrError(
+            f"{path}: its {size:,} bytes would unpack to more than {most:,}, or to more rows than such a file "
+            "has. Do not trust it: delete it and run its job again."
+        )
+
+
+def _string_bytes(path: str | os.PathLike, names: list[str], most: int) -> int:
+    """How long the strings of columns are together, or a number above `most`. Repeated ones are not written out."""
+    total = 0
+    with pq.ParquetFile(path, read_dictionary=names, pre_buffer=False) as file:
+        for batch in file.iter_batches(STRING_ROWS, columns=names) if names else ():
+            for column in batch.columns:
+                if not pa.types.is_dictionary(column.type):  # strings within lists: none of ours
+                    return most + 1
+                total += pc.sum(pc.binary_length(column.dictionary).take(column.indices)).as_py() or 0
+            if total > most:
+                break
+    return total
+
+
 def _unreadable(path: str | os.PathLike, error: Exception) -> CcrError:
-    return CcrError(f"{path}: not a readable Parquet file, perhaps cut off ({error}). Delete it and run its job again.")
+    return refusal(error, path) or CcrError(
+        f"{path}: not a readable Parquet file, perhaps cut off ({error}). Delete it and run its job again."
+    )
 
 
 def recorded_content(path: str | os.PathLike) -> str | None:
     """The content hash that a Parquet file's metadata name; None for a file of others. `CcrError` when it is torn."""
-    try:
-        return (_metadata(pq.read_schema(path))).get(CONTENT)
-    except (pa.ArrowException, OSError) as error:
-        raise _unreadable(path, error) from error
+    with opened(path) as file:
+        return _metadata(file.schema_arrow).get(CONTENT)
 
 
 def computed_content(path: str | os.PathLike) -> str:
     """The content hash of a Parquet file from its rows and metadata, read in batches. `CcrError` when it is torn."""
-    try:
-        # buffered ahead, a whole column would be in memory
-        with pq.ParquetFile(path, page_checksum_verification=True, pre_buffer=False) as file:
-            schema = file.schema_arrow
-            content = ContentHash(schema)
-            for batch in file.iter_batches(BATCH_ROWS):
-                content.update(batch)
-    except (pa.ArrowException, OSError) as error:
-        raise _unreadable(path, error) from error
-    metadata = {name: value for name, value in _metadata(schema).items() if name not in (KEY, CONTENT)}
-    return _metadata(described(schema, content, "", metadata))[CONTENT]
+    with opened(path, pre_buffer=False) as file:  # buffered ahead, a whole column would be in memory
+        schema = file.schema_arrow
+        content = ContentHash(schema)
+        for batch in file.iter_batches(BATCH_ROWS):
+            content.update(batch)
+        metadata = {name: value for name, value in _metadata(schema).items() if name not in (KEY, CONTENT)}
+        return _metadata(described(schema, content, "", metadata))[CONTENT]
 
 
 def _metadata(schema: pa.Schema) -> dict[str, str]:
+    """A schema's metadata as text; `ValueError` (of Unicode) where they are none."""
     return {name.decode(): value.decode() for name, value in (schema.metadata or {}).items()}
 
 

@@ -1,7 +1,6 @@
 """A raw data set in its publisher's format -> captions.parquet and items.parquet."""
 
 import logging
-import os
 from collections import Counter
 from pathlib import Path, PurePath
 
@@ -9,6 +8,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from ccr import languages
+from ccr.artifacts.hashes import walk
 from ccr.artifacts.jobs import Job
 from ccr.artifacts.parquet import write_parquet
 from ccr.artifacts.schemas import CAPTIONS, ITEMS, ORIGINS, SPLITS
@@ -79,9 +79,9 @@ def _check_coverage(root: Path, captions: pa.Table, settings: dict) -> None:
 def with_media(items: pa.Table, root: Path, kind: str) -> pa.Table:
     """Items with the path of their file in `images/` or `videos/` or a folder in there, null where there is none."""
     paths: dict[str, str] = {}
-    for folder, folders, names in os.walk(root / f"{kind}s", followlinks=True):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        for name in sorted(name for name in names if not name.startswith(".")):
+    for folder, folders, names in walk(root / f"{kind}s"):
+        folders[:] = (name for name in folders if not name.startswith("."))
+        for name in (name for name in names if not name.startswith(".")):
             stem, path = PurePath(name).stem, PurePath(folder, name).relative_to(root).as_posix()
             if stem in paths:
                 raise CcrError(f"{root}: {paths[stem]} and {path} are one item's files. Keep one.")

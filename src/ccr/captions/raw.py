@@ -14,6 +14,8 @@ import pyarrow.compute as pc
 
 from ccr.errors import CcrError
 
+LARGEST_TEXT = 1 << 28  # bytes of a packed file of captions; those of Multi30K have 2 MB
+
 LISTED = pa.schema([("item_id", pa.string()), ("split", pa.string()), ("file", pa.string()), ("row", pa.int32())])
 FOUND = pa.schema(
     [
@@ -142,11 +144,14 @@ def read_text(path: Path) -> str:
     data = path.read_bytes()
     if path.suffix == ".gz":
         try:
-            data = gzip.decompress(data)
+            with gzip.open(path) as file:
+                data = file.read(LARGEST_TEXT + 1)
         except (EOFError, gzip.BadGzipFile, zlib.error) as error:
             raise CcrError(
                 f"{path}: not a whole gzip file, probably cut off when copied ({error}). Fetch it again."
             ) from error
+        if len(data) > LARGEST_TEXT:
+            raise CcrError(f"{path}: unpacks to more than {LARGEST_TEXT:,} bytes. Do not trust it; fetch it again.")
     try:
         return data.decode("utf-8").removeprefix("\ufeff")
     except UnicodeDecodeError as error:

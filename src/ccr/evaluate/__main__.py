@@ -4,12 +4,10 @@ import sys
 from importlib import import_module
 
 from ccr.artifacts.jobs import load_job
-from ccr.errors import CcrError
+from ccr.artifacts.refusals import for_people
 from ccr.log import start_log
 
 start_log()
-try:
+with for_people():
     job = load_job(sys.argv[1])
     import_module(job.module).run(job)
-except CcrError as error:
-    sys.exit(f"ccr: {error}")

@@ -11,13 +11,14 @@ import os
 import threading
 import uuid
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
 
-from ccr.artifacts.files import write_json
+from ccr.artifacts.files import make_folder, write_json
 from ccr.artifacts.hashes import digest
-from ccr.errors import CcrError
+from ccr.artifacts.refusals import writing
 
 FEATURES = Path("work/features")
 CHECKSUM = 16  # bytes
@@ -54,18 +55,16 @@ class ItemCache:
         data = buffer.getvalue()
         path = self._path(content)
         temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.tmp")
-        try:
+        with writing(path):
             if not self.folder.exists():
                 write_json(self._described, self.folder / "metadata.json")
-            path.parent.mkdir(exist_ok=True)
-            temporary.write_bytes(data + _checksum(data))
-            os.replace(temporary, path)
-        except OSError as error:
-            temporary.unlink(missing_ok=True)
-            raise CcrError(
-                f"{path}: cannot be written ({error.strerror}). Make room, or make work/features a link to another "
-                "disk; what was extracted before is kept."
-            ) from error
+            make_folder(path.parent)
+            try:
+                temporary.write_bytes(data + _checksum(data))
+                os.replace(temporary, path)
+            finally:
+                with suppress(OSError):
+                    temporary.unlink()
 
 
 def _checksum(data: bytes) -> bytes:

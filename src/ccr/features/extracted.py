@@ -23,4 +23,4 @@ def run(job: Job) -> None:
                 yield item.item_id, extraction.features(item, outcome)
 
     rejected = {item: outcome.reason for item, outcome in zip(items, outcomes, strict=True) if outcome.reason}
-    write(job, extraction.metadata, rows(), rejected)
+    write(job, extraction.metadata, rows(), len(items) - len(rejected), rejected)

@@ -12,6 +12,7 @@ from ccr import registry
 from ccr.artifacts.code import code_hash
 from ccr.artifacts.contents import content_hash
 from ccr.artifacts.jobs import Job
+from ccr.artifacts.room import room_for
 from ccr.errors import CcrError
 from ccr.features.cache import ItemCache
 from ccr.features.items import Item
@@ -100,12 +101,17 @@ class Extraction:
             return
         results = self._extractor.extract(self._file(item) for item in missing.values())
         progress = tqdm(results, self._job.target, len(missing), unit="item", mininterval=1)
+        told = False
         for ((kind, content), item), result in zip(missing.items(), progress, strict=True):
             if isinstance(result, Unreadable):
                 self._allow(item, Outcome(content, str(result)))
                 yield (kind, content), str(result)
             else:
-                self._caches[kind].put(content, self._checked(item, result))
+                features = self._checked(item, result)
+                if not told:  # the first one says about how large they are
+                    room_for(self._caches[kind].folder, features.nbytes * len(missing), "the item cache")
+                    told = True
+                self._caches[kind].put(content, features)
 
     def _allow(self, item: Item, outcome: Outcome) -> None:
         if outcome.reason and self._job.settings["options"]["on_unreadable"] == "error":

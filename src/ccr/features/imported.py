@@ -15,4 +15,4 @@ def run(job: Job) -> None:
     items = items_of(job)
     extractor = EXTRACTORS[job.settings["extractor"]].load()
     metadata, rows = extractor.read(items, Path(job.inputs["root"]), job.settings["options"])
-    write(job, metadata, tqdm(rows, job.target, len(items), unit="item", mininterval=1), {})
+    write(job, metadata, tqdm(rows, job.target, len(items), unit="item", mininterval=1), len(items), {})

@@ -37,7 +37,8 @@ def read_image(
         with Image.open(path) as image:
             if draft:
                 image.draft("RGB", draft)
-            return convert(_rgb(ImageOps.exif_transpose(image)))[None]
+            ImageOps.exif_transpose(image, in_place=True)
+            return convert(_rgb(image))[None]
     except UnidentifiedImageError as error:
         raise Unreadable("not an image file of a known format") from error
     except (MemoryError, Unreadable):
@@ -51,7 +52,7 @@ def _rgb(image: Image.Image) -> Image.Image:
         image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
     if image.mode in ("I", "F"):
         raise Unreadable(f"pixels of mode {image.mode!r} have no range; expected 8 or 16 bits")
-    return image.convert("RGB")
+    return image if image.mode == "RGB" else image.convert("RGB")
 
 
 def read_video(path: Path, sampling: Sampling, convert: Callable[[av.VideoFrame], np.ndarray]) -> np.ndarray:
@@ -109,7 +110,7 @@ def _timeline(path: Path, by_time: bool, scan: bool) -> np.ndarray:
             raise Unreadable("no video stream")
         stream = container.streams.video[0]
         announced = stream.frames
-        if announced and not scan:
+        if 0 < announced <= path.stat().st_size and not scan:  # a frame has a byte at least
             return np.arange(announced + 1.0)
         packets = [(p.is_discard, (p.pts, p.duration or 0)) for p in container.demux(stream) if p.size]
         if len(packets) < WHOLE * announced:

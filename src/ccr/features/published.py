@@ -53,7 +53,7 @@ def _load(path: Path, mmap: bool) -> np.ndarray:
         array = array if mmap else np.array(array)
     except FileNotFoundError as error:
         raise CcrError(f"{path}: no such file. A published dump is `features.npy` beside `ids.txt`.") from error
-    except (OSError, ValueError, EOFError, OverflowError, TypeError) as error:
+    except Exception as error:  # numpy's reader raises whatever Python's own parser does
         raise CcrError(f"{path}: not a whole .npy array ({error}). Fetch it again.") from error
     if not np.issubdtype(array.dtype, np.floating):
         raise CcrError(f"{path}: holds {array.dtype}, expected floating-point features.")
@@ -68,6 +68,8 @@ def _matrix(folder: Path) -> tuple[Container[str], Callable[[str], np.ndarray], 
         raise CcrError(
             f"{folder / 'ids.txt'}: no such file. It names the rows of features.npy, one id per line."
         ) from error
+    except UnicodeDecodeError as error:
+        raise CcrError(f"{folder / 'ids.txt'}: not UTF-8 ({error.reason}). Fetch it again.") from error
     if array.ndim not in (2, 3):
         raise CcrError(
             f"{folder / 'features.npy'}: shape {array.shape}, expected (items, dim) or (items, frames, dim)."

@@ -6,6 +6,7 @@ import numpy as np
 
 from ccr.store import uniform_positions
 
+MOST_MOMENTS = 1 << 31
 TIME_ERROR = 1e-6  # seconds; time stamps are fractions, sums of floats are not
 
 
@@ -28,9 +29,10 @@ class Sampling:
         """Positions of the frames taken, ascending. `timeline`: when each frame begins, and when the last one ends."""
         if self.frames:
             return _spread(len(timeline) - 1, self.frames)
-        seconds = timeline[-1] - timeline[0]
-        moments = np.arange(max(1, np.ceil((seconds - TIME_ERROR) * self.fps))) / self.fps
-        moments = moments[_spread(len(moments), self.limit)] + timeline[0] + TIME_ERROR
+        number = max(1, np.ceil((timeline[-1] - timeline[0] - TIME_ERROR) * self.fps))
+        if number > MOST_MOMENTS:
+            raise ValueError(f"its time stamps span {timeline[-1] - timeline[0]:.0f} seconds")
+        moments = _spread(int(number), self.limit) / self.fps + timeline[0] + TIME_ERROR
         return np.searchsorted(timeline[:-1], moments, side="right") - 1
 
     def __str__(self) -> str:

@@ -44,7 +44,7 @@ def _matrix(folder: Path) -> np.ndarray:
     for name in ("feature.bin", "shape.txt", "id.txt"):
         if not (folder / name).is_file():
             raise CcrError(f"{folder / name}: no such file. VisualSearch has feature.bin, shape.txt and id.txt.")
-    words = (folder / "shape.txt").read_text().split()
+    words = (folder / "shape.txt").read_text(errors="replace").split()
     if len(words) != 2 or not all(word.isdecimal() and int(word) for word in words):
         raise CcrError(f"{folder / 'shape.txt'}: expected rows and dim, found {' '.join(words)[:50]!r}.")
     shape = (int(words[0]), int(words[1]))
@@ -68,7 +68,7 @@ def _ids(path: Path) -> pa.ChunkedArray:
     if pc.count_distinct(ids).as_py() < len(ids):
         counts = pc.value_counts(ids)
         twice = counts.filter(pc.greater(counts.field("counts"), 1))[0]["values"].as_py()
-        raise CcrError(f"{path}: id {twice.decode()!r} comes twice.")
+        raise CcrError(f"{path}: id {twice.decode(errors='replace')!r} comes twice.")
     return ids
 
 
@@ -83,12 +83,14 @@ def _rows(folder: Path, items: list[str], ids: pa.ChunkedArray) -> dict[str, np.
             )
         return {item: np.array([row]) for item, row in zip(items, found.to_pylist(), strict=True) if row is not None}
     names, ends = _frames(folder / "video2frames.txt", set(items))
+    if not ends:
+        return {}
     rows = pc.index_in(names, value_set=ids)
     if rows.null_count:
         at = pc.index(pc.is_null(rows), True).as_py()
         video = next(video for video, end in ends.items() if at < end)
         raise CcrError(
-            f"{folder / 'id.txt'}: it lacks frame {names[at].as_py().decode()!r}, which video2frames.txt gives to "
+            f"{folder / 'id.txt'}: it lacks frame {_shown(names[at].as_py())}, which video2frames.txt gives to "
             f"{video!r} ({rows.null_count:,} such frames). The files do not belong together; fetch them again."
         )
     return dict(zip(ends, np.split(rows.to_numpy(), [*ends.values()][:-1]), strict=True))
@@ -119,8 +121,12 @@ def _entries(path: Path) -> Iterator[tuple[str, list[bytes]]]:
         entry = FIRST.match(text)
         at = entry.end() if entry else 0
         while entry and (entry := ENTRY.match(text, at)):
+            try:
+                found = _text(entry[1]).decode(), [_text(name) for name in NAME.findall(entry[2])]
+            except (ValueError, SyntaxError) as error:  # no UTF-8, or an escape that there is not
+                raise CcrError(f"{path}: from byte {at:,} on it holds no names ({error}). Fetch it again.") from error
             at = entry.end()
-            yield _text(entry[1]).decode(), [_text(name) for name in NAME.findall(entry[2])]
+            yield found
         if not LAST.match(text, at):
             found = text[at : at + 40].decode(errors="replace")
             raise CcrError(f"{path}: from byte {at:,} on it is no Python dict of lists of names: {found!r}.")
@@ -128,3 +134,7 @@ def _entries(path: Path) -> Iterator[tuple[str, list[bytes]]]:
 
 def _text(literal: bytes) -> bytes:
     return ast.literal_eval(literal.decode()).encode() if b"\\" in literal else literal[1:-1]
+
+
+def _shown(name: bytes) -> str:
+    return repr(name.decode(errors="replace"))

@@ -1,32 +1,40 @@
 """How every job of the stage writes its features."""
 
-import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from pathlib import Path
 
 import numpy as np
 
 from ccr.artifacts.jobs import Job
 from ccr.artifacts.parquet import write_parquet
+from ccr.artifacts.room import room_for
 from ccr.artifacts.schemas import REJECTED
-from ccr.errors import CcrError
 from ccr.features.items import Item
 from ccr.store import write_features
 
+PACKED = 0.25  # share of float16 features that is left when they compress well
+
 
 def write(
-    job: Job, metadata: dict[str, str], rows: Iterable[tuple[str, np.ndarray]], rejected: dict[Item, str]
+    job: Job, metadata: dict[str, str], rows: Iterable[tuple[str, np.ndarray]], count: int, rejected: dict[Item, str]
 ) -> None:
-    """Write `features`, rows in ascending order of their ids, and `rejected`, items with the reasons, perhaps none."""
+    """Write `features`, rows in ascending order of their ids, and `rejected`, items with the reasons, perhaps none.
+
+    Args:
+        count: how many rows there are.
+    """
     columns = {
         "item_id": [item.item_id for item in rejected],
         "path": [item.path for item in rejected],
         "reason": [*rejected.values()],
     }
-    try:
-        write_features(job.outputs["features"], rows, metadata=metadata, key=job.key)
-        write_parquet(columns, job.outputs["rejected"], REJECTED, key=job.key)
-    except OSError as error:
-        reason = os.strerror(error.errno) if error.errno else error
-        raise CcrError(
-            f"{job.outputs['features']}: cannot be written ({reason}). Make room and run it again."
-        ) from error
+    write_features(job.outputs["features"], _with_room(job, rows, count), metadata=metadata, key=job.key)
+    write_parquet(columns, job.outputs["rejected"], REJECTED, key=job.key)
+
+
+def _with_room(job: Job, rows: Iterable[tuple[str, np.ndarray]], count: int) -> Iterator[tuple[str, np.ndarray]]:
+    """The rows; `CcrError` at the first one where so many of its size cannot fit."""
+    for number, (item, features) in enumerate(rows):
+        if number == 0:
+            room_for(Path(job.outputs["features"]).parent, PACKED * 2 * features.size * count, job.target)
+        yield item, features

@@ -81,9 +81,12 @@ class Checkpoint:
         """A file's object; empty where the file is not there. `CcrError` for what is not JSON."""
         path = self.folder / file
         try:
-            return json.loads(path.read_text()) if path.exists() else {}
-        except ValueError as error:
+            content = json.loads(path.read_text()) if path.exists() else {}
+        except (ValueError, RecursionError) as error:
             raise CcrError(f"{path}: not valid JSON ({error}). Fetch the model again.") from error
+        if not isinstance(content, dict):
+            raise CcrError(f"{path}: holds no JSON object. Fetch the model again.")
+        return content
 
 
 def _fetch(

@@ -32,13 +32,15 @@ def load_network(model: str | PathLike, config: str | PathLike) -> tuple[DualEnc
         )
     except KeyError as error:
         raise CcrError(f"{config}: has no {error}: another version of ccr wrote it. Train the run again.") from error
+    except (TypeError, ValueError, AttributeError, RuntimeError) as error:  # values that are none of a network's
+        raise CcrError(f"{config}: describes no network ({error}). Train the run again.") from error
     if frozen is not None and network.text.frozen_hash != frozen:
         raise CcrError(
             f"{settings['network']['text']['encoder']}: its weights are not those that {model} was trained on. "
             "Give the model back its former weights, or train the run again."
         )
     try:
-        weights = load_file(model)
+        weights = _weights(model, network)
         if missing := set(network.own_state()) - set(weights):
             raise RuntimeError(f"no {min(missing)!r}")
         network.load_state_dict(weights, strict=frozen is None)
@@ -49,13 +51,22 @@ def load_network(model: str | PathLike, config: str | PathLike) -> tuple[DualEnc
     return network.eval(), description
 
 
+def _weights(model: str | PathLike, network: DualEncoder) -> dict[str, torch.Tensor]:
+    """The tensors of a file; `RuntimeError` where one has another type than the network's: numbers would change."""
+    weights = load_file(model)
+    for name, tensor in network.own_state().items():
+        if name in weights and weights[name].dtype != tensor.dtype:
+            raise RuntimeError(f"{name!r} is {weights[name].dtype}, expected {tensor.dtype}")
+    return weights
+
+
 def load_text_encoder(network: DualEncoder, model: str | PathLike) -> None:
     """Give the network the text encoder and the text head of another one (a CL teacher's), in place.
 
     `CcrError` when the file is missing or torn, or when the two have other shapes.
     """
     try:
-        weights = load_file(model)
+        weights = _weights(model, network)
         own = {name for name in network.own_state() if name.startswith("text")}
         missing, _ = network.load_state_dict({n: w for n, w in weights.items() if n in own}, strict=False)
     except FileNotFoundError as error:

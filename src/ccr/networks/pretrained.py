@@ -35,7 +35,7 @@ def _pretrained(loader: Any, name: str) -> Any:
     logging.disable_progress_bar()
     try:
         return loader.from_pretrained(name)
-    except (OSError, ValueError) as error:
+    except Exception as error:  # no such model, bytes that are cut off, a pickle that asks for more than weights
         raise CcrError(
             f"networks.*.text.encoder: {name!r} could not be loaded ({error}). Give a folder with config.json, "
             f"model.safetensors and tokenizer.json, a model name that this machine can download, or `scratch`."

@@ -4,7 +4,6 @@ import hashlib
 import logging
 import sys
 from collections.abc import Iterator
-from shutil import disk_usage
 from typing import Any
 
 import numpy as np
@@ -14,6 +13,7 @@ from tqdm import tqdm
 
 from ccr.artifacts.code import code_hash
 from ccr.artifacts.hashes import digest
+from ccr.artifacts.room import room_for
 from ccr.errors import CcrError
 from ccr.networks.dual_encoder import DualEncoder
 from ccr.networks.frozen import FrozenPrefix
@@ -80,14 +80,10 @@ def _compute(text: FrozenPrefix, tokens: Tokens, keys: list[bytes], store: State
         return
     total, width = int(tokens.length[rows].sum()), text.width
     log.info(
-        "States of %s texts, %s tokens behind layer %d: %.1f GB in %s",
-        f"{len(rows):,}", f"{total:,}", text.frozen, 2e-9 * total * width, store.folder,
+        "States of %s texts, %s tokens behind layer %d, in %s",
+        f"{len(rows):,}", f"{total:,}", text.frozen, store.folder,
     )  # fmt: skip
-    if (free := disk_usage(store.folder.parent).free) < 2 * total * width:
-        raise CcrError(
-            f"{store.folder}: the states need {2e-9 * total * width:.1f} GB, and {1e-9 * free:.1f} GB are free. Make "
-            "room, make work/states a link to another disk, or set networks.*.text.frozen_prefix: computed."
-        )
+    room_for(store.folder, 2 * total * width, "the states", "set networks.*.text.frozen_prefix: computed")
     training = text.training
     text.eval()
     interval = 0.1 if sys.stderr.isatty() else 10.0

@@ -80,7 +80,7 @@ def pretrained_tokenizer(name: str) -> Tokenizer:
 
     try:
         return AutoTokenizer.from_pretrained(name).backend_tokenizer
-    except (OSError, ValueError, AttributeError) as error:
+    except Exception as error:  # the tokenizers library raises bare Exception
         raise CcrError(
             f"networks.*.text.encoder: no tokenizer for {name!r} ({error}). Expected a folder with tokenizer.json, or "
             f"a model name that this machine can download."

@@ -14,7 +14,8 @@ import pyarrow.parquet as pq
 from ccr.artifacts.contents import content_hash
 from ccr.artifacts.files import atomic
 from ccr.artifacts.hashes import bytes_hash
-from ccr.artifacts.parquet import ContentHash, described, read_parquet
+from ccr.artifacts.parquet import ContentHash, described, opened, read_parquet
+from ccr.artifacts.room import room_for
 from ccr.artifacts.schemas import FEATURES
 from ccr.errors import CcrError
 from ccr.store.arrays import start_float16
@@ -180,8 +181,9 @@ def open_features(path: str | os.PathLike, cache: str | os.PathLike = "work/arra
     values is not frames x dim, or they are not finite.
     """
     path = Path(path)
-    table = read_parquet(path, columns=["item_id", "frames"])
-    metadata = {name.decode(): value.decode() for name, value in (table.schema.metadata or {}).items()}
+    table = read_parquet(path, FEATURES, ["item_id", "frames"])
+    held = table.schema.metadata or {}
+    metadata = {name.decode(errors="replace"): value.decode(errors="replace") for name, value in held.items()}
     dim = _dim(path, metadata)
     _check_items(path, table)
     content = content_hash(path)
@@ -251,6 +253,7 @@ def _recorded(target: Path) -> Path:
 
 def _decode(path: Path, target: Path, table: pa.Table, shape: tuple[int, int]) -> None:
     """Stream the feature column into an .npy file, checking every value."""
+    room_for(target.parent, 2 * shape[0] * shape[1], f"the array of {path}")
     ids, lengths = table["item_id"], table["frames"].to_numpy().astype(np.int64) * shape[1]
     with atomic(target) as temporary, temporary.open("wb") as file:
         start_float16(file, shape)
@@ -275,12 +278,8 @@ def _decode(path: Path, target: Path, table: pa.Table, shape: tuple[int, int]) -
 
 
 def _batches(path: Path) -> Iterator[pa.ListArray]:
-    try:
-        # buffered ahead, the whole column would be in memory
-        with pq.ParquetFile(path, page_checksum_verification=True, pre_buffer=False) as file:
-            for batch in file.iter_batches(READ_ROWS, columns=["features"]):
-                if batch.schema.field("features").type != pa.list_(pa.float16()):
-                    raise CcrError(f"{path}: features are {batch.column(0).type}, expected list<halffloat>. {AGAIN}")
-                yield batch.column(0)
-    except (pa.ArrowException, OSError) as error:
-        raise CcrError(f"{path}: not a readable Parquet file, perhaps cut off ({error}). {AGAIN}") from error
+    with opened(path, pre_buffer=False) as file:  # buffered ahead, the whole column would be in memory
+        for batch in file.iter_batches(READ_ROWS, columns=["features"]):
+            if batch.schema.field("features").type != pa.list_(pa.float16()):
+                raise CcrError(f"{path}: features are {batch.column(0).type}, expected list<halffloat>. {AGAIN}")
+            yield batch.column(0)

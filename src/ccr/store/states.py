@@ -15,8 +15,9 @@ from pathlib import Path
 
 import numpy as np
 
-from ccr.artifacts.files import atomic
+from ccr.artifacts.files import atomic, make_folder
 from ccr.artifacts.hashes import bytes_hash, read_hash
+from ccr.artifacts.refusals import writing
 from ccr.store.arrays import start_float16
 
 STATES = Path("work/states")
@@ -38,7 +39,8 @@ class StateStore:
         self._names: set[str] = set()
         self._arrays: list[np.ndarray] = []
         self._places: dict[bytes, tuple[int, int, int]] = {}
-        self.folder.mkdir(parents=True, exist_ok=True)
+        with writing(self.folder):
+            make_folder(self.folder)
         self.refresh()
 
     def refresh(self) -> None:
@@ -53,7 +55,7 @@ class StateStore:
                     keys, lengths, recorded = known["keys"], known["lengths"], str(known["hash"])
                 array = np.load(file, mmap_mode="r", allow_pickle=False)
                 whole = bytes_hash(file) == recorded and array.shape == (lengths.sum(), self.width)
-            except (OSError, ValueError, EOFError, KeyError) as error:
+            except Exception as error:  # numpy's reader raises whatever zip files and Python's own parser do
                 log.warning("%s: cannot be read (%s); its states are computed again.", index, error)
                 continue
             if not whole:
@@ -68,7 +70,7 @@ class StateStore:
     def remove_leftovers(self) -> None:
         """Delete what a killed process left half-written. What another one is writing is younger than an hour."""
         for file in self.folder.glob(".*.tmp"):
-            with suppress(FileNotFoundError):
+            with suppress(OSError):  # gone, or another user's
                 if time.time() - file.stat().st_mtime > 3600:
                     file.unlink()
 

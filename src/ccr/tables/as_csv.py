@@ -6,10 +6,19 @@ from typing import Any
 
 from ccr.artifacts.files import atomic
 
+FORMULA = ("=", "+", "-", "@", "\t", "\r")
+
 
 def write(names: Sequence[str], lines: Iterable[Mapping[str, Any]], path: str) -> None:
-    """Write these columns of every line; an empty cell (None) says that there is no such number."""
+    """Write these columns of every line; an empty cell (None) says that there is no such number.
+
+    A text that a spreadsheet would compute (`=cmd()`) gets a quote before it; numbers stay numbers.
+    """
     with atomic(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, names, lineterminator="\n")
         writer.writeheader()
-        writer.writerows(lines)
+        writer.writerows({name: _plain(line.get(name)) for name in names} for line in lines)
+
+
+def _plain(cell: Any) -> Any:
+    return f"'{cell}" if isinstance(cell, str) and cell.startswith(FORMULA) else cell

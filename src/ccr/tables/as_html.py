@@ -20,6 +20,6 @@ th, td {{ padding: .2em .6em; border-bottom: 1px solid #ddd; white-space: nowrap
 
 def write(markdown: str, path: str) -> None:
     """Render the file that `as_markdown` wrote."""
-    body = MarkdownIt().enable("table").render(Path(markdown).read_text(encoding="utf-8"))
+    body = MarkdownIt("commonmark", {"html": False}).enable("table").render(Path(markdown).read_text(encoding="utf-8"))
     with atomic(path) as temporary:
         temporary.write_text(PAGE.format(body=body), encoding="utf-8")

@@ -208,7 +208,7 @@ def _group(group: list[Row]) -> str:
         cells += ["" if row.difference is None else f"{row.difference:+.1f}", columns.p_value(row)]
         cells += [columns.published_sumr(row)] if published else []
         lines.append(_line(cells))
-    encoders = ", ".join(dict.fromkeys(row.settings["text_encoder"] for row in group))
+    encoders = ", ".join(dict.fromkeys(_data(row.settings["text_encoder"]) for row in group))
     first = group[0]
     size = (
         f"Test set: {first.n_items} items, {first.n_queries} captions. Text encoder: {encoders}. "

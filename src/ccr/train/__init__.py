@@ -11,6 +11,7 @@ import torch
 
 from ccr.artifacts.files import atomic, write_json
 from ccr.artifacts.jobs import Job, provenance
+from ccr.artifacts.room import room_for
 from ccr.errors import CcrError
 from ccr.networks.checkpoint import load_text_encoder, load_tokenizer, save_weights
 from ccr.networks.dual_encoder import DualEncoder, text_encoder
@@ -82,6 +83,8 @@ def _run(job: Job, device: torch.device) -> None:
     text_config = text_encoder(text).encoder_config(text, tokenizer.get_vocab_size())
     feature_dim = store.dim if store is not None else None
     network = DualEncoder(network_settings, text_config, feature_dim, pretrained=True)
+    weights = sum(tensor.nbytes for tensor in network.own_state().values())
+    room_for(job.target, weights, "the weights")
     if "init_model" in job.inputs:
         load_text_encoder(network, job.inputs["init_model"])
     trainer = Trainer(network.to(device), settings, of_texts(network.to(device), tokens), store)

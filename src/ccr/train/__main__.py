@@ -3,12 +3,10 @@
 import sys
 
 from ccr.artifacts.jobs import load_job
-from ccr.errors import CcrError
+from ccr.artifacts.refusals import for_people
 from ccr.log import start_log
 from ccr.train import run
 
 start_log()
-try:
+with for_people():
     run(load_job(sys.argv[1]))
-except CcrError as error:
-    sys.exit(f"ccr: {error}")

@@ -8,6 +8,7 @@ from types import FrameType
 from typing import Any
 
 from ccr.artifacts.jobs import Job
+from ccr.errors import CcrError
 from ccr.train import processes
 from ccr.train.checkpoint import Checkpoint
 
@@ -52,20 +53,28 @@ class Keeper:
         due, asked = processes.largest(due and processes.rank() == 0, self._signal)
         if not (due or asked):
             return
-        self._save(state())
+        kept = self._save(state())
         self._last = time.monotonic()
         asked = processes.largest(self._signal)[0]  # perhaps in the meantime
         if asked:
             log.warning(
-                "%s: stopped by %s. Its state is kept in %s; the same command goes on from there.",
-                self._job.target, signal.Signals(asked).name, self._checkpoint.path,
+                "%s: stopped by %s. %s in %s; the same command goes on from there.",
+                self._job.target, signal.Signals(asked).name,
+                "Its state is kept" if kept else "An older state may lie", self._checkpoint.path,
             )  # fmt: skip
             raise SystemExit(128 + asked)
 
-    def _save(self, state: Any) -> None:
+    def _save(self, state: Any) -> bool:
+        """Whether the state is kept: a training is not given up because a disk takes no more for the moment."""
+        kept = True
         if processes.rank() == 0:
-            self._checkpoint.save(state)
+            try:
+                self._checkpoint.save(state)
+            except CcrError as error:
+                log.warning("%s The training goes on without this state.", error)
+                kept = False
         processes.wait()  # torchrun ends the others when one has ended
+        return kept
 
     def done(self) -> None:
         """The result is there: nothing is left to go on from."""

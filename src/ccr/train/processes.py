@@ -6,6 +6,7 @@ BatchNorm heads and the gradients are those of one process, up to rounding. With
 
 import logging
 import os
+import signal
 import sys
 import tempfile
 import uuid
@@ -21,6 +22,7 @@ from torch import Tensor, distributed
 
 from ccr.artifacts.files import read_json, write_json
 from ccr.artifacts.jobs import Job, dump_job
+from ccr.artifacts.refusals import MEMORY
 from ccr.errors import CcrError
 
 
@@ -67,7 +69,11 @@ def launch(job: Job) -> None:
             if not _is_written(job):  # else it came when all was done
                 raise SystemExit(128 + error.sigval) from error
         except ChildFailedError as error:
-            raise CcrError(f"{job.target}: one of its {number} processes failed; above stands what it said.") from error
+            if any(failure.exitcode == -signal.SIGKILL for failure in error.failures.values()):
+                why = f"was killed, most likely because the memory was full. {MEMORY}, or lower train.processes"
+            else:
+                why = "failed; above stands what it said"
+            raise CcrError(f"{job.target}: one of its {number} processes {why}.") from error
 
 
 def _is_written(job: Job) -> bool:

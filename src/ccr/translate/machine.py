@@ -10,6 +10,7 @@ import pyarrow.compute as pc
 
 from ccr.artifacts.jobs import Job
 from ccr.artifacts.parquet import read_parquet, write_parquet
+from ccr.artifacts.room import room_for
 from ccr.artifacts.schemas import ALIGNMENT, CAPTIONS
 from ccr.errors import CcrError
 from ccr.registry import ENGINES
@@ -33,6 +34,8 @@ def run(job: Job) -> None:
     for shard in job.after:
         absorb(Path(shard))
     parents, engine = parents_of(job), engine_of(job)
+    size = pc.sum(pc.binary_length(parents["text"])).as_py() or 0
+    room_for(Path(job.target).parent, size / 4, "the translations")  # they compress
     outcomes = translate(engine, parents, job)
     kept, texts, refused = without_refused(parents, outcomes, job)
     kept, texts = without_holes(engine.name, kept, texts, job)

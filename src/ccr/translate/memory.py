@@ -18,10 +18,12 @@ from typing import Any
 
 import pyarrow as pa
 
-from ccr.artifacts.files import atomic, read_json, write_json
+from ccr.artifacts.files import atomic, make_folder, read_json, write_json
 from ccr.artifacts.hashes import digest
 from ccr.artifacts.jobs import Job
 from ccr.artifacts.parquet import read_parquet, write_parquet
+from ccr.artifacts.refusals import writing
+from ccr.artifacts.room import room_for
 from ccr.errors import CcrError
 from ccr.translate.engine import Outcome, Refused, Remembered, languages
 from ccr.translate.text import clean
@@ -40,6 +42,8 @@ def remembered(engine: Remembered, texts: list[str], job: Job) -> list[Outcome]:
         missing = list(dict.fromkeys(text for text in map(clean, texts) if text not in memory.known))
         log.info("%s: %s texts, %s of them new to the memory", job.target, f"{len(texts):,}", f"{len(missing):,}")
         if missing:
+            size = sum(len(text.encode(errors="replace")) for text in missing)
+            room_for(memory.folder, 2 * size, "the translation memory")  # texts and their translations
             engine.translate_texts(missing, lambda text, outcome: memory.add(text, _storable(outcome)))
         return [memory.known[clean(text)] for text in texts]
 
@@ -80,8 +84,11 @@ class Memory:
 
     def __exit__(self, *_: object) -> None:
         if self._file is not None:
-            os.fsync(self._file)
-            os.close(self._file)
+            with writing(self.folder):
+                try:
+                    os.fsync(self._file)
+                finally:
+                    os.close(self._file)
 
     def add(self, text: str, outcome: Outcome) -> None:
         """Keep the outcome of a clean text, from any thread. When this returns, it outlives the process.
@@ -117,7 +124,7 @@ class Memory:
     def _open(self) -> None:
         if not (self._engine / "identity.json").exists():
             write_json(self._identity, self._engine / "identity.json")
-        self.folder.mkdir(parents=True, exist_ok=True)
+        make_folder(self.folder)
         name = self.folder / f"{uuid.uuid4().hex[:12]}.jsonl"
         self._file = os.open(name, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_APPEND, 0o666)
 

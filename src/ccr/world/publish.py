@@ -15,6 +15,7 @@ from tqdm import tqdm
 
 from ccr.artifacts.files import atomic_folder, write_json
 from ccr.artifacts.jobs import Job
+from ccr.artifacts.room import room_for
 from ccr.artifacts.schemas import SPLITS
 from ccr.errors import CcrError
 from ccr.registry import WORLD_LANGUAGES
@@ -50,6 +51,8 @@ def run(job: Job) -> None:
             made = pool.map(partial(_write_item, media, settings), every, chunksize=50)
             progress = tqdm(made, "world", len(every), unit="item", mininterval=1)
             for (split, item, scene), (file, texts) in zip(every, progress, strict=True):
+                if not captions[split] and split == SPLITS[0]:  # the first one says about how large they are
+                    room_for(root, len(file) * len(every), job.target)
                 pixels.update(file)
                 captions[split][item] = texts
                 shown.add(scene.facts)

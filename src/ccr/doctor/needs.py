@@ -1,0 +1,80 @@
+"""What the tables under `run` in params.yaml need of this machine: raw data, models, keys, disk."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from ccr import params
+from ccr.artifacts.jobs import Job
+from ccr.artifacts.room import free_bytes
+from ccr.doctor.estimate import Estimate
+from ccr.doctor.machine import has_bf16
+from ccr.doctor.section import Section
+from ccr.doctor.services import is_cached
+from ccr.errors import CcrError
+from ccr.params.plan import Plan
+
+
+def needs(file: Path) -> Section:
+    """The jobs of the default run, those of them that are still to be made, and what they lack."""
+    found = Section("run")
+    try:
+        plan = params.plan(params.load(file))
+        found.facts["tables"] = plan.run
+        jobs = {job.target: job for table in plan.run for job in plan.needs(f"results/{table}.csv")}
+    except CcrError as error:
+        found.missing.append(str(error))
+        return found
+    to_do = [job for job in jobs.values() if not all(Path(path).exists() for path in job.outputs.values())]
+    found.facts |= {"jobs": len(jobs), "jobs_to_do": len(to_do)}
+    found.missing += dict.fromkeys(_lacking(plan, to_do))
+    models = {model for job in to_do for model in _models(job)}
+    absent = sorted(model for model in models if not Path(model).expanduser().is_dir() and not is_cached(model))
+    found.facts |= {"models": sorted(models)}
+    found.wrong += [f"run: the model {model} is not on this machine; it is fetched when needed." for model in absent]
+    if any(job.settings.get("precision") == "bf16" for job in to_do) and not has_bf16():
+        found.wrong.append("run: it trains in bf16, which is slow here: neither CPU nor GPU has instructions for it.")
+    _add_disk(found, to_do, jobs)
+    return found
+
+
+def _lacking(plan: Plan, jobs: list[Job]) -> Iterator[str]:
+    """Raw data, encoders' folders and keys that are not there."""
+    for job in jobs:
+        try:
+            plan.job(job.target)
+            if job.settings.get("engine") == "deep_translator":
+                _check_key(job)
+        except CcrError as error:
+            yield str(error)
+
+
+def _check_key(job: Job) -> None:
+    from ccr.translate.services import key_of  # asks for a library of its own
+
+    key_of(job.settings["options"]["service"], f"translate.variants.{job.settings['variant']}")
+
+
+def _models(job: Job) -> Iterator[str]:
+    """Models by name that a job uses."""
+    if job.stage == "train" and job.module == "ccr.train":
+        text = job.settings["network"]["text"]
+        if text["kind"] == "pretrained":
+            yield text["encoder"]
+    elif model := job.settings.get("options", {}).get("model"):
+        yield model.format(source=job.settings.get("source_lang"), target=job.settings.get("target_lang"))
+
+
+def _add_disk(found: Section, to_do: list[Job], jobs: dict[str, Job]) -> None:
+    estimate = Estimate(jobs.values())
+    sizes = {job.target: estimate.bytes(job) for job in to_do}
+    total = sum(size or 0.0 for size in sizes.values())
+    found.facts["disk_gb"] = round(total / 1e9, 2)
+    unknown = sorted(target for target, size in sizes.items() if size is None)
+    if unknown:
+        found.facts["disk_unknown"] = [f"{len(unknown)} jobs, whose data are not imported yet"]
+    free = min(free_bytes(folder) for folder in ("data", "work", "results"))
+    if total > free:
+        found.missing.append(
+            f"run: it writes about {total / 1e9:.1f} GB, and {free / 1e9:.1f} GB are free. Make room, or make data, "
+            "work and results links to another disk."
+        )
