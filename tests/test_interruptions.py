@@ -189,7 +189,8 @@ def users(tmp_path):
     return act
 
 
-@pytest.mark.parametrize("umask", [pytest.param("022", marks=pytest.mark.slow), "077"])
+@pytest.mark.slow
+@pytest.mark.parametrize("umask", ["022", "077"])
 def test_two_users_share_a_memo_whatever_their_umask(users, umask):
     first, second = "ab" * 16, "ab" + "cd" * 15  # in one folder of the memo
     assert users(ALICE, "remember", first, umask).stdout == "kept\n"
