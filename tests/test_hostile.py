@@ -241,6 +241,14 @@ def test_a_video_whose_header_announces_billions_of_frames():
         assert len(frames) == 4
 
 
+def test_a_video_of_an_unknown_codec():
+    write_video(Path("film.avi"), frames=6, size=32)
+    data = Path("film.avi").read_bytes()
+    Path("film.avi").write_bytes(data.replace(b"H264", b"?!?!"))
+    with pytest.raises(Unreadable, match="codec"):
+        read_video(Path("film.avi"), Sampling(4), lambda frame: frame.to_ndarray(format="rgb24"))
+
+
 def test_time_stamps_that_span_ages():
     with pytest.raises(ValueError, match="time stamps span"):
         Sampling(fps=8, limit=16).positions(np.array([0.0, 1.0, 1e15]))

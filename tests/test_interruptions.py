@@ -6,6 +6,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -163,33 +164,33 @@ ALICE, BOB, STRANGER, GROUP = 61_001, 61_002, 61_003, 61_000
 
 
 @pytest.fixture
-def users(tmp_path):
+def users():
     """`users(name, verb, key)`: what Alice and Bob, who share a group, or a stranger do; all share one memo."""
     if os.geteuid() != 0:
         pytest.skip("other users can be had by root alone")
-    memo = tmp_path / "memo"
-    memo.mkdir()
-    os.chown(memo, ALICE, GROUP)
-    memo.chmod(0o2775)
-    for folder in [tmp_path, *tmp_path.parents]:
-        if folder.stat().st_uid == 0 and not folder.stat().st_mode & 0o001:
-            folder.chmod(folder.stat().st_mode | 0o011)
+    with tempfile.TemporaryDirectory() as folder:  # pytest's own are closed to other users
+        top, memo = Path(folder), Path(folder, "memo")
+        top.chmod(0o755)
+        memo.mkdir()
+        os.chown(memo, ALICE, GROUP)
+        memo.chmod(0o2775)
 
-    def act(user: int, verb: str, key: str, umask: str = "022") -> subprocess.CompletedProcess:
-        home = tmp_path / str(user)
-        if not home.exists():
-            (home / "work").mkdir(parents=True)
-            (home / "work/memo").symlink_to(memo)
-            for path in (home, home / "work"):
-                os.chown(path, user, user)
-        groups = [] if user == STRANGER else [str(GROUP)]
-        command = [sys.executable, "-c", SHARED, str(home), verb, key, umask, str(user), *groups]
-        return subprocess.run(command, capture_output=True, text=True)
+        def act(user: int, verb: str, key: str, umask: str = "022") -> subprocess.CompletedProcess:
+            home = top / str(user)
+            if not home.exists():
+                (home / "work").mkdir(parents=True)
+                (home / "work/memo").symlink_to(memo)
+                for path in (home, home / "work"):
+                    os.chown(path, user, user)
+            groups = [] if user == STRANGER else [str(GROUP)]
+            command = [sys.executable, "-c", SHARED, str(home), verb, key, umask, str(user), *groups]
+            return subprocess.run(command, capture_output=True, text=True)
 
-    return act
+        yield act
 
 
-@pytest.mark.parametrize("umask", [pytest.param("022", marks=pytest.mark.slow), "077"])
+@pytest.mark.slow
+@pytest.mark.parametrize("umask", ["022", "077"])
 def test_two_users_share_a_memo_whatever_their_umask(users, umask):
     first, second = "ab" * 16, "ab" + "cd" * 15  # in one folder of the memo
     assert users(ALICE, "remember", first, umask).stdout == "kept\n"

@@ -270,7 +270,7 @@ def check(name: str, examples: int, folder: Path, runs: Path) -> None:
 @pytest.mark.parametrize("name", READERS)
 def test_a_changed_file_is_read_or_is_one_error(name, runs, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    check(name, int(40 * SLOW.get(name, 1)), tmp_path, runs)
+    check(name, int(20 * SLOW.get(name, 1)), tmp_path, runs)
 
 
 @pytest.mark.slow

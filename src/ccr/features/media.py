@@ -88,6 +88,8 @@ def _decode(
     wanted, seen = set(positions.tolist()), 0
     with av.open(str(path)) as container:
         stream = container.streams.video[0]
+        if stream.codec_context is None:
+            raise Unreadable("its codec is not known here")
         stream.codec_context.thread_count = 1  # parallel over files, not within one
         for frame in container.decode(stream):
             if seen in wanted:
