@@ -8,6 +8,7 @@ depend on its place.
 
 import json
 import logging
+import math
 import os
 import threading
 import time
@@ -24,8 +25,9 @@ from ccr.artifacts.hashes import digest
 from ccr.artifacts.jobs import Job
 from ccr.artifacts.parquet import read_parquet, write_parquet
 from ccr.errors import CcrError
+from ccr.translate import evidence
 from ccr.translate.engine import Outcome, Refused, Remembered, Unanswered, Withdrawn, languages
-from ccr.translate.evidence import APART, REFUSED_FOR, RUNS, counted, now, when
+from ccr.translate.evidence import APART, REFUSED_FOR, RUNS, counted, when
 from ccr.translate.text import clean
 
 TM = Path("work/tm")
@@ -126,7 +128,7 @@ class Memory:
     def next_that_counts(self, texts: list[str]) -> float:
         """The moment, in seconds since 1970, after which another failure of all these texts counts."""
         last = [times[-1] for text in texts if (times := counted(self._failures.get(text, [])))]
-        return max(last, default=now() - APART) + APART
+        return max(last, default=evidence.now() - APART) + APART
 
     def _withdraw(self, text: str, outcome: Withdrawn) -> None:
         self._append({"text": text, "withdrawn": outcome.translation})
@@ -136,7 +138,7 @@ class Memory:
 
     def _failed(self, text: str, reason: str) -> Refused | None:
         """Note a failure; a refusal when there have been enough."""
-        at = now()
+        at = evidence.now()
         self._append({"text": text, "failed": reason, "at": at})
         self._failures.setdefault(text, []).append(at)
         self._reasons[text] = reason
@@ -194,14 +196,14 @@ def _read(folder: Path) -> tuple[dict[str, Outcome], set[str], dict[str, list[fl
         for line in file.read_bytes().splitlines():
             try:
                 record = json.loads(line)
-                text = record["text"]
+                text = _string(record["text"])
                 if "translation" in record:
-                    translated.append((text, record["translation"]))
+                    translated.append((text, _string(record["translation"])))
                 elif "failed" in record:
                     failures.setdefault(text, []).append(float(record["at"]))
                 elif "withdrawn" in record:
-                    withdrawn.add((text, record["withdrawn"]))
-                elif record.get("until", now()) >= now():
+                    withdrawn.add((text, _string(record["withdrawn"])))
+                elif record.get("until", math.inf) > evidence.now():
                     refused[text] = Refused(record["refused"], record.get("until"))
             except (ValueError, LookupError, TypeError, AttributeError):
                 unreadable += 1
@@ -209,6 +211,12 @@ def _read(folder: Path) -> tuple[dict[str, Outcome], set[str], dict[str, list[fl
         log.warning("%s: %s lines cut short or damaged; what they held is translated again", folder, unreadable)
     known = refused | {text: translation for text, translation in translated if (text, translation) not in withdrawn}
     return known, {translation for _, translation in withdrawn}, failures
+
+
+def _string(value: Any) -> str:
+    if not isinstance(value, str):
+        raise TypeError(value)
+    return value
 
 
 def rows(describes: dict[str, str], outcomes: Iterable[tuple[str, Outcome]]) -> pa.Table:
@@ -237,7 +245,7 @@ def absorb(path: Path) -> int:
 
     The file does not say for how long a refusal holds, so it holds as long as a new one.
     """
-    new, until = 0, now() + REFUSED_FOR
+    new, until = 0, evidence.now() + REFUSED_FOR
     key = ("engine", "identity", "from", "to")
     lines = read_parquet(path, MEMORY).sort_by([(name, "ascending") for name in key]).to_pylist()
     for (engine, identity, source, target), group in groupby(lines, key=lambda line: tuple(line[name] for name in key)):

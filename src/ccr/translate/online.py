@@ -91,6 +91,7 @@ class _Crew:
         self._texts, self._total = iter(texts), len(texts)
         self._size = max(1, min(options["concurrency"], len(texts)))
         self._lock = threading.Lock()  # of what follows
+        self._checking = threading.Lock()  # whether the service works
         self._stop = threading.Event()
         self._done: set[str] = set()
         self._suspects: list[tuple[float, str, str]] = []  # when a sentence failed, the sentence, why
@@ -134,8 +135,7 @@ class _Crew:
         try:
             while (text := self._next()) is not None:
                 self._settle(text, self._outcome(translator, text))
-                if self._many_in_a_row() and not self._translates(translator):
-                    self._give_up()
+                self._ask_if_down(translator)
         except Stopped:
             pass
         except Denied as denied:
@@ -144,7 +144,7 @@ class _Crew:
             self._give_up()
 
     def _next(self) -> str | None:
-        with self._lock:
+        with self._checking, self._lock:
             return None if self._stop.is_set() else next(self._texts, None)
 
     def _outcome(self, translator: BaseTranslator, text: str) -> _Translated | Refused | Failed:
@@ -253,9 +253,10 @@ class _Crew:
         self._down = True
         self._stop.set()
 
-    def _many_in_a_row(self) -> bool:
-        """Whether it is time to ask if the service works at all; it is told to one worker."""
-        with self._lock:
-            many = self._in_a_row >= DOWN * self._size
-            self._in_a_row = 0 if many else self._in_a_row
-            return many
+    def _ask_if_down(self, translator: BaseTranslator) -> None:
+        """After many failures in a row, stop if the service does nothing; nobody begins a sentence meanwhile."""
+        with self._checking:
+            if self._in_a_row >= DOWN * self._size:
+                self._in_a_row = 0
+                if not self._translates(translator):
+                    self._give_up()
