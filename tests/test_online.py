@@ -479,13 +479,16 @@ run(Job(**json.load(open(sys.argv[1]))))
 """
 
 
-def start_stage(the_job: Job) -> subprocess.Popen:
+def start_stage(the_job: Job, stage: str = STAGE, *arguments: str) -> subprocess.Popen:
     """The stage in a process of its own; what it says is added to `log`."""
     Path("job.json").write_text(json.dumps(dump_job(the_job)))
     path = os.pathsep.join(p for p in sys.path if p)
     with open("log", "ab") as log:
         return subprocess.Popen(
-            [sys.executable, "-c", STAGE, "job.json"], stdout=log, stderr=log, env=os.environ | {"PYTHONPATH": path}
+            [sys.executable, "-c", stage, "job.json", *arguments],
+            stdout=log,
+            stderr=log,
+            env=os.environ | {"PYTHONPATH": path},
         )
 
 
@@ -500,9 +503,9 @@ def captions_job(texts: list[str], base_url: str, **options) -> Job:
     return job(base_url, inputs=inputs, outputs=outputs, **options)
 
 
-def kept() -> list[str]:
-    """Every text that the translation memory's files hold, as often as they hold it."""
-    return [json.loads(line)["text"] for file in TM.rglob("*.jsonl") for line in file.read_text().splitlines()]
+def kept() -> list[dict]:
+    """Every line of the translation memory's files."""
+    return [json.loads(line) for file in TM.rglob("*.jsonl") for line in file.read_text().splitlines()]
 
 
 @pytest.mark.parametrize("size", [150, pytest.param(2000, marks=pytest.mark.slow)])
@@ -527,7 +530,7 @@ def test_killed_three_times_nothing_is_lost_and_nothing_done_twice(monkeypatch, 
         table = read_parquet("zh.parquet", CAPTIONS)
         assert table["parent_id"].to_pylist() == [f"i{n:04}#0" for n in range(size)]
         assert table["text"].to_pylist() == [f"zh译:{text}" for text in texts]
-        assert Counter(kept()) == Counter(set(texts))
+        assert Counter(line["text"] for line in kept()) == Counter(set(texts))
         answered_well = Counter(request.text for request in server.log.requests if request.fault is None)
         assert set(answered_well) == set(texts)
         assert answered_well.total() - len(answered_well) <= kills * workers

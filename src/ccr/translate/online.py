@@ -88,7 +88,8 @@ class _Crew:
     def __init__(self, engine: Engine, texts: list[str], finish: Finish, past: Past):
         options = engine.options
         self._engine, self._finish = engine, finish
-        self._texts, self._total = iter(texts), len(texts)
+        # in another order in every run: a row of bad sentences must not keep the others from being reached
+        self._texts, self._total = iter(random.sample(texts, len(texts))), len(texts)
         self._size = max(1, min(options["concurrency"], len(texts)))
         self._lock = threading.Lock()  # of what follows
         self._checking = threading.Lock()  # whether the service works

@@ -123,9 +123,10 @@ class Transport(threading.local):
 
 
 class _Adapter(HTTPAdapter):
-    """Knows the connection that is in use, so that another thread can cut it."""
+    """Knows the connection that is in use, and its socket, so that another thread can cut it."""
 
     connection: HTTPConnection | None = None
+    sock: socket.socket | None = None  # what the connection itself forgets when an answer is to be its last
 
     def init_poolmanager(self, *arguments: Any, **options: Any) -> None:
         super().init_poolmanager(*arguments, **options)
@@ -140,7 +141,7 @@ class _Adapter(HTTPAdapter):
 
     def cut(self) -> None:
         """End the connection; whoever reads from it or writes to it gets an error."""
-        sock = self.connection.sock if self.connection else None
+        sock = self.connection and self.connection.sock or self.sock
         if sock is not None:
             with suppress(OSError):  # it has ended by itself
                 socket.socket.shutdown(sock, socket.SHUT_RDWR)  # TLS would say goodbye first
@@ -151,8 +152,9 @@ class _Adapter(HTTPAdapter):
         def watched(pool: type) -> type:
             class Connection(pool.ConnectionCls):
                 def connect(self) -> None:
-                    adapter.connection = self
+                    adapter.connection, adapter.sock = self, None
                     super().connect()
+                    adapter.sock = self.sock
 
             return type(pool.__name__, (pool,), {"ConnectionCls": Connection})
 
