@@ -42,7 +42,7 @@ def test_every_misbehaviour_is_held_against_its_sentence_alone():
     texts = sentences(200)
     kinds = dict(zip(texts, [*KINDS, "same", "same", "same"], strict=False))
     with TranslationServer(fault=lambda text, n: kinds.get(text) and KINDS[kinds[text]][0], key=SECRET) as server:
-        outcomes = translate(texts, server.url, attempts=1, timeout=0.6, concurrency=8)
+        outcomes = translate(texts, server.url, attempts=1, timeout=2.0, concurrency=16)
     good = {text for text in texts if text not in kinds or not KINDS[kinds[text]][1]}
     assert outcomes.translations() == {text: f"zh译:{text}" for text in good}
     unanswered = outcomes.unanswered()
