@@ -36,7 +36,7 @@ from ccr.translate.text import clean
 from ccr.translate.transport import LONGEST_PAUSE, Denied, Failed, Transport, Trouble
 
 BACK_OFF = wait_random_exponential(multiplier=0.5, max=60)  # seconds before another attempt, with full jitter
-DOWN = 3  # sentences in a row and worker that fail: is the service down?
+DOWN = 3  # sentences in a row and worker that fail: is the service down? A third of them where it denies
 
 Finish = Callable[[str, Outcome | Unanswered | Withdrawn], None]
 
@@ -96,7 +96,8 @@ class _Crew:
         self._stop = threading.Event()
         self._done: set[str] = set()
         self._suspects: list[tuple[float, str, str]] = []  # when a sentence failed, the sentence, why
-        self._in_a_row, self._reason, self._down = 0, "", False
+        self._in_a_row, self._many = 0, DOWN * self._size
+        self._reason, self._down = "", False
         translations = {text: known for text, known in past.known.items() if isinstance(known, str)}
         self._answers = Answers(translations, past.withdrawn)
         self._witnesses = list(translations)
@@ -139,17 +140,13 @@ class _Crew:
                 self._ask_if_down(translator)
         except Stopped:
             pass
-        except Denied as denied:
-            with self._lock:
-                self._suspect(text, denied.reason)
-            self._give_up()
 
     def _next(self) -> str | None:
         with self._checking, self._lock:
             return None if self._stop.is_set() else next(self._texts, None)
 
-    def _outcome(self, translator: BaseTranslator, text: str) -> _Translated | Refused | Failed:
-        """What becomes of a text; `Failed` when it is not translated now. `Denied` when no text is."""
+    def _outcome(self, translator: BaseTranslator, text: str) -> _Translated | Refused | Trouble:
+        """What becomes of a text; `Trouble` when it is not translated now."""
         try:
             size = len(text.encode())
         except UnicodeEncodeError:
@@ -161,12 +158,8 @@ class _Crew:
             return self._retrying(self._ask, translator, text)
         except NotValidLength:
             return Refused(f"too long for {self._engine.name}: {len(text):,} characters")
-        except Failed as failed:
-            return failed
-        except Denied as denied:  # a firewall denies single sentences too
-            if not self._translates(translator):
-                raise
-            return Failed(denied.reason)
+        except (Failed, Denied) as trouble:
+            return trouble
 
     def _translates(self, translator: BaseTranslator) -> bool:
         """Whether the service translates a sentence that it has translated before: then the suspects are at fault."""
@@ -210,10 +203,11 @@ class _Crew:
         self._pace.pause(seconds)
         return 0.0
 
-    def _settle(self, text: str, outcome: _Translated | Refused | Failed) -> None:
+    def _settle(self, text: str, outcome: _Translated | Refused | Trouble) -> None:
         with self._lock:
-            if isinstance(outcome, Failed):
-                self._suspect(text, outcome.reason)
+            if isinstance(outcome, Trouble):
+                # a denial is likely to hold for everybody, but a firewall denies single sentences too
+                self._suspect(text, outcome.reason, weight=DOWN if isinstance(outcome, Denied) else 1)
             elif isinstance(outcome, Refused):
                 self._finished(text, outcome)
             else:
@@ -229,7 +223,7 @@ class _Crew:
             return
         self._finished(text, outcome.text)
         self._witnesses.append(text)
-        self._in_a_row = 0
+        self._in_a_row, self._many = 0, DOWN * self._size
         self._accuse(outcome.sent)
 
     def _finished(self, text: str, outcome: Outcome) -> None:
@@ -237,9 +231,9 @@ class _Crew:
         self._done.add(text)
         self._bar.update()
 
-    def _suspect(self, text: str, reason: str) -> None:
+    def _suspect(self, text: str, reason: str, weight: int = 1) -> None:
         self._suspects.append((time.monotonic(), text, reason))
-        self._in_a_row += 1
+        self._in_a_row += weight
         if not self._stop.is_set():
             self._reason = reason
 
@@ -250,14 +244,12 @@ class _Crew:
                 self._finish(text, Unanswered(reason))
         self._suspects = [suspect for suspect in self._suspects if suspect[0] > sent]
 
-    def _give_up(self) -> None:
-        self._down = True
-        self._stop.set()
-
     def _ask_if_down(self, translator: BaseTranslator) -> None:
         """After many failures in a row, stop if the service does nothing; nobody begins a sentence meanwhile."""
         with self._checking:
-            if self._in_a_row >= DOWN * self._size:
-                self._in_a_row = 0
-                if not self._translates(translator):
-                    self._give_up()
+            if self._in_a_row < self._many:
+                return
+            self._in_a_row, self._many = 0, 2 * self._many  # where it works, the sentences are bad: ask more rarely
+            if not self._translates(translator):
+                self._down = True
+                self._stop.set()
