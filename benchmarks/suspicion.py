@@ -12,6 +12,7 @@ import sys
 from collections import Counter
 from pathlib import Path
 
+from ccr.translate.services import plain
 from ccr.translate.suspicion import Answers, suspicion
 from ccr.translate.text import clean
 
@@ -28,6 +29,7 @@ pairs = dict(zip(sources, targets, strict=True))
 reasons = Counter()
 answers = Answers({}, ())
 for text, answer in random.Random(0).sample(list(pairs.items()), len(pairs)):
+    answer = plain(text, answer)
     if reason := suspicion(text, answer, lang):
         reasons[reason] += 1
         print(f"{reason}: {text} | {answer}")

@@ -364,8 +364,7 @@ def test_a_translation_that_turns_out_to_be_none_is_asked_for_again(clock, monke
     answer_with(monkeypatch, {"a dog": "wait", "a cat": "<a cat>", "a bird": "wait"})
     translated()
     with Memory("careful", {"beams": 1}, "en", "zh") as made:
-        for text in ("a dog", "a bird"):
-            made.add(text, Withdrawn("wait"))
+        made.add("a dog", Withdrawn("wait"))  # and killed before the other one
     assert Memory("careful", {"beams": 1}, "en", "zh").known == {"a cat": "<a cat>"}
     assert Memory("careful", {"beams": 1}, "en", "zh").withdrawn == {"wait"}
     answer_with(monkeypatch, {"a dog": "<a dog>", "a bird": "<a bird>"})

@@ -84,7 +84,7 @@ def test_killed_ten_times_every_sentence_is_translated_once_or_refused_for_its_r
     hours, runs = 0.0, 0
     with TranslationServer(fault=fault, key=SECRET, seconds=0.005) as server:
         the_job = captions_job(
-            shuffled, server.url, attempts=3, timeout=1.0, requests_per_second=200.0, on_failure="drop"
+            shuffled, server.url, attempts=3, timeout=1.0, requests_per_second=100.0, on_failure="drop"
         )
 
         def good() -> Counter:

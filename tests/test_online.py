@@ -303,7 +303,66 @@ def test_mymemorys_warning_is_no_translation(every_service, status):
     assert outcomes.unanswered() == {"sentence 3": "HTTP 429"}
 
 
+@pytest.mark.parametrize("different", [True, False])
+def test_one_answer_for_many_sentences_is_remembered_for_none(different):
+    words = "river lamp owl stone glass bread cloud rope coin leaf drum pearl tower nest"
+    spell = (
+        (lambda n: " ".join(random.Random(n).sample(words.split(), 5))) if different else (lambda n: f"a dog runs {n}")
+    )
+    fooled, others = [spell(n) for n in range(100)], [f"sentence {n}" for n in range(50)]
+    with TranslationServer(translate=lambda text, target: "请稍后" if text in fooled else f"zh译:{text}") as server:
+        outcomes = translate([*fooled, *others], server.url)
+        assert outcomes.translations() == {text: f"zh译:{text}" for text in others}
+        assert outcomes.withdrawn == {"请稍后"}
+        again = Outcomes(known=outcomes.translations(), withdrawn=outcomes.withdrawn)
+        Engine(job(server.url)).translate_texts(fooled[:2], again.finish, again)  # known from before for what it is
+    assert set(again.unanswered().values()) == {"a suspicious answer: the same as for other sentences"}
+
+
+def test_sentences_that_mean_the_same_may_have_one_translation():
+    same = [
+        "A dog runs.",
+        "a dog runs .",
+        "A dog is running.",
+        "The dog runs.",
+        "The dog is running .",
+        "A dog runs there.",
+    ]
+    with TranslationServer(translate=lambda text, target: "狗跑" if text in same else f"zh译:{text}") as server:
+        outcomes = translate([*same, *SENTENCES], server.url)
+    assert {outcomes[text] for text in same} == {"狗跑"}
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_what_is_written_as_html_is_read_as_text(every_service, service):
+    answers = {
+        "it's": "译 c&#39;est &amp;quot;oui&amp;quot;",
+        "<b>": "译 <b>",
+        "a dog": "译 <b>ein <i>Hund</i></b> läuft",
+    }
+    every_service.translate = lambda text, target: answers[text]
+    assert translate(list(answers), service=service).translations() == {
+        "it's": '译 c\'est "oui"',
+        "<b>": "译 <b>",
+        "a dog": "译 ein Hund läuft",
+    }
+
+
 # --- trouble -----------------------------------------------------------------------------------------------
+
+
+def test_bad_sentences_in_front_do_not_keep_a_job_from_the_others():
+    bad = [f"a dog runs {n}" for n in range(40)]
+    with TranslationServer(fault=only(*bad, fault="500")) as server:
+        outcomes = translate([*bad, *(f"sentence {n}" for n in range(200))], server.url, attempts=1)
+        assert len(outcomes.translations()) == 200 and set(outcomes.unanswered()) == set(bad)
+
+
+@pytest.mark.parametrize("status", [401, 402, 403, 456])
+def test_a_firewall_that_denies_one_sentence_does_not_stop_the_others(status):
+    with TranslationServer(fault=only("sentence 7", fault=(status, {}))) as server:
+        outcomes = translate(SENTENCES, server.url)
+    assert set(outcomes.unanswered()) == {"sentence 7"} and len(outcomes.translations()) == 29
 
 
 @pytest.mark.parametrize("fault", FAULTS)

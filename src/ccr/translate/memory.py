@@ -185,11 +185,12 @@ def _record(outcome: Outcome) -> dict[str, Any]:
 def _read(folder: Path) -> tuple[dict[str, Outcome], set[str], dict[str, list[float]]]:
     """Outcomes, withdrawn translations and failures of all files of a folder.
 
-    A translation stands above a refusal, unless it has been withdrawn. Refusals that have expired are none.
+    A translation stands above a refusal. What has been withdrawn from one text is no translation of any other: a kill
+    may have come between. Refusals that have expired are none.
     """
     refused: dict[str, Outcome] = {}
     translated: list[tuple[str, str]] = []
-    withdrawn: set[tuple[str, str]] = set()
+    withdrawn: set[str] = set()
     failures: dict[str, list[float]] = {}
     unreadable = 0
     for file in sorted(folder.glob("*.jsonl")):
@@ -202,15 +203,15 @@ def _read(folder: Path) -> tuple[dict[str, Outcome], set[str], dict[str, list[fl
                 elif "failed" in record:
                     failures.setdefault(text, []).append(float(record["at"]))
                 elif "withdrawn" in record:
-                    withdrawn.add((text, _string(record["withdrawn"])))
+                    withdrawn.add(_string(record["withdrawn"]))
                 elif record.get("until", math.inf) > evidence.now():
                     refused[text] = Refused(record["refused"], record.get("until"))
             except (ValueError, LookupError, TypeError, AttributeError):
                 unreadable += 1
     if unreadable:
         log.warning("%s: %s lines cut short or damaged; what they held is translated again", folder, unreadable)
-    known = refused | {text: translation for text, translation in translated if (text, translation) not in withdrawn}
-    return known, {translation for _, translation in withdrawn}, failures
+    known = refused | {text: translation for text, translation in translated if translation not in withdrawn}
+    return known, withdrawn, failures
 
 
 def _string(value: Any) -> str:

@@ -19,7 +19,7 @@ MARKUP = re.compile(r"</?[a-zA-Z][^<>]*>|<!--|&(?:#\d+|#[xX][0-9a-fA-F]+|[a-zA-Z
 LOOP = re.compile(r"(.{1,24}?)\1{5,}", re.DOTALL)
 PHRASE = 3  # words that make a sentence; what is shorter may be a name
 SEVERAL = 3  # sentences with one answer, from which on it is asked whether they are alike
-ALIKE = 0.15  # mean overlap of such sentences; two English captions chosen at random have .07
+ALIKE = 0.15, 0.3  # mean overlap of three such sentences, of more; captions chosen at random have .07 (zh .14)
 MANY = 20, 0.001  # sentences with one answer, alike or not: at least so many, and this share of all
 
 
@@ -101,7 +101,8 @@ class Answers:
             return True
         sentences = [text for text in texts if len(_words(text)) >= PHRASE][-MANY[0] :]
         overlaps = [_overlap(*pair) for pair in combinations(map(_features, sentences), 2)]
-        return len(sentences) >= SEVERAL and sum(overlaps) < ALIKE * len(overlaps)
+        alike = ALIKE[len(sentences) > SEVERAL]
+        return len(sentences) >= SEVERAL and sum(overlaps) < alike * len(overlaps)
 
 
 def _features(text: str) -> set[str]:
