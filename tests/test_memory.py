@@ -8,20 +8,25 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections import Counter
+from itertools import pairwise
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 
 import pyarrow as pa
 import pytest
 from hand_made import hand_made, run
+from hypothesis import given
+from hypothesis import strategies as st
 
 from ccr.artifacts.parquet import read_parquet, refused_of, write_parquet
 from ccr.artifacts.schemas import CAPTIONS
 from ccr.errors import CcrError
 from ccr.registry import ENGINES, Entry
-from ccr.translate import memory
-from ccr.translate.engine import Refused
+from ccr.translate import evidence, memory
+from ccr.translate.engine import Refused, Unanswered, Withdrawn
+from ccr.translate.evidence import APART, COUNTS_FOR, REFUSED_FOR, counted
 from ccr.translate.memory import MEMORY, Memory, remembered
 
 pytestmark = pytest.mark.usefixtures("in_a_folder_of_its_own")
@@ -47,7 +52,7 @@ class Careful:
     def __init__(self, job):
         self.identity = {"beams": job.settings["options"].get("beams", 1)}
 
-    def translate_texts(self, texts, finish):
+    def translate_texts(self, texts, finish, past):
         for text in texts:
             Careful.seen.append(text)
             finish(text, Refused("too loud") if "!" in text else f"<{text}>")
@@ -96,6 +101,26 @@ def translated(**given):
     return read_parquet(made.outputs["translations"], CAPTIONS)
 
 
+def answer_with(monkeypatch, outcomes):
+    """Let the engine finish each text with what stands here."""
+    answer = lambda self, texts, finish, past: [finish(text, outcomes[text]) for text in texts]  # noqa: E731
+    monkeypatch.setattr(Careful, "translate_texts", answer)
+
+
+class Clock(SimpleNamespace):
+    """The time that failures and refusals are noted with; it stands still."""
+
+    def wait(self, seconds):
+        self.seconds += seconds
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    clock = Clock(seconds=1.8e9)
+    monkeypatch.setattr(evidence, "now", lambda: clock.seconds)
+    return clock
+
+
 def stored():
     """Every line of the memory's files."""
     return [json.loads(line) for file in Path("work/tm").rglob("*.jsonl") for line in file.read_text().splitlines()]
@@ -141,7 +166,7 @@ def test_whatever_a_caption_holds_comes_back_as_it_is(text):
 
 def test_what_is_no_text_is_refused(monkeypatch):
     answers = {"a": "\ud800", "b": " \n ", "c": "ok"}
-    monkeypatch.setattr(Careful, "translate_texts", lambda self, texts, finish: [finish(t, answers[t]) for t in texts])
+    answer_with(monkeypatch, answers)
     outcomes = remembered(Careful(job()), ["a", "b", "c"], job())
     assert outcomes == [Refused("the translation is not valid text"), Refused("the translation is empty"), "ok"]
 
@@ -227,7 +252,7 @@ def test_threads_add_side_by_side():
 
 def test_a_refused_sentence_stops_the_job_unless_params_say_otherwise(caplog):
     captions(["a dog", "stop!", "a cat"])
-    with pytest.raises(CcrError, match=r"1 of 3 captions were refused for good:\n  i1#0: too loud\n.*on_failure: drop"):
+    with pytest.raises(CcrError, match=r"1 of 3 captions were refused:\n  i1#0: too loud\n.*on_failure: drop"):
         translated()
     dropped = translated(on_failure="drop")
     assert dropped["parent_id"].to_pylist() == ["i0#0", "i2#0"]
@@ -243,7 +268,7 @@ def test_a_refused_sentence_may_be_tried_again(monkeypatch):
     captions(["a dog", "stop!"])
     translated(on_failure="drop")
     assert memory.forget_refused() == 1
-    monkeypatch.setattr(Careful, "translate_texts", lambda self, texts, finish: [finish(t, "now") for t in texts])
+    answer_with(monkeypatch, {"stop!": "now"})
     assert translated()["text"].to_pylist() == ["<a dog>", "now"]
 
 
@@ -253,6 +278,117 @@ def test_no_test_query_is_dropped():
     write_parquet(pa.Table.from_pandas(table, CAPTIONS, preserve_index=False), "captions.parquet", CAPTIONS)
     queries = translated(direction="queries", out="zh.queries.parquet", on_failure="drop")
     assert queries["text"].to_pylist() == ["<a dog>", "stop!"]
+
+
+def test_a_refusal_by_an_engine_is_for_good(clock):
+    captions(["stop!"])
+    for _ in range(2):
+        translated(on_failure="keep_source")
+        clock.wait(1000 * 86400)
+    assert Careful.seen == ["stop!"]
+
+
+# --- failures, and when they are a refusal -----------------------------------------------------------------
+
+
+@given(failures=st.lists(st.floats(0, 200 * 86400.0)))
+def test_failures_count_that_lie_apart_and_are_not_too_old(failures):
+    latest = 150 * 86400.0
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(evidence, "now", lambda: latest)
+        found = counted(failures)
+    assert set(found) <= set(failures)
+    assert all(latest - COUNTS_FOR <= failure <= latest for failure in found)
+    assert all(later - earlier >= APART for earlier, later in pairwise(found))
+    recent = [failure for failure in failures if latest - COUNTS_FOR <= failure <= latest]
+    assert all(any(0 <= failure - one < APART for one in found) for failure in recent)  # none is left out for nothing
+
+
+def left(match, **given):
+    with pytest.raises(CcrError, match=match):
+        translated(**given)
+
+
+def test_a_sentence_is_refused_when_runs_far_apart_have_failed_at_it(clock, monkeypatch, caplog):
+    captions(["a dog", "a cat"])
+    answer_with(monkeypatch, {"a dog": "<a dog>", "a cat": Unanswered("HTTP 500")})
+    for _ in range(40):  # a person who is in a hurry
+        left(
+            r"zh.parquet: 1 of \d sentences are not translated, though others are:\n  'a cat': HTTP 500 \(run 1 of 3\)"
+        )
+        clock.wait(APART / 50)
+    clock.wait(APART)
+    left(r"run 2 of 3.*\n.*The next run that counts is one after 20\d\d-", on_failure="drop")
+    clock.wait(APART)
+    assert translated(on_failure="drop")["parent_id"].to_pylist() == ["i0#0"]
+    table = read_parquet("zh.parquet", CAPTIONS)
+    assert refused_of(table) == {"i1#0": "HTTP 500 (in 3 runs or more)"}
+    assert "1 captions refused and left out:\n  i1#0: HTTP 500 (in 3 runs or more)" in caplog.text
+
+    answer_with(monkeypatch, {})  # it is not asked again
+    translated(on_failure="drop")
+    clock.wait(REFUSED_FOR - 60)
+    translated(on_failure="drop")
+    clock.wait(120)
+    answer_with(monkeypatch, {"a cat": Unanswered("HTTP 503")})
+    assert refused_of(translated(on_failure="drop")) == {"i1#0": "HTTP 503 (in 3 runs or more)"}
+    clock.wait(REFUSED_FOR + 60)
+    answer_with(monkeypatch, {"a cat": "<a cat>"})
+    assert translated()["text"].to_pylist() == ["<a dog>", "<a cat>"]
+
+
+def test_failures_of_long_ago_are_forgotten(clock, monkeypatch):
+    captions(["a cat"])
+    answer_with(monkeypatch, {"a cat": Unanswered("HTTP 500")})
+    left("run 1 of 3")
+    clock.wait(APART)
+    left("run 2 of 3")
+    clock.wait(COUNTS_FOR + 60)
+    left("run 1 of 3")
+
+
+def test_who_asks_to_forget_refusals_starts_anew(clock, monkeypatch):
+    captions(["a dog", "a cat"])
+    answer_with(monkeypatch, {"a dog": "<a dog>", "a cat": Unanswered("HTTP 500")})
+    for _ in range(2):
+        left("'a cat'")
+        clock.wait(APART)
+    translated(on_failure="drop")
+    assert memory.forget_refused() == 1
+    left("run 1 of 3")
+    assert Counter(line["text"] for line in stored() if "translation" in line) == {"a dog": 1}
+
+
+def test_a_translation_that_turns_out_to_be_none_is_asked_for_again(clock, monkeypatch):
+    captions(["a dog", "a cat", "a bird"])
+    answer_with(monkeypatch, {"a dog": "wait", "a cat": "<a cat>", "a bird": "wait"})
+    translated()
+    with Memory("careful", {"beams": 1}, "en", "zh") as made:
+        made.add("a dog", Withdrawn("wait"))  # and killed before the other one
+    assert Memory("careful", {"beams": 1}, "en", "zh").known == {"a cat": "<a cat>"}
+    assert Memory("careful", {"beams": 1}, "en", "zh").withdrawn == {"wait"}
+    answer_with(monkeypatch, {"a dog": "<a dog>", "a bird": "<a bird>"})
+    assert translated()["text"].to_pylist() == ["<a dog>", "<a cat>", "<a bird>"]
+
+
+def test_files_of_before_are_read(clock):
+    with Memory("careful", {"beams": 1}, "en", "zh") as made:
+        made.add("a dog", "<a dog>")
+    lines = [{"text": "a cat", "translation": "<a cat>"}, {"text": "a bird", "refused": "too loud"}]
+    (made.folder / "before.jsonl").write_text("".join(f"{json.dumps(line)}\n" for line in lines))
+    known = Memory("careful", {"beams": 1}, "en", "zh").known
+    assert known == {"a dog": "<a dog>", "a cat": "<a cat>", "a bird": Refused("too loud")}
+
+
+@pytest.mark.parametrize(
+    "line", ['{"text": 1}', '{"text": "a", "failed": "x"}', '{"text": ["a"], "translation": "b"}', "7"]
+)
+def test_a_line_of_another_shape_is_no_translation(line, caplog):
+    folder = Memory("careful", {}, "en", "zh").folder
+    folder.mkdir(parents=True)
+    (folder / "strange.jsonl").write_text(f"{line}\n" + '{"text": "b", "translation": "B"}\n')
+    assert Memory("careful", {}, "en", "zh").known == {"b": "B"}
+    assert "1 lines cut short or damaged" in caplog.text
 
 
 # --- scatter and gather, colleagues ------------------------------------------------------------------------
@@ -295,6 +431,7 @@ def test_a_colleague_need_not_translate_again(tmp_path, monkeypatch):
     monkeypatch.chdir(_folder(tmp_path / "colleague"))
     assert memory.absorb(Path("../tm.parquet")) == 2 * (len(INJECTED) + 1)
     assert memory.absorb(Path("../tm.parquet")) == 0
+    assert all(line["until"] > time.time() for line in stored() if "refused" in line)  # a colleague's is not for ever
     Careful.seen = []
     captions([*INJECTED, "stop!"])
     assert len(translated(on_failure="drop", beams=2)) == len(INJECTED)

@@ -30,7 +30,7 @@ from ccr.artifacts.parquet import read_parquet, write_parquet
 from ccr.artifacts.schemas import CAPTIONS
 from ccr.errors import CcrError
 from ccr.registry import ENGINES
-from ccr.translate.engine import Refused, Remembered
+from ccr.translate.engine import Refused, Remembered, Unanswered, Withdrawn
 from ccr.translate.memory import TM, remembered
 from ccr.translate.online import Engine
 from ccr.translate.services import SERVICES
@@ -59,20 +59,34 @@ def job(base_url="", source="en", target="zh", direction="forward", inputs=None,
 
 
 class Outcomes(dict):
-    """What an engine finished; a text that it finishes twice is an error."""
+    """What an engine finished; a text that it finishes twice is an error. Also its past, in which there is nothing."""
+
+    def __init__(self, known=(), withdrawn=()):
+        super().__init__()
+        self.known, self.withdrawn = dict(known), set(withdrawn)
 
     def finish(self, text, outcome):
+        if isinstance(outcome, Withdrawn):
+            self.withdrawn.add(outcome.translation)
+            assert (self.pop(text, None) or self.known.pop(text)) == outcome.translation
+            return
         assert text not in self, f"{text!r} finished twice"
         self[text] = outcome
 
     def refused(self):
         return {text: outcome.reason for text, outcome in self.items() if isinstance(outcome, Refused)}
 
+    def unanswered(self):
+        return {text: outcome.reason for text, outcome in self.items() if isinstance(outcome, Unanswered)}
+
+    def translations(self):
+        return {text: outcome for text, outcome in self.items() if isinstance(outcome, str)}
+
 
 def translate(texts, base_url="", **options) -> Outcomes:
     """Outcomes of all texts."""
     outcomes = Outcomes()
-    Engine(job(base_url, **options)).translate_texts(texts, outcomes.finish)
+    Engine(job(base_url, **options)).translate_texts(texts, outcomes.finish, outcomes)
     return outcomes
 
 
@@ -80,7 +94,7 @@ def unfinished(texts, base_url="", **options) -> tuple[Outcomes, str]:
     """Outcomes of the texts that could be translated, and what the error says of the others."""
     outcomes = Outcomes()
     with pytest.raises(CcrError) as error:
-        Engine(job(base_url, **options)).translate_texts(texts, outcomes.finish)
+        Engine(job(base_url, **options)).translate_texts(texts, outcomes.finish, outcomes)
     return outcomes, str(error.value)
 
 
@@ -110,7 +124,7 @@ def test_every_service_translates_between_all_our_languages(every_service, servi
     for source, target in zip(LANGS, LANGS[1:] + LANGS[:1], strict=True):
         outcome = translate(["a dog"], service=service, source=source, target=target)["a dog"]
         request = every_service.log.requests[-1]
-        assert outcome == f"{request.target}:a dog"
+        assert outcome == f"{request.target}译:a dog"
         for ours, its in ((source, request.source), (target, request.target)):
             assert its == chinese[service] if ours == "zh" else its.lower().startswith(ours)
         assert request.key == (None if service in ("google", "mymemory") else SECRET)
@@ -186,7 +200,7 @@ def test_deepl_has_another_address_for_keys_that_are_paid_for(monkeypatch, key, 
     monkeypatch.setenv("DEEPL_API_KEY", key)
     with TranslationServer(key=key) as server:
         monkeypatch.setitem(BASE_URLS, name, server.url + "{version}/")
-        assert translate(["a dog"], service="deepl") == {"a dog": "ZH:a dog"}
+        assert translate(["a dog"], service="deepl") == {"a dog": "ZH译:a dog"}
 
 
 def test_libretranslate_needs_an_address_or_a_key_for_the_public_server(monkeypatch):
@@ -233,27 +247,30 @@ INJECTED = {
 @pytest.mark.parametrize("service", SERVICES)
 @pytest.mark.parametrize("copied", [False, True])
 def test_injected_captions_come_back_as_data_or_as_one_refusal(every_service, service, copied):
-    every_service.translate = lambda text, target: text if copied else f"{target}:{text}"
-    outcomes = translate([*INJECTED.values(), "a \ud800 dog"], service=service)
+    every_service.translate = lambda text, target: text if copied else f"{target}译:{text}"
+    outcomes = translate(["a dog", *INJECTED.values(), "a \ud800 dog"], service=service, attempts=1)
     refused = outcomes.refused()
     assert refused.pop("a \ud800 dog") == "it holds lone surrogates, which are no characters and cannot be sent"
     if service in ("google", "mymemory"):
         assert f"too long for {service}: 10,000" in refused.pop(INJECTED["long"])
     assert not refused
+    held = outcomes.unanswered()
+    assert set(held.values()) <= {
+        f"a suspicious answer: {what}" for what in ("an echo of the sentence", "another script")
+    }
+    assert {INJECTED[name] for name in ("right to left", "entities", "url")} <= set(held) if copied else not held
     sent = {request.text: request.target for request in every_service.log.requests}
-    assert {text: outcome for text, outcome in outcomes.items() if isinstance(outcome, str)} == {
-        text: text if copied else f"{target}:{text}" for text, target in sent.items()
+    assert outcomes.translations() == {
+        text: text if copied else f"{target}译:{text}" for text, target in sent.items() if text not in held
     }
 
 
-def test_a_sentence_that_the_service_finds_too_long_is_refused_and_the_others_go_on():
+def test_a_sentence_that_the_service_finds_too_long_fails_and_the_others_go_on():
     with TranslationServer(fault=only("long", fault=(413, {}))) as server:
-        outcomes = translate([*SENTENCES, "long", "狗" * 10_000], server.url)
-    assert outcomes.refused() == {
-        "long": "too long for the service (HTTP 413)",
-        "狗" * 10_000: "too long for the service (HTTP 414)",
-    }
-    assert outcomes["sentence 7"] == "zh:sentence 7"
+        outcomes = translate([*SENTENCES, "long"], server.url)
+        assert server.log.texts().count("long") == 1
+    assert outcomes.unanswered() == {"long": "too long for the service (HTTP 413)"}
+    assert outcomes["sentence 7"] == "zh译:sentence 7"
 
 
 def test_mymemory_counts_bytes(every_service):
@@ -274,16 +291,16 @@ SHAPES = {
 
 
 @pytest.mark.parametrize("shape", SHAPES)
-def test_what_the_service_cannot_do_with_one_sentence_is_refused_if_it_does_others(shape):
+def test_what_the_service_cannot_do_with_one_sentence_is_held_against_it_if_it_does_others(shape):
     fault, reason = SHAPES[shape]
     with TranslationServer(fault=only("odd", fault=fault)) as server:
         outcomes = translate([*SENTENCES, "odd"], server.url, attempts=2)
-        assert outcomes.refused() == {"odd": reason}
+        assert outcomes.unanswered() == {"odd": reason} and not outcomes.refused()
         assert server.log.texts().count("odd") == (1 if shape == "bad request" else 2)
 
 
 @pytest.mark.parametrize("shape", SHAPES)
-def test_nothing_is_refused_by_a_service_that_does_no_sentence(shape):
+def test_nothing_is_held_against_sentences_by_a_service_that_does_none(shape):
     fault, reason = SHAPES[shape]
     with TranslationServer(fault=lambda text, n: fault) as server:
         outcomes, error = unfinished(SENTENCES, server.url, attempts=1)
@@ -302,19 +319,77 @@ def test_mymemorys_warning_is_no_translation(every_service, status):
     warning = "MYMEMORY WARNING: YOU USED ALL AVAILABLE FREE TRANSLATIONS FOR TODAY."
     answer = json.dumps({"responseData": {"translatedText": warning}, "responseStatus": status, "matches": []})
     every_service.fault = lambda text, n: answer.encode() if text == "sentence 3" else None
-    outcomes, error = unfinished(SENTENCES, service="mymemory", attempts=1)
-    assert set(SENTENCES) - set(outcomes) == {"sentence 3"}
-    assert "1 of 30 sentences are not translated: HTTP 429" in error
+    outcomes = translate(SENTENCES, service="mymemory", attempts=1)
+    assert outcomes.unanswered() == {"sentence 3": "HTTP 429"}
+
+
+@pytest.mark.parametrize("different", [True, False])
+def test_one_answer_for_many_sentences_is_remembered_for_none(different):
+    words = "river lamp owl stone glass bread cloud rope coin leaf drum pearl tower nest"
+    spell = (
+        (lambda n: " ".join(random.Random(n).sample(words.split(), 5))) if different else (lambda n: f"a dog runs {n}")
+    )
+    fooled, others = [spell(n) for n in range(100)], [f"sentence {n}" for n in range(50)]
+    with TranslationServer(translate=lambda text, target: "请稍后" if text in fooled else f"zh译:{text}") as server:
+        outcomes = translate([*fooled, *others], server.url)
+        assert outcomes.translations() == {text: f"zh译:{text}" for text in others}
+        assert outcomes.withdrawn == {"请稍后"}
+        again = Outcomes(known=outcomes.translations(), withdrawn=outcomes.withdrawn)
+        Engine(job(server.url)).translate_texts(fooled[:2], again.finish, again)  # known from before for what it is
+    assert set(again.unanswered().values()) == {"a suspicious answer: the same as for other sentences"}
+
+
+def test_sentences_that_mean_the_same_may_have_one_translation():
+    same = [
+        "A dog runs.",
+        "a dog runs .",
+        "A dog is running.",
+        "The dog runs.",
+        "The dog is running .",
+        "A dog runs there.",
+    ]
+    with TranslationServer(translate=lambda text, target: "狗跑" if text in same else f"zh译:{text}") as server:
+        outcomes = translate([*same, *SENTENCES], server.url)
+    assert {outcomes[text] for text in same} == {"狗跑"}
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_what_is_written_as_html_is_read_as_text(every_service, service):
+    answers = {
+        "it's": "译 c&#39;est &amp;quot;oui&amp;quot;",
+        "<b>": "译 <b>",
+        "a dog": "译 <b>ein <i>Hund</i></b> läuft",
+    }
+    every_service.translate = lambda text, target: answers[text]
+    assert translate(list(answers), service=service).translations() == {
+        "it's": '译 c\'est "oui"',
+        "<b>": "译 <b>",
+        "a dog": "译 ein Hund läuft",
+    }
 
 
 # --- trouble -----------------------------------------------------------------------------------------------
+
+
+def test_bad_sentences_in_front_do_not_keep_a_job_from_the_others():
+    bad = [f"a dog runs {n}" for n in range(40)]
+    with TranslationServer(fault=only(*bad, fault="500")) as server:
+        outcomes = translate([*bad, *(f"sentence {n}" for n in range(200))], server.url, attempts=1)
+        assert len(outcomes.translations()) == 200 and set(outcomes.unanswered()) == set(bad)
+
+
+@pytest.mark.parametrize("status", [401, 402, 403, 456])
+def test_a_firewall_that_denies_one_sentence_does_not_stop_the_others(status):
+    with TranslationServer(fault=only("sentence 7", fault=(status, {}))) as server:
+        outcomes = translate(SENTENCES, server.url)
+    assert set(outcomes.unanswered()) == {"sentence 7"} and len(outcomes.translations()) == 29
 
 
 @pytest.mark.parametrize("fault", FAULTS)
 def test_trouble_that_passes_is_overcome(fault):
     with TranslationServer(fault=lambda text, n: fault if n == 0 and text.endswith("7") else None) as server:
         outcomes = translate(SENTENCES, server.url, timeout=1.0)
-        assert outcomes == {text: f"zh:{text}" for text in SENTENCES}
+        assert outcomes == {text: f"zh译:{text}" for text in SENTENCES}
         assert len(server.log.requests) == len(SENTENCES) + 3
 
 
@@ -330,15 +405,11 @@ def test_trouble_that_passes_is_overcome(fault):
         ("cut", "answer cut short"),
     ],
 )
-def test_trouble_that_stays_leaves_a_sentence_for_the_next_run(fault, reason):
+def test_trouble_that_stays_is_held_against_a_sentence(fault, reason):
     with TranslationServer(fault=only("sentence 7", fault=fault)) as server:
-        outcomes, error = unfinished(SENTENCES, server.url, timeout=1.0, attempts=2)
-        assert set(SENTENCES) - set(outcomes) == {"sentence 7"}
-        assert not outcomes.refused()
-        assert error == (
-            f"libretranslate: 1 of 30 sentences are not translated: {reason}. What is translated is kept; the next run "
-            "goes on from there."
-        )
+        outcomes = translate(SENTENCES, server.url, timeout=1.0, attempts=2)
+        assert outcomes.unanswered() == {"sentence 7": reason}
+        assert set(outcomes.translations()) == set(SENTENCES) - {"sentence 7"}
         assert server.log.texts().count("sentence 7") == 2
 
 
@@ -346,20 +417,20 @@ def test_a_service_that_is_down_stops_the_run_early_and_costs_nothing_that_was_d
     down = TranslationServer(fault=lambda text, n: "503" if len(down.log.requests) >= 20 else None)
     with down, pytest.raises(CcrError, match=r"80 of 100 sentences are not translated: HTTP 503\."):
         remembered(Engine(the_job := job(down.url, attempts=2)), [f"sentence {n:03}" for n in range(100)], the_job)
-    assert len(down.log.requests) <= 20 + 2 * 4 * 4  # attempts x (sentences in a row + those under way) x workers
+    # attempts x (sentences in a row + those under way) x workers, and those of what worked before
+    assert len(down.log.requests) <= 20 + 2 * 4 * 4 + 2
     with pytest.raises(CcrError, match=r"80 of 80 sentences are not translated: connection refused\."):
         remembered(Engine(the_job), [f"sentence {n:03}" for n in range(100)], the_job)
     with TranslationServer(port=down.server_port) as up:
         texts = [f"sentence {n:03}" for n in range(100)]
-        assert remembered(Engine(the_job), texts, the_job) == [f"zh:{text}" for text in texts]
+        assert remembered(Engine(the_job), texts, the_job) == [f"zh译:{text}" for text in texts]
         assert len(up.log.requests) == 80
 
 
 def test_a_service_that_fails_now_and_then_is_not_down():
     with TranslationServer(fault=lambda text, n: "503" if int(text.split()[1]) % 2 else None) as server:
-        outcomes, error = unfinished([f"sentence {n}" for n in range(60)], server.url, attempts=1)
-        assert len(outcomes) == 30
-        assert "30 of 60 sentences are not translated" in error
+        outcomes = translate([f"sentence {n}" for n in range(60)], server.url, attempts=1)
+        assert len(outcomes.translations()) == len(outcomes.unanswered()) == 30
 
 
 def test_a_disk_that_is_full_stops_the_run():
@@ -371,7 +442,7 @@ def test_a_disk_that_is_full_stops_the_run():
             raise CcrError("the disk is full")
 
     with TranslationServer(seconds=0.05) as server, pytest.raises(CcrError, match="the disk is full"):
-        Engine(job(server.url)).translate_texts(SENTENCES, finish)
+        Engine(job(server.url)).translate_texts(SENTENCES, finish, Outcomes())
     assert len(server.log.requests) <= 5 + 2 * 4
 
 
@@ -394,7 +465,7 @@ def test_the_rate_is_that_of_all_workers_together():
 @pytest.mark.parametrize(("status", "date"), [(429, False), (503, True)])
 def test_retry_after_is_honoured_by_all_workers(status, date):
     def fault(text, n):
-        if text != "sentence 010" or n:
+        if len(server.log.requests) != 10:
             return None
         when = format_datetime(datetime.now(UTC) + timedelta(seconds=3), usegmt=True) if date else "2"
         return status, {"Retry-After": when}
@@ -409,16 +480,20 @@ def test_retry_after_is_honoured_by_all_workers(status, date):
 
 
 def test_a_pause_that_is_none_or_too_long():
-    with TranslationServer(fault=only("sentence 7", fault=(429, {"Retry-After": "86400"}))) as server:
-        outcomes, error = unfinished(SENTENCES, server.url)
-        assert len(outcomes) < len(SENTENCES)  # the workers stop; how soon depends on the machine
-        assert "not translated: HTTP 429, and it asks to wait for 24.0 hours. What" in error
+    asked = (429, {"Retry-After": "86400"})
+    with TranslationServer(fault=only("sentence 7", fault=asked)) as server:
+        outcomes = translate(SENTENCES, server.url)
+        assert outcomes.unanswered() == {"sentence 7": "HTTP 429, and it asks to wait for 24.0 hours"}
         assert server.log.texts().count("sentence 7") == 1
+    with TranslationServer(fault=lambda text, n: asked if len(server.log.requests) >= 10 else None) as server:
+        outcomes, error = unfinished(SENTENCES, server.url)
+        assert len(outcomes) == 10 and len(server.log.requests) <= 10 + 3 * 4 + 1
+        assert "20 of 30 sentences are not translated: HTTP 429, and it asks to wait for 24.0 hours. What" in error
     past = format_datetime(datetime.now(UTC) - timedelta(days=1), usegmt=True)
-    for value in ("soon", "-1", "", past):
+    for value in ("soon", "-1", "1e3", "٣", "Mon, 99 Xyz 99999 99:99:99 +9999", "", past):
         faults = {0: (429, {"Retry-After": value})}
         with TranslationServer(fault=lambda text, n, faults=faults: faults.get(n)) as server:
-            assert translate(["a dog"], server.url) == {"a dog": "zh:a dog"}
+            assert translate(["a dog"], server.url) == {"a dog": "zh译:a dog"}
 
 
 # --- keys --------------------------------------------------------------------------------------------------
@@ -440,24 +515,38 @@ def test_a_wrong_key_stops_everything_and_is_never_told(every_service, capfd, ca
     every_service.fault = lambda text, n: (status, {}) if len(every_service.log.requests) >= 5 else None
     outcomes = Outcomes()
     with pytest.raises(CcrError) as error:
-        Engine(job(service=service)).translate_texts([f"sentence {n}" for n in range(200)], outcomes.finish)
+        Engine(job(service=service)).translate_texts([f"sentence {n}" for n in range(200)], outcomes.finish, outcomes)
     what = "the quota is used up" if status == 456 else f"access denied: check the key in {SERVICES[service].key}"
     assert f"{service}: 195 of 200 sentences are not translated: HTTP {status}, {what}. What" in str(error.value)
     assert len(outcomes) == 5 and not outcomes.refused()
-    assert len(every_service.log.requests) <= 5 + 4
+    assert (
+        len(every_service.log.requests) <= 5 + 2 * 4 + 1
+    )  # so many may be under way, and one that asks for what worked before
     out, err = capfd.readouterr()
     assert BARE not in out + err + caplog.text + everything_said(error.value)
 
 
-def test_a_key_goes_to_its_service_and_nowhere_else():
+@pytest.mark.parametrize("service", SERVICES)
+def test_a_redirect_is_not_followed(every_service, service):
     with TranslationServer() as other:
-        there = (302, {"Location": f"{other.url}translate?api_key={SECRET}"})
-        with TranslationServer(fault=lambda text, n: there) as server, pytest.MonkeyPatch.context() as patch:
-            patch.setenv("LIBRE_API_KEY", SECRET)
-            _, error = unfinished(SENTENCES, server.url)
-            assert server.log.requests[0].key == SECRET
-        assert "HTTP 302" in error
+        for status in (301, 302, 303, 307, 308):
+            every_service.fault = lambda text, n, status=status: (status, {"Location": f"{other.url}{service}"})
+            outcomes, error = unfinished(["a dog"], service=service, attempts=1)
+            assert not outcomes and f"HTTP {status}, a redirect, which is not followed" in error
         assert not other.log.requests
+
+
+def test_a_redirect_that_passes_costs_another_attempt():
+    there = (307, {"Location": "/elsewhere"})
+    with TranslationServer(fault=lambda text, n: there if n == 0 and text.endswith("7") else None) as server:
+        assert set(translate(SENTENCES, server.url).translations()) == set(SENTENCES)
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_no_address_holds_a_key(every_service, service):
+    translate(SENTENCES, service=service)
+    assert {request.key for request in every_service.log.requests} == {SECRET if SERVICES[service].key else None}
+    assert not [request.line for request in every_service.log.requests if BARE in request.line]
 
 
 # --- the whole stage, killed -------------------------------------------------------------------------------
@@ -471,13 +560,16 @@ run(Job(**json.load(open(sys.argv[1]))))
 """
 
 
-def start_stage(the_job: Job) -> subprocess.Popen:
+def start_stage(the_job: Job, stage: str = STAGE, *arguments: str) -> subprocess.Popen:
     """The stage in a process of its own; what it says is added to `log`."""
     Path("job.json").write_text(json.dumps(dump_job(the_job)))
     path = os.pathsep.join(p for p in sys.path if p)
     with open("log", "ab") as log:
         return subprocess.Popen(
-            [sys.executable, "-c", STAGE, "job.json"], stdout=log, stderr=log, env=os.environ | {"PYTHONPATH": path}
+            [sys.executable, "-c", stage, "job.json", *arguments],
+            stdout=log,
+            stderr=log,
+            env=os.environ | {"PYTHONPATH": path},
         )
 
 
@@ -492,9 +584,9 @@ def captions_job(texts: list[str], base_url: str, **options) -> Job:
     return job(base_url, inputs=inputs, outputs=outputs, **options)
 
 
-def kept() -> list[str]:
-    """Every text that the translation memory's files hold, as often as they hold it."""
-    return [json.loads(line)["text"] for file in TM.rglob("*.jsonl") for line in file.read_text().splitlines()]
+def kept() -> list[dict]:
+    """Every line of the translation memory's files."""
+    return [json.loads(line) for file in TM.rglob("*.jsonl") for line in file.read_text().splitlines()]
 
 
 @pytest.mark.parametrize("size", [150, pytest.param(2000, marks=pytest.mark.slow)])
@@ -518,8 +610,8 @@ def test_killed_three_times_nothing_is_lost_and_nothing_done_twice(monkeypatch, 
 
         table = read_parquet("zh.parquet", CAPTIONS)
         assert table["parent_id"].to_pylist() == [f"i{n:04}#0" for n in range(size)]
-        assert table["text"].to_pylist() == [f"zh:{text}" for text in texts]
-        assert Counter(kept()) == Counter(set(texts))
+        assert table["text"].to_pylist() == [f"zh译:{text}" for text in texts]
+        assert Counter(line["text"] for line in kept()) == Counter(set(texts))
         answered_well = Counter(request.text for request in server.log.requests if request.fault is None)
         assert set(answered_well) == set(texts)
         assert answered_well.total() - len(answered_well) <= kills * workers

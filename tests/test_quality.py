@@ -393,11 +393,19 @@ def test_a_table_of_synthetic_data_says_so(raw):
     for number, row in enumerate(table.settings["rows"]):
         found = {"key": f"k{number}", "engine": "lexicon", "n": 7, "length_ratio": 0.987654, "worst": []}
         found |= {"round_trip": score if number else None, "forward": None, "worst_by": None}
+        found |= {
+            "refused": {"n": 2 * number, "reasons": {"1#en#0": "HTTP 500"}},
+            "refused_back": {"n": 0, "reasons": {}},
+        }
         write_json(found | {"shares": dict.fromkeys(SHARES, 0.125)}, row["metrics"][0])
     execute(table)
     text = Path("results/toy_translation.md").read_text()
     assert text.startswith("# toy_translation (SYNTHETIC data)\n")
     assert "## multi30k_task1 (SYNTHETIC), en to fr" in text
+    assert [line for line in text.splitlines() if line.startswith("- Refused")] == [
+        f"- Refused, multi30k_task1 (SYNTHETIC), en to {lang}, lexicon, forward: {n} captions. 1#en#0: HTTP 500; ..."
+        for lang, n in (("fr", 2), ("cs", 4))
+    ]
     share = " | ".join(["12.50%"] * 5)
     assert f"| lexicon | lexicon | 0 | 7 | 2 | 12.3 | 45.6 |  |  |  | 0.99 | {share} |" in text
     assert f"| lexicon | lexicon | 0 | 7 |  |  |  |  |  |  | 0.99 | {share} |" in text

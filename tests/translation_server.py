@@ -13,14 +13,17 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import parse_qs, urlsplit
 
-Fault = str | tuple[int, dict[str, str]] | bytes | None
+Fault = str | tuple[int, dict[str, str]] | bytes | Callable[["Handler", bytes], None] | None
 PATIENCE = 15.0  # seconds until a client that has not timed out gets its answer
 FAULTS = ("429", "500", "503", "time-out", "reset", "truncated", "cut", "empty", "page")
 
 
 @dataclass
 class Request:
-    """What arrived, when (monotonic seconds), and how it was answered (None: as a good service does)."""
+    """What arrived, when (monotonic seconds), and how it was answered (None: as a good service does).
+
+    `line`: the request line, which proxies write down.
+    """
 
     text: str
     source: str
@@ -28,6 +31,7 @@ class Request:
     key: str | None
     arrived: float
     fault: Fault
+    line: str
     answered: float = 0.0
 
 
@@ -45,10 +49,11 @@ class Log:
 
 
 class TranslationServer(ThreadingHTTPServer):
-    """Translates `text` into `{target}:{text}`, or as `translate` says.
+    """Translates `text` into `{target}译:{text}`, which has letters of all our languages, or as `translate` says.
 
     `fault(text, n)` says what is wrong with the answer to the n-th request (from 0) for a text: one of FAULTS, a
-    (status, headers), or the body of a 200. `key`: what requests must bring. `seconds`: how long an answer takes.
+    (status, headers), the body of a 200, or a function of the handler and the good body that answers. `key`: what
+    requests must bring. `seconds`: how long an answer takes.
     """
 
     daemon_threads = True
@@ -57,12 +62,12 @@ class TranslationServer(ThreadingHTTPServer):
     def __init__(
         self,
         fault: Callable[[str, int], Fault] = lambda text, n: None,
-        translate: Callable[[str, str], str] = lambda text, target: f"{target}:{text}",
+        translate: Callable[[str, str], str] = lambda text, target: f"{target}译:{text}",
         key: str | None = None,
         seconds: float = 0.0,
         port: int = 0,
     ):
-        super().__init__(("127.0.0.1", port), _Handler)
+        super().__init__(("127.0.0.1", port), Handler)
         self.fault, self.translate, self.key, self.seconds = fault, translate, key, seconds
         self.log = Log()
         self.url = f"http://127.0.0.1:{self.server_port}/"
@@ -89,7 +94,7 @@ def seeded(seed: int, rate: float) -> Callable[[str, int], Fault]:
     return fault
 
 
-class _Handler(BaseHTTPRequestHandler):
+class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     disable_nagle_algorithm = True
 
@@ -135,26 +140,29 @@ class _Handler(BaseHTTPRequestHandler):
             key = self.headers["Ocp-Apim-Subscription-Key"]
             found = json.loads(body)[0]["text"], query["from"], query["to"], key
         else:  # LibreTranslate
-            found = query["q"], query["source"], query["target"], query.get("api_key")
-        return Request(*found, arrived=time.monotonic(), fault=None)
+            sent = json.loads(body)
+            found = sent["q"], sent["source"], sent["target"], sent.get("api_key")
+        return Request(*found, arrived=time.monotonic(), fault=None, line=self.requestline)
 
     def _answer(self, request: Request) -> None:
         fault = request.fault
         good = self._good("" if fault == "empty" else self.server.translate(request.text, request.target))
         if fault is None or fault == "empty":
-            self._send(200, good)
+            self.send(200, good)
+        elif callable(fault):
+            fault(self, good)
         elif isinstance(fault, bytes):
-            self._send(200, fault)
+            self.send(200, fault)
         elif isinstance(fault, tuple):
-            self._send(fault[0], b'{"error": "no"}', fault[1])
+            self.send(fault[0], b'{"error": "no"}', fault[1])
         elif fault == "429":
-            self._send(429, b'{"error": "Slowdown"}', {"Retry-After": "1"})
+            self.send(429, b'{"error": "Slowdown"}', {"Retry-After": "1"})
         elif fault in ("500", "503"):
-            self._send(int(fault), b'{"error": "no"}')
+            self.send(int(fault), b'{"error": "no"}')
         elif fault == "page":
-            self._send(200, b"<!DOCTYPE html><html><body>Please accept our cookies.</body></html>")
+            self.send(200, b"<!DOCTYPE html><html><body>Please accept our cookies.</body></html>")
         elif fault == "truncated":
-            self._send(200, good[: len(good) // 2])
+            self.send(200, good[: len(good) // 2])
         else:
             self.close_connection = True
             self._break(fault, good)
@@ -162,9 +170,9 @@ class _Handler(BaseHTTPRequestHandler):
     def _break(self, fault: str, good: bytes) -> None:
         if fault == "time-out":
             if not select.select([self.connection], [], [], PATIENCE)[0]:  # the client has not given up
-                self._send(200, good)
+                self.send(200, good)
         elif fault == "cut":
-            self._send(200, good[: len(good) // 2], {"Content-Length": str(len(good))})
+            self.send(200, good[: len(good) // 2], {"Content-Length": str(len(good))})
         else:  # reset: closing with nothing to linger for sends RST
             self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             self.connection.close()
@@ -182,7 +190,8 @@ class _Handler(BaseHTTPRequestHandler):
             answer = {"translatedText": translation}
         return json.dumps(answer).encode()
 
-    def _send(self, status: int, body: bytes, headers: dict[str, str] | None = None) -> None:
+    def send(self, status: int, body: bytes, headers: dict[str, str] | None = None) -> None:
+        """Answer; the headers stand above what the body's length would be."""
         self.send_response(status)
         for name, value in ({"Content-Length": str(len(body))} | (headers or {})).items():
             self.send_header(name, value)

@@ -65,6 +65,7 @@ def write_translations(rows: Sequence[translations.Row], settings: Mapping[str, 
         "the translation of another source text; script: most letters are not of the target language's script; "
         "language: more like the source language to py3langid, an estimate, where both share a script.",
         *_signatures(rows),
+        *_refused(rows),
     ]
     parts = [
         _heading(settings["table"], rows),
@@ -121,6 +122,20 @@ def _signatures(rows: Sequence[translations.Row]) -> list[str]:
                 what = f"{against} ({row.settings['source_lang']} to {row.settings['target_lang']})"
                 found.setdefault(f"{metric}: `{signature}`", []).append(what)
     return [f"sacreBLEU, {signature}: {', '.join(dict.fromkeys(what))}." for signature, what in found.items()]
+
+
+def _refused(rows: Sequence[translations.Row]) -> list[str]:
+    """A note for each row and direction in which captions were refused, and the reasons that are listed."""
+    notes = []
+    for row in rows:
+        for role, way in (("refused", "forward"), ("refused_back", "back")):
+            refused = row.quality[role]
+            if refused["n"]:
+                reasons = "; ".join(f"{_data(caption)}: {_data(why)}" for caption, why in refused["reasons"].items())
+                more = "; ..." if refused["n"] > len(refused["reasons"]) else "."
+                what = f"{columns.title([row])}, {row.settings['mt']}, {way}"
+                notes.append(f"Refused, {what}: {refused['n']:,} captions. {reasons}{more}")
+    return notes
 
 
 def _worst(row: translations.Row) -> str:

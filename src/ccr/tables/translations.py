@@ -14,7 +14,7 @@ SHARES = ("empty", "copied", "repeated", "wrong_script", "wrong_language")
 IDENTITY = ("data", "dataset", "mt", "noise_rate", "source_lang", "target_lang")
 COMPARED = tuple(f"{comparison}_{figure}" for comparison in COMPARISONS for figure in FIGURES)
 CSV = (*IDENTITY[:3], "engine", *IDENTITY[3:], "n", *COMPARED, "length_ratio", *SHARES, "key")
-FACTS = ("engine", "n", *COMPARISONS, "length_ratio", "shares", "worst", "worst_by", "key")
+FACTS = ("engine", "n", *COMPARISONS, "length_ratio", "shares", "worst", "worst_by", "refused", "refused_back", "key")
 DECIMALS = 4
 
 

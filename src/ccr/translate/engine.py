@@ -1,6 +1,6 @@
 """What a translation engine is. One module with a class `Engine` and one line in the registry add one."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Set
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
@@ -45,12 +45,40 @@ class Aligning(Protocol):
 
 @dataclass(frozen=True)
 class Refused:
-    """A sentence that an engine cannot translate, for good: trying again would not help. `reason`: one line."""
+    """A sentence that an engine cannot translate. `reason`: one line.
+
+    `until`: seconds since 1970 after which it is tried again; None where trying again would not help.
+    """
+
+    reason: str
+    until: float | None = None
+
+
+Outcome = str | Refused
+
+
+@dataclass(frozen=True)
+class Unanswered:
+    """A sentence that a service did not translate in this run, though it translated others: evidence, no verdict."""
 
     reason: str
 
 
-Outcome = str | Refused
+@dataclass(frozen=True)
+class Withdrawn:
+    """A sentence whose translation has turned out to be none. `translation`: what the service gives to everything."""
+
+    translation: str
+
+
+class Past(Protocol):
+    """What the translation memory holds of an engine and language pair.
+
+    `known`: text -> outcome. `withdrawn`: what was taken for translations and is none.
+    """
+
+    known: Mapping[str, Outcome]
+    withdrawn: Set[str]
 
 
 @runtime_checkable
@@ -67,11 +95,14 @@ class Remembered(Protocol):
 
     def __init__(self, job: Job): ...
 
-    def translate_texts(self, texts: list[str], finish: Callable[[str, Outcome], None]) -> None:
+    def translate_texts(
+        self, texts: list[str], finish: Callable[[str, Outcome | Unanswered | Withdrawn], None], past: Past
+    ) -> None:
         """Translate the texts, all different, and call `finish(text, outcome)` for each as soon as it is done.
 
         `finish` may be called by any thread. A sentence that is refused does not stop the others. What cannot be
-        translated now, but may be later (no network), is not finished; then `CcrError` ends the call.
+        translated now, but may be later (no network), is not finished; then `CcrError` ends the call. A sentence that
+        fails while others do not is finished as `Unanswered`: the memory decides when that is a refusal.
         """
         ...
 

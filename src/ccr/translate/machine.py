@@ -15,7 +15,7 @@ from ccr.artifacts.schemas import ALIGNMENT, CAPTIONS
 from ccr.errors import CcrError
 from ccr.registry import ENGINES
 from ccr.translate.engine import Aligning, Engine, Outcome, Publishing, Refused, Remembered
-from ccr.translate.memory import absorb, remembered
+from ccr.translate.memory import LISTED, absorb, remembered
 from ccr.translate.text import clean
 from ccr.translate.writing import warn_of_no_way_back, write_translations
 
@@ -108,10 +108,10 @@ def without_refused(
     ids, texts = parents["caption_id"].to_pylist(), parents["text"].to_pylist()
     reasons = {ids[i]: outcomes[i].reason for i in np.flatnonzero(refused)}
     settings = job.settings
-    what = "".join(f"\n  {caption}: {reason}" for caption, reason in list(reasons.items())[:3])
+    what = "".join(f"\n  {caption}: {reason}" for caption, reason in list(reasons.items())[:LISTED])
     if settings["options"]["on_failure"] == "error":
         raise CcrError(
-            f"{job.target}: {len(reasons):,} of {len(ids):,} captions were refused for good:{what}\nMend them in the "
+            f"{job.target}: {len(reasons):,} of {len(ids):,} captions were refused:{what}\nMend them in the "
             f"raw data, or set translate.variants.{settings['variant']}.on_failure: drop or keep_source. `ccr tm "
             "forget-refused` lets them be tried again."
         )

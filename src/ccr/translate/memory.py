@@ -1,12 +1,14 @@
 """The translation memory: no sentence is translated twice.
 
-`work/tm/{engine}-{hash of its identity}/{from}-{to}/` holds files of JSON lines, one translation each. Every process
-appends to a file of its own and reads all files of the folder: nothing is locked, which the disks of clusters do
-badly, and a line that a kill or a full disk has cut short is no translation.
+`work/tm/{engine}-{hash of its identity}/{from}-{to}/` holds files of JSON lines, one translation, refusal or failure
+each. Every process appends to a file of its own and reads all files of the folder: nothing is locked, which the disks
+of clusters do badly, and a line that a kill or a full disk has cut short is no translation. What a line says does not
+depend on its place.
 """
 
 import json
 import logging
+import math
 import os
 import threading
 import time
@@ -25,32 +27,51 @@ from ccr.artifacts.parquet import read_parquet, write_parquet
 from ccr.artifacts.refusals import writing
 from ccr.artifacts.room import room_for
 from ccr.errors import CcrError
-from ccr.translate.engine import Outcome, Refused, Remembered, languages
+from ccr.translate import evidence
+from ccr.translate.engine import Outcome, Refused, Remembered, Unanswered, Withdrawn, languages
+from ccr.translate.evidence import APART, REFUSED_FOR, RUNS, counted, when
 from ccr.translate.text import clean
 
 TM = Path("work/tm")
 COLUMNS = ("engine", "identity", "from", "to", "text", "translation", "refused")
 MEMORY = pa.schema([(name, pa.string()) for name in COLUMNS])
+LISTED, SHOWN = 20, 80  # sentences in a message, characters of each
 SYNC_EVERY = 1.0  # seconds between syncs to the disk: what a power failure can cost; a killed process loses nothing
 
 log = logging.getLogger(__name__)
 
 
 def remembered(engine: Remembered, texts: list[str], job: Job) -> list[Outcome]:
-    """What becomes of each text: out of the memory, or translated now and kept."""
+    """What becomes of each text: out of the memory, or translated now and kept. `CcrError` when some are left."""
     with Memory(job.settings["engine"], engine.identity, *languages(job)) as memory:
         missing = list(dict.fromkeys(text for text in map(clean, texts) if text not in memory.known))
         log.info("%s: %s texts, %s of them new to the memory", job.target, f"{len(texts):,}", f"{len(missing):,}")
         if missing:
             size = sum(len(text.encode(errors="replace")) for text in missing)
             room_for(memory.folder, 2 * size, "the translation memory")  # texts and their translations
-            engine.translate_texts(missing, lambda text, outcome: memory.add(text, _storable(outcome)))
+            engine.translate_texts(missing, lambda text, outcome: memory.add(text, _storable(outcome)), memory)
+        left = [text for text in map(clean, texts) if text not in memory.known]
+        if left:
+            raise CcrError(_left(list(dict.fromkeys(left)), len(missing), memory, job.target))
         return [memory.known[clean(text)] for text in texts]
 
 
-def _storable(outcome: Outcome) -> Outcome:
+def _left(left: list[str], asked: int, memory: "Memory", target: str) -> str:
+    """What there is to say of sentences that are not translated while others are."""
+    shown = [
+        f"\n  {text if len(text) <= SHOWN else text[: SHOWN - 1] + '…'!r}: {memory.trouble(text)}" for text in left
+    ]
+    return (
+        f"{target}: {len(left):,} of {asked:,} sentences are not translated, though others are:"
+        f"{''.join(shown[:LISTED])}\nWhat is translated is kept; the next run goes on from there. A sentence at which "
+        f"{RUNS} runs have failed, each {APART / 3600:g} hours or more after the one before, is refused; on_failure "
+        f"then decides. The next run that counts is one after {when(memory.next_that_counts(left))}."
+    )
+
+
+def _storable(outcome: Outcome | Unanswered | Withdrawn) -> Outcome | Unanswered | Withdrawn:
     """A translation as captions are stored, or the reason why it cannot be."""
-    if isinstance(outcome, Refused):
+    if not isinstance(outcome, str):
         return outcome
     try:
         outcome.encode()
@@ -67,14 +88,15 @@ def described(engine: str, identity: dict[str, Any], source: str, target: str) -
 class Memory:
     """What one engine has made of texts of one language pair: a context manager.
 
-    `known`: clean text -> outcome.
+    `known`: clean text -> outcome. `withdrawn`: what was taken for translations and is none.
     """
 
     def __init__(self, engine: str, identity: dict[str, Any], source: str, target: str):
         self._engine = TM / f"{engine}-{digest(identity)[:16]}"
         self._identity = identity
         self.folder = self._engine / f"{source}-{target}"
-        self.known = _read(self.folder)
+        self.known, self.withdrawn, self._failures = _read(self.folder)
+        self._reasons: dict[str, str] = {}  # of this run's failures
         self._lock = threading.Lock()
         self._file: int | None = None
         self._written, self._synced = 0, time.monotonic()
@@ -90,19 +112,49 @@ class Memory:
                 finally:
                     os.close(self._file)
 
-    def add(self, text: str, outcome: Outcome) -> None:
+    def add(self, text: str, outcome: Outcome | Unanswered | Withdrawn) -> None:
         """Keep the outcome of a clean text, from any thread. When this returns, it outlives the process.
 
-        `CcrError` when the disk is full.
+        A text that is unanswered in as many runs as `evidence` asks for is refused. `CcrError` when the disk is full.
         """
-        record = {"refused": outcome.reason} if isinstance(outcome, Refused) else {"translation": outcome}
-        line = (json.dumps({"text": text, **record}) + "\n").encode()
         with self._lock:
-            if text not in self.known:
-                self._append(line)
-                self.known[text] = outcome
+            if isinstance(outcome, Withdrawn):
+                self._withdraw(text, outcome)
+            elif text not in self.known:
+                if isinstance(outcome, Unanswered):
+                    outcome = self._failed(text, outcome.reason)
+                if outcome is not None:
+                    self._append({"text": text, **_record(outcome)})
+                    self.known[text] = outcome
 
-    def _append(self, line: bytes) -> None:
+    def trouble(self, text: str) -> str:
+        """Why a text is not translated, for people."""
+        reason = self._reasons.get(text, "its translation was withdrawn: other sentences were given the same")
+        return f"{reason} (run {len(counted(self._failures.get(text, [])))} of {RUNS})"
+
+    def next_that_counts(self, texts: list[str]) -> float:
+        """The moment, in seconds since 1970, after which another failure of all these texts counts."""
+        last = [times[-1] for text in texts if (times := counted(self._failures.get(text, [])))]
+        return max(last, default=evidence.now() - APART) + APART
+
+    def _withdraw(self, text: str, outcome: Withdrawn) -> None:
+        self._append({"text": text, "withdrawn": outcome.translation})
+        self.withdrawn.add(outcome.translation)
+        if self.known.get(text) == outcome.translation:
+            del self.known[text]
+
+    def _failed(self, text: str, reason: str) -> Refused | None:
+        """Note a failure; a refusal when there have been enough."""
+        at = evidence.now()
+        self._append({"text": text, "failed": reason, "at": at})
+        self._failures.setdefault(text, []).append(at)
+        self._reasons[text] = reason
+        if len(counted(self._failures[text])) < RUNS:
+            return None
+        return Refused(f"{reason} (in {RUNS} runs or more)", until=at + REFUSED_FOR)
+
+    def _append(self, record: dict[str, Any]) -> None:
+        line = (json.dumps(record) + "\n").encode()
         try:
             if self._file is None:
                 self._open()
@@ -129,24 +181,50 @@ class Memory:
         self._file = os.open(name, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_APPEND, 0o666)
 
 
-def _read(folder: Path) -> dict[str, Outcome]:
-    """text -> outcome of all files of a folder; a translation stands above a refusal."""
-    known: dict[str, Outcome] = {}
+def _record(outcome: Outcome) -> dict[str, Any]:
+    """An outcome as it stands in a line."""
+    if isinstance(outcome, str):
+        return {"translation": outcome}
+    until = {} if outcome.until is None else {"until": outcome.until}
+    return {"refused": outcome.reason, **until}
+
+
+def _read(folder: Path) -> tuple[dict[str, Outcome], set[str], dict[str, list[float]]]:
+    """Outcomes, withdrawn translations and failures of all files of a folder.
+
+    A translation stands above a refusal. What has been withdrawn from one text is no translation of any other: a kill
+    may have come between. Refusals that have expired are none.
+    """
+    refused: dict[str, Outcome] = {}
+    translated: list[tuple[str, str]] = []
+    withdrawn: set[str] = set()
+    failures: dict[str, list[float]] = {}
     unreadable = 0
     for file in sorted(folder.glob("*.jsonl")):
         for line in file.read_bytes().splitlines():
             try:
                 record = json.loads(line)
-                text, translation = record["text"], record.get("translation")
-                outcome = Refused(record["refused"]) if translation is None else translation
-            except (ValueError, KeyError, TypeError):
+                text = _string(record["text"])
+                if "translation" in record:
+                    translated.append((text, _string(record["translation"])))
+                elif "failed" in record:
+                    failures.setdefault(text, []).append(float(record["at"]))
+                elif "withdrawn" in record:
+                    withdrawn.add(_string(record["withdrawn"]))
+                elif record.get("until", math.inf) > evidence.now():
+                    refused[text] = Refused(record["refused"], record.get("until"))
+            except (ValueError, LookupError, TypeError, AttributeError):
                 unreadable += 1
-                continue
-            if translation is not None or text not in known:
-                known[text] = outcome
     if unreadable:
         log.warning("%s: %s lines cut short or damaged; what they held is translated again", folder, unreadable)
-    return known
+    known = refused | {text: translation for text, translation in translated if translation not in withdrawn}
+    return known, withdrawn, failures
+
+
+def _string(value: Any) -> str:
+    if not isinstance(value, str):
+        raise TypeError(value)
+    return value
 
 
 def rows(describes: dict[str, str], outcomes: Iterable[tuple[str, Outcome]]) -> pa.Table:
@@ -164,37 +242,44 @@ def rows(describes: dict[str, str], outcomes: Iterable[tuple[str, Outcome]]) -> 
 
 def export(path: Path) -> int:
     """Write all of the memory into one Parquet file (schema MEMORY); returns the number of sentences."""
-    tables = [rows(describes, _read(folder).items()) for folder, describes in _folders()]
+    tables = [rows(describes, _read(folder)[0].items()) for folder, describes in _folders()]
     table = pa.concat_tables([MEMORY.empty_table(), *tables])
     write_parquet(table, path, MEMORY)
     return len(table)
 
 
 def absorb(path: Path) -> int:
-    """Take the sentences of an exported file or a shard into the memory; returns how many were new to it."""
-    new = 0
+    """Take the sentences of an exported file or a shard into the memory; returns how many were new to it.
+
+    The file does not say for how long a refusal holds, so it holds as long as a new one.
+    """
+    new, until = 0, evidence.now() + REFUSED_FOR
     key = ("engine", "identity", "from", "to")
     lines = read_parquet(path, MEMORY).sort_by([(name, "ascending") for name in key]).to_pylist()
     for (engine, identity, source, target), group in groupby(lines, key=lambda line: tuple(line[name] for name in key)):
         with Memory(engine, json.loads(identity), source, target) as memory:
             before = len(memory.known)
             for line in group:
-                memory.add(line["text"], line["translation"] or Refused(line["refused"] or "no reason given"))
+                memory.add(line["text"], line["translation"] or Refused(line["refused"] or "no reason given", until))
             new += len(memory.known) - before
     return new
 
 
 def forget_refused() -> int:
-    """Forget which sentences were refused, so that they are tried again; returns how many. No job may run meanwhile."""
+    """Forget which sentences were refused, so that they are tried again; returns how many. No job may run meanwhile.
+
+    The failures that count towards a refusal are forgotten too.
+    """
     forgotten = 0
     for folder, _ in _folders():
+        refused = {text for text, outcome in _read(folder)[0].items() if isinstance(outcome, Refused)}
         for file in folder.glob("*.jsonl"):
             lines = file.read_bytes().splitlines(keepends=True)
-            kept = [line for line in lines if b'"refused": ' not in line]
+            kept = [line for line in lines if b'"refused": ' not in line and b'"failed": ' not in line]
             if len(kept) < len(lines):
                 with atomic(file) as temporary:
                     temporary.write_bytes(b"".join(kept))
-                forgotten += len(lines) - len(kept)
+        forgotten += len(refused)
     return forgotten
 
 

@@ -10,7 +10,7 @@ from tqdm import tqdm
 
 from ccr.artifacts.jobs import Job
 from ccr.translate.checkpoint import find
-from ccr.translate.engine import Outcome, Refused, languages
+from ccr.translate.engine import Outcome, Past, Refused, languages
 
 if TYPE_CHECKING:
     from ccr.translate.decoder import Decoder
@@ -36,7 +36,9 @@ class Engine:
             name: options[name] for name in ("beams", "max_length_ratio", "precision")
         }
 
-    def translate_texts(self, texts: list[str], finish: Callable[[str, Outcome], None]) -> None:
+    def translate_texts(
+        self, texts: list[str], finish: Callable[[str, Outcome], None], past: Past | None = None
+    ) -> None:
         """Translate the texts, the longest first, and `finish` each batch's when it is done.
 
         Refused: texts that are too long for the model, of which it knows no character, or of which it makes nothing.

@@ -5,27 +5,40 @@ process costs the requests under way and no more.
 """
 
 import logging
+import random
 import sys
 import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from typing import Any
+from typing import Any, NamedTuple
 
 from deep_translator.base import BaseTranslator
 from deep_translator.exceptions import NotValidLength
-from tenacity import RetryCallState, Retrying, retry_if_exception, sleep_using_event, stop_after_attempt
+from tenacity import (
+    RetryCallState,
+    Retrying,
+    retry_if_exception,
+    sleep_using_event,
+    stop_after_attempt,
+    stop_after_delay,
+)
 from tenacity.wait import wait_random_exponential
 from tqdm import tqdm
 
 from ccr.artifacts.jobs import Job
 from ccr.errors import CcrError
-from ccr.translate.engine import Outcome, Refused, languages
-from ccr.translate.services import SERVICES, Denied, Failed, Transport, Trouble, Unfit, base_url_of, codes, key_of
+from ccr.translate.engine import Outcome, Past, Refused, Unanswered, Withdrawn, languages
+from ccr.translate.pace import Pace, Stopped
+from ccr.translate.services import MODULES, SERVICES, base_url_of, codes, key_of, plain
+from ccr.translate.suspicion import Answers, suspicion
+from ccr.translate.text import clean
+from ccr.translate.transport import LONGEST_PAUSE, Denied, Failed, Transport, Trouble
 
 BACK_OFF = wait_random_exponential(multiplier=0.5, max=60)  # seconds before another attempt, with full jitter
-DOWN = 3  # sentences in a row and worker that cannot be done: the service is down
-PROBE = "1, 2, 3"  # what a service that is alive translates from any language
+DOWN = 3  # sentences in a row and worker that fail: is the service down? A third of them where it denies
+
+Finish = Callable[[str, Outcome | Unanswered | Withdrawn], None]
 
 logging.getLogger("urllib3").setLevel(logging.CRITICAL)  # its messages hold URLs, and these the text and the key
 
@@ -41,14 +54,15 @@ class Engine:
         self.name = self.options["service"]
         where = f"translate.variants.{job.settings['variant']}"
         self.service = SERVICES[self.name]
+        self.target = languages(job)[1]
         self._pair = codes(self.name, *languages(job), where)
         self.key = key_of(self.name, where)
         self._base_url = base_url_of(self.name, self.options["base_url"], self.key, where)
         self.identity: dict[str, Any] = {"service": self.name, "base_url": self._base_url}
 
-    def translate_texts(self, texts: list[str], finish: Callable[[str, Outcome], None]) -> None:
-        """Translate the texts; see `Remembered`. `CcrError` at the end when some could not be translated now."""
-        _Crew(self, texts, finish).work()
+    def translate_texts(self, texts: list[str], finish: Finish, past: Past) -> None:
+        """Translate the texts; see `Remembered`. `CcrError` at the end when the service does not translate now."""
+        _Crew(self, texts, finish, past).work()
 
     def translator(self) -> BaseTranslator:
         """The library's object. It keeps the state of its request: one for each thread."""
@@ -57,52 +71,42 @@ class Engine:
         return translator
 
 
-class _Stopped(Exception):
-    """The crew has stopped while this worker waited."""
+class _Translated(NamedTuple):
+    """A translation, and when it was asked for (monotonic seconds)."""
 
-
-class _Pace:
-    """When the next request may go out, whichever worker sends it."""
-
-    def __init__(self, per_second: float, stop: threading.Event):
-        self._interval, self._stop = 1 / per_second, stop
-        self._next = 0.0
-        self._lock = threading.Lock()
-
-    def turn(self) -> None:
-        """Wait until a request may go out; it counts as sent."""
-        while not self._stop.is_set():
-            with self._lock:
-                now = time.monotonic()
-                if now >= self._next:
-                    self._next = now + self._interval
-                    return
-                wait = self._next - now
-            self._stop.wait(wait)  # then look again: meanwhile there may be a pause
-        raise _Stopped
-
-    def pause(self, seconds: float) -> None:
-        """No request for so long, by nobody."""
-        with self._lock:
-            self._next = max(self._next, time.monotonic() + seconds)
+    text: str
+    sent: float
 
 
 class _Crew:
-    """The workers that translate the texts of one call."""
+    """The workers that translate the texts of one call.
 
-    def __init__(self, engine: Engine, texts: list[str], finish: Callable[[str, Outcome], None]):
+    A sentence that fails is evidence against itself only when others are translated after it has failed: until then it
+    is a suspect, and who has most suspects is the service.
+    """
+
+    def __init__(self, engine: Engine, texts: list[str], finish: Finish, past: Past):
         options = engine.options
         self._engine, self._finish = engine, finish
-        self._texts, self._total = iter(texts), len(texts)
+        # in another order in every run: a row of bad sentences must not keep the others from being reached
+        self._texts, self._total = iter(random.sample(texts, len(texts))), len(texts)
         self._size = max(1, min(options["concurrency"], len(texts)))
         self._lock = threading.Lock()  # of what follows
+        self._checking = threading.Lock()  # whether the service works
         self._stop = threading.Event()
-        self._finished, self._in_a_row, self._reason = 0, 0, ""
-        self._pace = _Pace(options["requests_per_second"], self._stop)
-        self._transport = Transport(engine.service, engine.key, options["timeout"], self._pace.turn)
+        self._done: set[str] = set()
+        self._suspects: list[tuple[float, str, str]] = []  # when a sentence failed, the sentence, why
+        self._in_a_row, self._many = 0, DOWN * self._size
+        self._reason, self._down = "", False
+        translations = {text: known for text, known in past.known.items() if isinstance(known, str)}
+        self._answers = Answers(translations, past.withdrawn)
+        self._witnesses = list(translations)
+        self._pace = Pace(options["requests_per_second"], self._stop)
+        service = engine.service
+        self._transport = Transport(service.status, service.key, options["timeout"], self._pace.turn)
         self._retrying = Retrying(
             retry=retry_if_exception(lambda error: isinstance(error, Failed) and error.again),
-            stop=stop_after_attempt(options["attempts"]),
+            stop=stop_after_attempt(options["attempts"]) | stop_after_delay(LONGEST_PAUSE),
             wait=self._wait,
             sleep=sleep_using_event(self._stop),
             reraise=True,
@@ -112,17 +116,19 @@ class _Crew:
 
     def work(self) -> None:
         """Translate everything, or raise the `CcrError` that says what is left and why."""
-        self._transport.install()
+        self._transport.install(*MODULES)
         with self._bar, ThreadPoolExecutor(self._size) as pool:
             workers = [pool.submit(self._worker) for _ in range(self._size)]
             try:
                 for worker in as_completed(workers):
                     worker.result()
+                if self._suspects and not self._stop.is_set():
+                    self._translates(self._engine.translator())
             finally:  # also when `finish` has failed, or at Ctrl-C
                 self._stop.set()
-        if self._finished < self._total:
+        if self._suspects or self._down:
             raise CcrError(
-                f"{self._engine.name}: {self._total - self._finished:,} of {self._total:,} sentences are not "
+                f"{self._engine.name}: {self._total - len(self._done):,} of {self._total:,} sentences are not "
                 f"translated: {self._reason}. What is translated is kept; the next run goes on from there."
             )
 
@@ -131,17 +137,16 @@ class _Crew:
         try:
             while (text := self._next()) is not None:
                 self._settle(text, self._outcome(translator, text))
-        except _Stopped:
+                self._ask_if_down(translator)
+        except Stopped:
             pass
-        except Denied as denied:
-            self._give_up(denied.reason, at_once=True)
 
     def _next(self) -> str | None:
-        with self._lock:
+        with self._checking, self._lock:
             return None if self._stop.is_set() else next(self._texts, None)
 
-    def _outcome(self, translator: BaseTranslator, text: str) -> Outcome | Failed:
-        """What becomes of a text; `Failed` when it cannot be translated now. Raises `Denied`."""
+    def _outcome(self, translator: BaseTranslator, text: str) -> _Translated | Refused | Trouble:
+        """What becomes of a text; `Trouble` when it is not translated now."""
         try:
             size = len(text.encode())
         except UnicodeEncodeError:
@@ -151,34 +156,41 @@ class _Crew:
             return Refused(f"too long for {self._engine.name}: {size:,} bytes, it takes {longest:,}")
         try:
             return self._retrying(self._ask, translator, text)
-        except Unfit as unfit:
-            return Refused(unfit.reason)
-        except Failed as error:
-            failed = error
-        return Refused(failed.reason) if failed.doubtful and self._alive(translator) else failed
-
-    def _alive(self, translator: BaseTranslator) -> bool:
-        """Whether the service translates at all: then a sentence that it does not translate is at fault."""
-        try:
-            return bool(self._retrying(self._ask, translator, PROBE))
-        except (Failed, Unfit):
-            return False
-
-    def _ask(self, translator: BaseTranslator, text: str) -> str:
-        """One request. Raises `Trouble`."""
-        try:
-            translation = translator.translate(text)
-            if translation.strip():
-                return translation
-        except (Trouble, _Stopped):
-            raise
         except NotValidLength:
-            raise Unfit(f"too long for {self._engine.name}: {len(text):,} characters") from None
+            return Refused(f"too long for {self._engine.name}: {len(text):,} characters")
+        except (Failed, Denied) as trouble:
+            return trouble
+
+    def _translates(self, translator: BaseTranslator) -> bool:
+        """Whether the service translates a sentence that it has translated before: then the suspects are at fault."""
+        if not self._witnesses:
+            return False
+        try:
+            translated = self._retrying(self._ask, translator, random.choice(self._witnesses))
+        except (Failed, Denied):
+            return False
+        with self._lock:
+            if self._answers.notorious(translated.text):
+                return False
+            self._accuse(translated.sent)
+        return True
+
+    def _ask(self, translator: BaseTranslator, text: str) -> _Translated:
+        """One request. Raises `Trouble`, and `NotValidLength` instead of sending one."""
+        sent = time.monotonic()
+        try:
+            answer = plain(text, translator.translate(text))
+        except (Trouble, Stopped, NotValidLength):
+            raise
         except ValueError:
             raise Failed("an answer that is not JSON") from None
         except Exception:  # the library stumbles over an answer of another shape in many ways, and is not to be quoted
-            raise Failed("an answer without a translation", doubtful=True) from None
-        raise Failed("an empty translation", doubtful=True)
+            raise Failed("an answer without a translation") from None
+        if not answer.strip():
+            raise Failed("an empty translation")
+        if reason := suspicion(text, answer, self._engine.target):
+            raise Failed(f"a suspicious answer: {reason}")
+        return _Translated(clean(answer), sent)
 
     def _wait(self, state: RetryCallState) -> float:
         """Seconds before the next attempt; where the service asks for a pause, it is everybody's."""
@@ -191,21 +203,53 @@ class _Crew:
         self._pace.pause(seconds)
         return 0.0
 
-    def _settle(self, text: str, outcome: Outcome | Failed) -> None:
-        if isinstance(outcome, Failed):
-            self._give_up(outcome.reason)
-            return
-        self._finish(text, outcome)
+    def _settle(self, text: str, outcome: _Translated | Refused | Trouble) -> None:
         with self._lock:
-            self._in_a_row = 0
-            self._finished += 1
-            self._bar.update()
+            if isinstance(outcome, Trouble):
+                # a denial is likely to hold for everybody, but a firewall denies single sentences too
+                self._suspect(text, outcome.reason, weight=DOWN if isinstance(outcome, Denied) else 1)
+            elif isinstance(outcome, Refused):
+                self._finished(text, outcome)
+            else:
+                self._translated(text, outcome)
 
-    def _give_up(self, reason: str, at_once: bool = False) -> None:
-        """Leave a sentence for the next run, and all others too when the service is down or says no (`at_once`)."""
-        with self._lock:
-            self._in_a_row += 1
-            if not self._stop.is_set():
-                self._reason = reason
-            if at_once or self._in_a_row >= DOWN * self._size:
+    def _translated(self, text: str, outcome: _Translated) -> None:
+        for other in self._answers.add(text, outcome.text):
+            self._finish(other, Withdrawn(outcome.text))
+            self._done.discard(other)
+            self._witnesses.remove(other)
+        if self._answers.notorious(outcome.text):
+            self._suspect(text, "a suspicious answer: the same as for other sentences")
+            return
+        self._finished(text, outcome.text)
+        self._witnesses.append(text)
+        self._in_a_row, self._many = 0, DOWN * self._size
+        self._accuse(outcome.sent)
+
+    def _finished(self, text: str, outcome: Outcome) -> None:
+        self._finish(text, outcome)
+        self._done.add(text)
+        self._bar.update()
+
+    def _suspect(self, text: str, reason: str, weight: int = 1) -> None:
+        self._suspects.append((time.monotonic(), text, reason))
+        self._in_a_row += weight
+        if not self._stop.is_set():
+            self._reason = reason
+
+    def _accuse(self, sent: float) -> None:
+        """The service has translated what was sent at this moment, so what failed before is not its fault."""
+        for failed, text, reason in self._suspects:
+            if failed <= sent:
+                self._finish(text, Unanswered(reason))
+        self._suspects = [suspect for suspect in self._suspects if suspect[0] > sent]
+
+    def _ask_if_down(self, translator: BaseTranslator) -> None:
+        """After many failures in a row, stop if the service does nothing; nobody begins a sentence meanwhile."""
+        with self._checking:
+            if self._in_a_row < self._many:
+                return
+            self._in_a_row, self._many = 0, 2 * self._many  # where it works, the sentences are bad: ask more rarely
+            if not self._translates(translator):
+                self._down = True
                 self._stop.set()

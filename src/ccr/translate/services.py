@@ -1,19 +1,16 @@
-"""Online translation services: their languages and keys, and what their answers mean.
+"""Online translation services: their languages and keys, and how each is asked.
 
-The library deep-translator knows how to ask each of them. What it does not do, pass a time-out, tell one bad status
-from another, keep the key out of its messages, is done here, by `Transport`.
+The library deep-translator knows how to ask each of them. What it sends is changed here where it is out of date, puts
+a key into an address, or reads an answer wrongly; `transport` sends it.
 """
 
+import html
 import os
-import threading
+import re
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
-from typing import Any
 from urllib.parse import urlsplit
 
-import requests
 from deep_translator import deepl, google, libre, microsoft, mymemory
 from deep_translator.base import BaseTranslator
 from deep_translator.constants import (
@@ -24,11 +21,15 @@ from deep_translator.constants import (
     MSFT_ENV_VAR,
     MY_MEMORY_LANGUAGES_TO_CODES,
 )
+from deep_translator.exceptions import NotValidLength
 
 from ccr import languages
 from ccr.errors import CcrError
+from ccr.translate.transport import Answer
 
-LONGEST_PAUSE = 3600.0  # seconds; a service that asks for more is done for today
+MODULES = deepl, google, libre, microsoft, mymemory  # whose `requests` is replaced
+INLINE = re.compile(r"</?(?:b|br|em|font|g|i|mark|p|s|small|span|strong|sub|sup|u|x)(?:\s[^<>]*)?/?>", re.IGNORECASE)
+ENTITY = re.compile(r"&(?:#\d+|#[xX][0-9a-fA-F]+|[a-zA-Z]{2,8});")
 
 # what each service translates, in its own codes; where the library's list is older than the service, by its manual
 DEEPL = "AR BG CS DA DE EL EN ES ET FI FR HE HU ID IT JA KO LT LV NB NL PL PT RO RU SK SL SV TH TR UK VI ZH"
@@ -44,37 +45,6 @@ MICROSOFT = (
 )
 
 
-class Trouble(Exception):
-    """A request that brought no translation. `reason`: one line with no text, no URL and no key in it."""
-
-    def __init__(self, reason: str):
-        super().__init__(reason)
-        self.reason = reason
-
-
-class Failed(Trouble):
-    """It may go better later.
-
-    `again`: another attempt is worth it. `doubtful`: the sentence may be at fault, not the service. `pause`: seconds
-    that the service asks everybody to wait, None where it asks for nothing.
-    """
-
-    def __init__(self, reason: str, again: bool = True, doubtful: bool = False, pause: float | None = None):
-        super().__init__(reason)
-        self.again, self.doubtful, self.pause = again, doubtful, pause
-
-
-class Unfit(Trouble):
-    """The service takes no such sentence."""
-
-
-class Denied(Trouble):
-    """The service answers nobody here: wrong key, quota used up."""
-
-
-# --- the services ------------------------------------------------------------------------------------------
-
-
 class _DeepL(deepl.DeeplTranslator):
     """With the key in a header and the text in the body: the service has given up what the library sends."""
 
@@ -88,11 +58,16 @@ class _DeepL(deepl.DeeplTranslator):
 
 
 class _Google(google.GoogleTranslator):
-    """Gives back a text that Google leaves as it is; the library returns None where it holds no letter."""
+    """Reads the page itself: the library drops the spaces around tags, and a text that Google leaves as it is."""
 
     def translate(self, text: str) -> str:
-        translation = super().translate(text)
-        return text if translation is None else translation
+        if len(text) >= 5000:
+            raise NotValidLength(text, 0, 5000)
+        response = google.requests.get(self._base_url, params={"sl": self.source, "tl": self.target, "q": text})
+        found = response.text.partition('<div class="result-container">')[2].partition("</div>")
+        if not found[1]:
+            raise LookupError("no translation in the page")
+        return html.unescape(INLINE.sub("", found[0]))
 
 
 class _Microsoft(microsoft.MicrosoftTranslator):
@@ -102,25 +77,34 @@ class _Microsoft(microsoft.MicrosoftTranslator):
         return {"english": "en"}
 
 
-def _libretranslate(key: str | None, base_url: str) -> libre.LibreTranslator:
+class _Libre(libre.LibreTranslator):
+    """With the text and the key in the body: the library puts both into the address, which proxies write down."""
+
+    def translate(self, text: str) -> str:
+        sent = {"q": text, "source": self.source, "target": self.target, "format": "text"}
+        key = {"api_key": self.api_key} if self.api_key else {}
+        return libre.requests.post(f"{self._base_url}translate", json=sent | key).json()["translatedText"]
+
+
+def _libretranslate(key: str | None, base_url: str) -> _Libre:
     """The library insists on a key when the object is made, not when it sends it."""
-    translator = libre.LibreTranslator(api_key="none", custom_url=base_url)
+    translator = _Libre(api_key="none", custom_url=base_url)
     translator.api_key = key
     return translator
 
 
-def _status(response: requests.Response) -> int:
+def _status(response: Answer) -> int:
     return response.status_code
 
 
-def _mymemory_status(response: requests.Response) -> int:
+def _mymemory_status(response: Answer) -> int:
     """MyMemory answers 200 and puts its troubles where the translation would be; the true status stands beside them."""
     try:
         answer = response.json()
         if answer.get("quotaFinished") or answer["responseData"]["translatedText"].startswith("MYMEMORY WARNING"):
             return 429
         return int(answer["responseStatus"])
-    except (ValueError, KeyError, TypeError, AttributeError):
+    except (ArithmeticError, LookupError, TypeError, AttributeError, ValueError):
         return response.status_code
 
 
@@ -137,7 +121,7 @@ class Service:
     codes: Collection[str]
     key: str | None = None
     longest: int | None = None
-    status: Callable[[requests.Response], int] = _status
+    status: Callable[[Answer], int] = _status
 
 
 SERVICES = {
@@ -218,98 +202,11 @@ def _is_address(url: str) -> bool:
         return False
 
 
-# --- requests and answers ----------------------------------------------------------------------------------
-
-
-class Transport(threading.local):
-    """Sends the requests of a service: with a time-out, in turn, and with every bad answer told by its kind.
-
-    `install` puts it where the library's modules have `requests`: the library passes no time-out and turns status
-    and headers into exceptions that name neither, or name the key. One session, so one open connection, per thread.
-
-    Args:
-        timeout: seconds without an answer. turn: waits until the next request may go out.
-    """
-
-    exceptions = requests.exceptions  # the library asks `requests` for them
-
-    def __init__(self, service: Service, key: str | None, timeout: float, turn: Callable[[], None]):
-        self._service, self._key, self._timeout, self._turn = service, key, timeout, turn
-        self._session = requests.Session()
-
-    def install(self) -> None:
-        """Let deep-translator send what it sends through this object."""
-        for module in (deepl, google, libre, microsoft, mymemory):
-            module.requests = self
-
-    def get(self, url: str, **arguments: Any) -> requests.Response:
-        """As `requests.get`; raises `Trouble` for every answer that is no success."""
-        return self._send("GET", url, **arguments)
-
-    def post(self, url: str, **arguments: Any) -> requests.Response:
-        """As `requests.post`; raises `Trouble` for every answer that is no success."""
-        return self._send("POST", url, **arguments)
-
-    def _send(self, method: str, url: str, **arguments: Any) -> requests.Response:
-        self._turn()
-        try:
-            response = self._session.request(
-                method,
-                url,
-                timeout=self._timeout,
-                allow_redirects=self._key is None,  # a redirect would carry the key to another server
-                **arguments,
-            )
-        except requests.RequestException as error:
-            kind = _kind(error, self._timeout)
-        else:
-            _judge(response, self._service)
-            return response
-        raise Failed(kind)  # out here, where the exception that holds the URL is no longer its context
-
-
-def _judge(response: requests.Response, service: Service) -> None:
-    """Raise what a response's status means."""
-    status, pause = service.status(response), _retry_after(response)
-    kind = f"HTTP {status}"
-    if status in (401, 403):
-        raise Denied(f"{kind}, access denied" + (f": check the key in {service.key}" if service.key else ""))
-    if status in (402, 456):
-        raise Denied(f"{kind}, the quota is used up")
-    if status in (413, 414):
-        raise Unfit(f"too long for the service ({kind})")
-    if status in (408, 425, 429) or status >= 500:
-        if pause is not None and pause > LONGEST_PAUSE:
-            raise Denied(f"{kind}, and it asks to wait for {pause / 3600:.1f} hours")
-        raise Failed(kind, pause=0.0 if pause is None and status == 429 else pause)
-    if status == 400:
-        raise Failed(f"{kind} (a language it does not know, or a key it wants?)", again=False, doubtful=True)
-    if not 200 <= status < 300:
-        raise Failed(kind, again=False, doubtful=True)
-
-
-def _retry_after(response: requests.Response) -> float | None:
-    """Seconds that a response asks to wait, by its Retry-After: a number or a date (RFC 9110, 10.2.3)."""
-    value = response.headers.get("Retry-After", "").strip()
-    if value.isascii() and value.isdigit():
-        return float(value)
-    try:
-        date = parsedate_to_datetime(value)
-    except ValueError:
-        return None
-    return max(0.0, (date.replace(tzinfo=date.tzinfo or UTC) - datetime.now(UTC)).total_seconds())
-
-
-def _kind(error: requests.RequestException, timeout: float) -> str:
-    """What went wrong, without the exception's own words: they hold the URL, and that the text and the key."""
-    causes: list[BaseException] = [error]
-    while causes[-1].__context__ is not None:
-        causes.append(causes[-1].__context__)
-    if any(isinstance(cause, requests.Timeout | TimeoutError) for cause in causes):
-        return f"time-out after {timeout:g} s"
-    for cause in causes:
-        if isinstance(cause, OSError) and cause.strerror:
-            return cause.strerror.lower()
-    if isinstance(error, requests.ConnectionError):
-        return "connection reset"
-    return "answer cut short" if isinstance(error, requests.exceptions.ChunkedEncodingError) else type(error).__name__
+def plain(text: str, answer: str) -> str:
+    """An answer without HTML's entities and inline tags, which a sentence that holds none cannot have meant."""
+    if "<" not in text:
+        answer = INLINE.sub("", answer)
+    if not ENTITY.search(text):
+        for _ in range(2):  # some encode twice
+            answer = html.unescape(answer)
+    return answer
