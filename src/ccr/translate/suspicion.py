@@ -9,11 +9,10 @@ import unicodedata
 from collections.abc import Iterable, Mapping
 from itertools import combinations
 
-SCRIPTS = {  # letters of which a translation has at least one; other languages are not judged by their script
-    "zh": r"[\u3400-\u9fff]",
-    "ja": r"[\u3040-\u30ff\u3400-\u9fff]",
-    **dict.fromkeys(("en", "de", "fr", "cs"), r"[A-Za-z\u00c0-\u024f]"),
-}
+import regex
+
+from ccr import languages
+
 WORD = re.compile(r"[\u3040-\u30ff\u3400-\u9fff]|[^\W\d_]+")  # one ideograph or kana, or the letters between others
 MARKUP = re.compile(r"</?[a-zA-Z][^<>]*>|<!--|&(?:#\d+|#[xX][0-9a-fA-F]+|[a-zA-Z]{2,8});")
 LOOP = re.compile(r"(.{1,24}?)\1{5,}", re.DOTALL)
@@ -26,7 +25,6 @@ MANY = 20, 0.001  # sentences with one answer, alike or not: at least so many, a
 def suspicion(text: str, answer: str, lang: str) -> str:
     """Why an answer is probably no translation of the text into `lang`; empty when nothing speaks against it."""
     words = _words(answer)
-    script = SCRIPTS.get(lang.split("-")[0])
     if any(unicodedata.category(sign) in ("Cc", "Cs") and not sign.isspace() for sign in set(answer) - set(text)):
         return "control characters"
     if "\ufffd" in set(answer) - set(text) or _misread(answer):
@@ -37,7 +35,7 @@ def suspicion(text: str, answer: str, lang: str) -> str:
         return "an echo of the sentence"
     if len(answer) > 10 * len(text) + 50 or len(text) > 10 * len(answer) + 50:
         return f"{len(answer):,} characters for {len(text):,}"
-    if script and len(words) >= PHRASE and not re.search(script, answer):
+    if len(words) >= PHRASE and not regex.search(f"[{languages.letters(lang)}]", answer):
         return "another script"
     if _looping(answer) and not _looping(text):
         return "it repeats itself"
