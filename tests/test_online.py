@@ -157,7 +157,7 @@ def test_a_service_has_every_language_that_the_library_knows_of_it(service, know
     ],
 )
 def test_a_language_is_asked_for_by_the_name_that_the_service_has_for_it(every_service, service, lang, its):
-    translate(["a dog"], service=service, source="en", target=lang)
+    translate(["dog"], service=service, source="en", target=lang)
     assert every_service.log.requests[-1].target == its
 
 
