@@ -35,8 +35,10 @@ def import_(root, importer, langs=("en", "zh"), data="toy", source="official", k
     """Run the stage; returns (captions, items) as lists of rows."""
     out = out or root / "out"
     outputs = {name: str(out / f"{name}.parquet") for name in ("captions", "items")}
+    outputs["report"] = str(out / "captions.report.json")
     options = options_of(IMPORTERS[importer], options, "options")
     job = {"importer": importer, "data": data, "kind": kind, "source": source, "langs": list(langs), "options": options}
+    job |= {"entities": "decode", "on_leak": "keep"}
     run(hand_made("captions", "t", {"root": str(root)}, outputs, job, key="k"))
     return [read_parquet(outputs[n], s).to_pylist() for n, s in (("captions", CAPTIONS), ("items", ITEMS))]
 

@@ -94,6 +94,7 @@ def planned(method, seeds, folders, trained_in, **settings):
         "metrics": [f"{folder}/metrics.json" for folder in folders],
         "ranks": [f"{folder}/ranks.parquet" for folder in folders],
         "history": [f"{folder}/history.csv" for folder in trained_in],
+        "reports": [],
         **settings,
     }
 

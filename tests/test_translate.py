@@ -263,9 +263,9 @@ def test_an_engine_that_loses_a_sentence(translate, shouting, monkeypatch):
     ],
 )
 def test_real_translations(tmp_path, name, engine, sizes):
-    outputs = {"captions": str(tmp_path / "captions.parquet"), "items": str(tmp_path / "items.parquet")}
+    outputs = {role: str(tmp_path / f"{role}.parquet") for role in ("captions", "items", "report")}
     settings = {"importer": "visualsearch", "data": name, "kind": "image", "source": "official", "langs": ["en", "zh"]}
-    settings["options"] = {"collection": "", "translated": ""}
+    settings |= {"options": {"collection": "", "translated": ""}, "entities": "decode", "on_leak": "keep"}
     run(hand_made("captions", "t", {"root": str(REAL / name)}, outputs, settings))
     target = str(tmp_path / "zh.parquet")
     settings = {"direction": "forward", "variant": "google", "engine": engine, "source_lang": "en", "target_lang": "zh"}

@@ -21,8 +21,9 @@ from ccr.artifacts.files import atomic
 from ccr.artifacts.jobs import Job
 from ccr.artifacts.parquet import read_parquet
 from ccr.artifacts.schemas import CAPTIONS, LANGUAGES, SPLITS
-from ccr.captions.raw import Raw, found, listed, read_ids, read_lines
+from ccr.captions.raw import Raw, found, listed
 from ccr.errors import CcrError
+from ccr.texts.files import read_ids, read_lines
 
 log = logging.getLogger(__name__)
 

@@ -17,6 +17,7 @@ from ccr.artifacts.contents import content_hash
 from ccr.errors import CcrError
 from ccr.features import visualsearch
 from ccr.features.items import Item
+from ccr.texts.files import read_text
 
 
 def read(
@@ -62,12 +63,9 @@ def _load(path: Path, mmap: bool) -> np.ndarray:
 
 def _matrix(folder: Path) -> tuple[Container[str], Callable[[str], np.ndarray], str]:
     array = _load(folder / "features.npy", mmap=True)
-    try:
-        ids = (folder / "ids.txt").read_text(encoding="utf-8").split()
-    except FileNotFoundError as error:
-        raise CcrError(
-            f"{folder / 'ids.txt'}: no such file. It names the rows of features.npy, one id per line."
-        ) from error
+    if not (folder / "ids.txt").is_file():
+        raise CcrError(f"{folder / 'ids.txt'}: no such file. It names the rows of features.npy, one id per line.")
+    ids = read_text(folder / "ids.txt").split()
     if array.ndim not in (2, 3):
         raise CcrError(
             f"{folder / 'features.npy'}: shape {array.shape}, expected (items, dim) or (items, frames, dim)."

@@ -13,7 +13,7 @@ SELECTED_ON = {
     "target": "human-written validation captions of the target language",
     "mt": "machine-translated validation captions",
 }
-SHOWN = 200  # characters of a sentence
+SHOWN, LISTED = 200, 2000  # characters of a sentence; of what splits share
 
 
 def write(name: str, rows: Sequence[Row], left_out: Sequence[str], path: str, key: str) -> None:
@@ -130,9 +130,9 @@ def _worst(row: translations.Row) -> str:
     return "\n".join([f"## Worst sentences: {columns.title([row])}, {row.settings['mt']}", "", *lines])
 
 
-def _data(text: str) -> str:
+def _data(text: str, shown: int = SHOWN) -> str:
     text = " ".join(text.split())
-    return re.sub(r"([\\`*_\[\]<>&~$])", r"\\\1", text if len(text) <= SHOWN else text[: SHOWN - 1] + "…")
+    return re.sub(r"([\\`*_\[\]<>&~$])", r"\\\1", text if len(text) <= shown else text[: shown - 1] + "…")
 
 
 def _aligned(group: list[alignments.Row]) -> str:
@@ -236,10 +236,17 @@ def _notes(rows: Sequence[Row]) -> str:
     for select_on, methods in chosen.items():
         where = SELECTED_ON.get(select_on, select_on)
         notes.append(f"Models were selected on {where}" + (f": {', '.join(methods)}." if len(chosen) > 1 else "."))
+    notes += _leaks(rows)
     sources = dict.fromkeys(row.published["source"] for row in rows if row.published)
     if sources:
         notes.append(f"Published figures: {'; '.join(sources)}.")
     return _bullets(notes)
+
+
+def _leaks(rows: Sequence[Row]) -> list[str]:
+    """A note for each data set whose splits share something."""
+    found = {row.settings["dataset"]: row.leaks for row in rows if row.leaks}
+    return [f"In two splits of {dataset}: {_data('; '.join(leaks), LISTED)}." for dataset, leaks in found.items()]
 
 
 def _sources(rows: Sequence[Base], key: str) -> str:

@@ -11,7 +11,7 @@ from typing import Any
 from ccr import registry
 from ccr.artifacts.jobs import Job
 from ccr.params.entries import options_of
-from ccr.params.planning.captions import no_parallel
+from ccr.params.planning.captions import captions, no_parallel
 from ccr.params.planning.context import Planning
 from ccr.params.planning.evaluate import alignment, evaluation, label
 from ccr.params.planning.train import student
@@ -65,7 +65,7 @@ def _table(
     job = Job(
         stage="tables",
         target=f"results/{name}.csv",
-        inputs={role: [path for row in rows for path in row[role]] for role in roles},
+        inputs={role: list(dict.fromkeys(path for row in rows for path in row[role])) for role in roles},
         outputs={
             **{form: f"results/{name}.{form}" for form in formats},
             **{role: f"results/figures/{name}/{file}" for role, file in _in_every_format(figures).items()},
@@ -173,7 +173,7 @@ def retrieval(planning: Planning, name: str) -> Job:
         "recall": "recall.png",
         "sumr": "sumr.png",
     }
-    formats, roles = ("csv", "json", "md", "tex"), ("metrics", "ranks", "history")
+    formats, roles = ("csv", "json", "md", "tex"), ("metrics", "ranks", "history", "reports")
     return _table(planning, name, "retrieval", rows, left_out, formats, figures, roles)
 
 
@@ -241,6 +241,7 @@ def _row(planning: Planning, table: Table, dataset: str, mt: str, visual: str, l
         "metrics": [outputs["metrics"] for outputs in evaluations],
         "ranks": [outputs["ranks"] for outputs in evaluations],
         "history": [run.outputs["history"] for run in runs],
+        "reports": [captions(planning, dataset).outputs["report"]],
     }
 
 
