@@ -47,7 +47,7 @@ def run(job: Job) -> None:
     for pairs that leak unless `on_leak` drops them, and when no pair is left to train on.
     """
     settings = job.settings
-    pairs = _read(job)
+    pairs = read_pairs(job)
     reasons = _leaks(job, pairs)
     if reasons and settings["on_leak"] == "error":
         pair = next(pair for pair in pairs if pair.line in reasons)
@@ -82,7 +82,8 @@ def run(job: Job) -> None:
     )  # fmt: skip
 
 
-def _read(job: Job) -> list[Pair]:
+def read_pairs(job: Job) -> list[Pair]:
+    """Every line of both files, clean. `CcrError` where they do not go together."""
     files = [Path(job.inputs[side]) for side in SIDES]
     lines = [read_lines(file) for file in files]
     if len(lines[0]) != len(lines[1]):
