@@ -396,7 +396,7 @@ def test_a_table_with_translations_and_a_language_too_many(tmp_path, caplog):
         "my photo#en#0@opus": ("back", "opus", "my photo#zh#0@opus"),
     }
     assert "1 captions in de left out: not among the chosen languages" in caplog.text
-    assert "column 'note' left out: it is none of item_id, split" in caplog.text
+    assert "parent_id: 'note'" in caplog.text
 
 
 def test_what_is_exported_can_be_imported(tmp_path):

@@ -11,6 +11,7 @@ import pyarrow.compute as pc
 from ccr.captions.raw import Raw
 from ccr.errors import CcrError
 from ccr.texts.cleaning import Changes, clean
+from ccr.texts.files import short
 
 LONGEST = 10_000  # characters of a caption
 PLACE = {".json": "record", ".parquet": "row"}  # what a file's rows are called; else lines
@@ -50,11 +51,11 @@ def _where(table: pa.Table, index: int) -> str:
 
 
 def _name(table: pa.Table, index: int) -> str:
-    return table["item_id"][index].as_py()
+    return short(table["item_id"][index].as_py())
 
 
 def _caption(table: pa.Table, index: int) -> str:
-    return table["caption_id"][index].as_py()
+    return short(table["caption_id"][index].as_py())
 
 
 def _more(count: int) -> str:
@@ -138,7 +139,7 @@ def _without_empty_translations(captions: pa.Table, notes: list[str]) -> pa.Tabl
     out = pc.and_(made, pc.equal(captions["text"], ""))
     while pc.any(out).as_py():
         empty = captions["caption_id"].filter(out)
-        notes.append(f"{len(empty):,} machine translations left out, they have no text: {listing(empty)}")
+        notes.append(f"{len(empty):,} machine translations left out, they have no text: {listing(empty.to_pylist())}")
         captions = captions.filter(pc.invert(out))
         made = pc.is_in(captions["origin"], pa.array(["mt", "back"]))
         out = pc.and_(made, pc.is_in(captions["parent_id"], empty.combine_chunks()))
@@ -175,6 +176,6 @@ def _check_parents(captions: pa.Table) -> None:
     if bad >= 0:
         raise CcrError(
             f"{_where(captions, bad)}: caption {_caption(captions, bad)} is a translation of "
-            f"{parents[bad].as_py()}, which is not in the data set{_more(count)}. Add the original or remove "
+            f"{short(parents[bad].as_py())}, which is not in the data set{_more(count)}. Add the original or remove "
             "the translation."
         )

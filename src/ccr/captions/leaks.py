@@ -13,6 +13,7 @@ from ccr.captions.checks import listing, with_captions
 from ccr.captions.likeness import hashes, near
 from ccr.captions.rows import row_hashes
 from ccr.texts.cleaning import letters
+from ccr.texts.files import short
 
 PAIRS = tuple(combinations(SPLITS, 2))
 # what is said of things of the later split, {1}
@@ -99,7 +100,7 @@ def described(leaks: Sequence[Leak], items: pa.Table, captions: pa.Table) -> lis
             human = pc.and_(pc.equal(captions["origin"], "human"), pc.equal(captions["lang"], leak.lang))
             table = captions.filter(human)
         whole = pc.sum(pc.equal(table["split"], leak.splits[1])).as_py()
-        shown = listing([f"{name} that of {owner}" for name, owner in leak.second.items()])
+        shown = listing([f"{short(name)} that of {short(owner)}" for name, owner in leak.second.items()])
         lines.append(f"{len(leak.second):,} of {whole:,} {KINDS[leak.kind].format(*leak.splits, leak.lang)} ({shown})")
     return lines
 

@@ -29,7 +29,7 @@ from ccr.artifacts.schemas import SPLITS
 from ccr.captions.checks import check_items
 from ccr.captions.raw import FOUND, Raw, check_langs, found, listed, numbered
 from ccr.errors import CcrError
-from ccr.texts.files import check_characters, read_ids, read_lines, read_records
+from ccr.texts.files import check_characters, read_ids, read_lines, read_records, short
 
 ENGLISH = "dataset_coco.json"
 JAPANESE = ("stair_captions_v1.2_train.json", "stair_captions_v1.2_val.json")
@@ -128,7 +128,8 @@ def _records(path: Path) -> list[dict]:
             if not isinstance(record.get(key), kind):
                 raise CcrError(f"{where}: key {key!r} must hold {kind.__name__}. Fetch the file again.")
         if record["split"] not in KARPATHY:
-            raise CcrError(f"{where}: split {record['split']!r} is none of {', '.join(KARPATHY)}. Mend the record.")
+            split = short(repr(record["split"]))
+            raise CcrError(f"{where}: split {split} is none of {', '.join(KARPATHY)}. Mend the record.")
         texts = [sentence.get("raw") if isinstance(sentence, dict) else None for sentence in record["sentences"]]
         if not all(isinstance(text, str) for text in texts):
             raise CcrError(f"{where}: each of its 'sentences' must hold a caption under 'raw'. Mend the record.")
@@ -156,7 +157,7 @@ def _japanese(root: Path, item_of: dict[int, str]) -> pa.Table:
             image = record.get("image_id")
             if not isinstance(image, int) or image not in item_of:
                 raise CcrError(
-                    f"{where}: image_id {image!r} is the cocoid of no image in {ENGLISH}. "
+                    f"{where}: image_id {short(repr(image))} is the cocoid of no image in {ENGLISH}. "
                     "Remove the record, or fetch that file again."
                 )
             if not isinstance(text, str):
@@ -176,9 +177,8 @@ def _chinese(path: Path) -> pa.Table:
     for number, line in enumerate(read_lines(path), start=1):
         match = LINE.fullmatch(line)
         if not match:
-            shown = line if len(line) <= 60 else line[:57] + "..."
             raise CcrError(
-                f"{path}, line {number}: {shown!r} is not `{{image}}#{{number}}<tab>{{text}}`. Mend the line or "
+                f"{path}, line {number}: {short(line)!r} is not `{{image}}#{{number}}<tab>{{text}}`. Mend the line or "
                 "remove it."
             )
         rows.append((PurePath(match["item"]).stem, int(match["n"]), match["text"], number))

@@ -22,7 +22,7 @@ from ccr.artifacts.parquet import read_parquet, write_parquet
 from ccr.artifacts.schemas import CAPTIONS, LEFT_OUT_PAIRS
 from ccr.errors import CcrError
 from ccr.texts.cleaning import Changes, clean, letters
-from ccr.texts.files import read_lines
+from ccr.texts.files import read_lines, short
 
 log = logging.getLogger(__name__)
 
@@ -118,8 +118,8 @@ def _item(files: list[Path], number: int, source: str, target: str) -> str:
     """The item that both ids name; an empty line has none."""
     if source and target and TAG.sub(r"\1", source) != TAG.sub(r"\1", target):
         raise CcrError(
-            f"line {number}: {files[0]} has the id {source!r}, {files[1]} has {target!r}: with ids: true the lines of "
-            "the two must name the same caption, but for its language. Bring the files into one order."
+            f"line {number}: {files[0]} has the id {short(source)!r}, {files[1]} has {short(target)!r}: with ids: true "
+            "the lines of the two must name the same caption, but for its language. Bring the files into one order."
         )
     return (source or target).partition("#")[0]
 

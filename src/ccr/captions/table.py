@@ -14,9 +14,10 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from ccr.artifacts.schemas import LANGUAGES, SPLITS
-from ccr.captions.checks import PLACE
+from ccr.captions.checks import PLACE, listing
 from ccr.captions.raw import FOUND, LISTED, Raw, numbered
 from ccr.errors import CcrError
+from ccr.texts.files import short
 from ccr.texts.tables import DELIMITERS, check_header, read_table
 
 NEEDED = ("item_id", "split", "lang", "text")
@@ -86,7 +87,8 @@ def _read(path: Path) -> tuple[pa.Table, list[str]]:
         column = values.get(name, pa.nulls(len(places), pa.string()))
         trimmed = column if name == "text" else pc.utf8_trim_whitespace(column)
         columns[name] = pc.if_else(pc.equal(trimmed, ""), None, trimmed)
-    notes += [f"column {name!r} left out: it is none of {', '.join(COLUMNS)}" for name in header if name not in COLUMNS]
+    if others := [repr(name) for name in header if name not in COLUMNS]:
+        notes.append(f"columns left out, they are none of {', '.join(COLUMNS)}: {listing(others)}")
     return pa.table({**columns, "row": pa.array(places, pa.int32())}), notes
 
 
@@ -122,10 +124,12 @@ def _check(path: Path, rows: pa.Table) -> None:
     said["lang"] = f"Write its language: {', '.join(LANGUAGES)}."
     for name, what in said.items():
         if row := _first(rows, pc.is_null(rows[name])):
-            raise CcrError(f"{_where(path, row)}: the caption of item {row['item_id']!r} has no {name}. {what}")
+            item = short(repr(row["item_id"]))
+            raise CcrError(f"{_where(path, row)}: the caption of item {item} has no {name}. {what}")
     for name, known in CHOICES.items():
         if row := _first(rows, pc.invert(pc.is_in(rows[name], pa.array([*known, None])))):
-            raise CcrError(f"{_where(path, row)}: unknown {name} {row[name]!r}; known are {', '.join(known)}. Mend it.")
+            value = short(repr(row[name]))
+            raise CcrError(f"{_where(path, row)}: unknown {name} {value}; known are {', '.join(known)}. Mend it.")
     made = pc.is_in(rows["origin"], pa.array(["mt", "back"]))
     for name in ("engine", "parent_id"):
         if row := _first(rows, pc.and_(made, pc.is_null(rows[name]))):

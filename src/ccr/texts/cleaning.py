@@ -11,6 +11,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from ccr.texts.files import short
+
 # Zero-width space, word joiner and byte-order mark: invisible, no part of a text (joiners of scripts stay).
 INVISIBLE = "[\u200b\u2060\ufeff]"
 CONTROL = "[\\p{Cc}\u2028\u2029]+"
@@ -66,13 +68,13 @@ class Changes:
         """Take down what looks wrong in clean texts."""
         for what, pattern in SUSPECT.items():
             found = pc.match_substring_regex(texts, pattern)
-            self._take(("left as they are", what), names, found, lambda at: repr(_shortened(texts[at].as_py())))
+            self._take(("left as they are", what), names, found, lambda at: repr(short(texts[at].as_py(), SHOWN)))
 
     def _take(self, kind: tuple[str, str], names: Sequence[str], mask: pa.Array, shown: Callable[[int], str]) -> None:
         places = np.flatnonzero(mask.to_numpy(zero_copy_only=False))
         self._counts[kind] += len(places)
         for at in places[: EXAMPLES - len(self._examples[kind])].tolist():
-            self._examples[kind].append(f"{names[at]} {shown(at)}")
+            self._examples[kind].append(f"{short(str(names[at]))} {shown(at)}")
 
     def notes(self, texts: str) -> list[str]:
         """A line for each kind. `texts`: what they are called."""
@@ -87,11 +89,7 @@ def _where_different(before: str, after: str) -> tuple[str, str]:
     """Both texts around the first place in which they differ."""
     same = next((n for n, pair in enumerate(zip(before, after, strict=False)) if pair[0] != pair[1]), len(after))
     start = max(0, same - AROUND)
-    return _shortened(before[start:]), _shortened(after[start:])
-
-
-def _shortened(text: str) -> str:
-    return text if len(text) <= SHOWN else text[: SHOWN - 1] + "…"
+    return short(before[start:], SHOWN), short(after[start:], SHOWN)
 
 
 def clean(

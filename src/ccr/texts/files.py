@@ -52,6 +52,11 @@ def _read(path: Path) -> bytes:
     return data
 
 
+def short(text: str, size: int = 60) -> str:
+    """The beginning of a long text, for messages."""
+    return text if len(text) <= size else text[: size - 3] + "..."
+
+
 def read_lines(path: Path) -> list[str]:
     """The lines of a text file. Only a line feed ends a line: texts may hold other separators, such as U+2028."""
     lines = read_text(path).split("\n")

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ccr.errors import CcrError
-from ccr.texts.files import read_text
+from ccr.texts.files import read_text, short
 
 DELIMITERS = {".csv": ",", ".tsv": "\t"}
 NAMES = {",": "commas", "\t": "tabs", ";": "semicolons", "|": "vertical bars"}
@@ -61,14 +61,14 @@ def read_table(path: Path, needed: Collection[str]) -> Table:
 
 def check_header(path: Path, header: list[str], needed: Collection[str]) -> None:
     """`CcrError` for a column that is missing, or there twice."""
-    twice = [name for name in header if name and header.count(name) > 1]
+    twice = [name for n, name in enumerate(header) if name and header.index(name) != n]
     if twice:
-        raise CcrError(f"{path}: two columns are called {twice[0]!r}. Remove one.")
+        raise CcrError(f"{path}: two columns are called {short(twice[0])!r}. Remove one.")
     missing = [name for name in needed if name not in header]
     if missing:
         raise CcrError(
             f"{path}: no column {missing[0]!r}; needed are {', '.join(needed)}. Its columns are "
-            f"{', '.join(header)[:200] or 'none'}. Add the column, or rename one."
+            f"{short(', '.join(header), 200) or 'none'}. Add the column, or rename one."
         )
 
 
