@@ -1,6 +1,6 @@
 """Files as they arrive when something went wrong on the way: bytes changed, cut, put in, in another encoding."""
 
-from hypothesis import strategies as st
+from random import Random
 
 PIECES = (
     *(bytes([byte]) for byte in b"\0\xff\xc3\r\n\t\"',;#&=[]{} "),
@@ -33,23 +33,22 @@ def _encoded(data: bytes, encoding: str) -> bytes:
     return data.decode("utf-8", "replace").encode(encoding, "replace")
 
 
-@st.composite
-def mutated(draw: st.DrawFn, data: bytes) -> bytes:
+def mutated(data: bytes, random: Random) -> bytes:
     """`data` after one to four mishaps."""
-    for kind in draw(st.lists(st.sampled_from(KINDS), min_size=1, max_size=4)):
-        at = draw(st.integers(0, max(0, len(data) - 1)))
+    for kind in random.choices(KINDS, k=random.randint(1, 4)):
+        at = random.randrange(max(1, len(data)))
         if kind == "flip":
-            data = _flipped(data, at, draw(st.integers(1, 255)))
+            data = _flipped(data, at, random.randint(1, 255))
         elif kind == "cut":
-            data = _cut(data, at, draw(st.integers(1, 64)))
+            data = _cut(data, at, random.randint(1, 64))
         elif kind == "end":
             data = data[:at]
         elif kind == "put":
-            data = _put_in(data, at, draw(st.sampled_from(PIECES)))
+            data = _put_in(data, at, random.choice(PIECES))
         elif kind == "random":
-            data = _put_in(data, at, draw(st.binary(max_size=16)))
+            data = _put_in(data, at, random.randbytes(random.randint(1, 16)))
         elif kind == "repeat":
-            data = _repeated(data, at, draw(st.integers(1, 64)), draw(st.sampled_from((2, 3, 1000))))
+            data = _repeated(data, at, random.randint(1, 64), random.choice((2, 3, 1000)))
         else:
-            data = _encoded(data, draw(st.sampled_from(ENCODINGS)))
+            data = _encoded(data, random.choice(ENCODINGS))
     return data

@@ -197,7 +197,7 @@ def test_a_caption_is_left_out_with_its_translations(mine):
     write(file, "\n".join([head, *(f"{line}," for line in lines), *made]))
     leaks, captions = imported(mine, on_leak="drop")
     assert leaks == [
-        "1 of 2 zh captions of test have the text of a caption of train (d#zh#0 that of y)",
+        "1 of 2 zh captions of test have the text of a machine translation in train (d#zh#0 that of y)",
         "left out of train: 0 items, 3 captions (on_leak: drop)",
     ]
     assert set(captions) == {f"{item}#{lang}#0" for item in SPLITS for lang in ("en", "zh")}

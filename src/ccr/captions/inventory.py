@@ -5,8 +5,6 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from ccr.artifacts.files import read_json
 from ccr.captions.dataset import summary, take_in
 from ccr.captions.rows import feature_folders
@@ -15,6 +13,7 @@ from ccr.params.entries import clean_variant, extractor_of, options_of, variant_
 from ccr.params.schema import Dataset, Params
 from ccr.params.validation import mismatch
 from ccr.registry import IMPORTERS
+from ccr.store.arrays import read_array
 from ccr.texts.files import read_text
 
 SHOWN = 60  # characters of a file that says what is in another
@@ -157,7 +156,7 @@ def _features_in(folder: Path) -> str:
             return f"feature.bin; {error}"
     file = min(folder.glob("*.npy"))
     try:
-        shape = " x ".join(map(str, np.load(file, mmap_mode="r", allow_pickle=False).shape))
-    except (OSError, ValueError, EOFError, OverflowError, TypeError) as error:
-        return f"{file.name} cannot be read ({error})"
+        shape = " x ".join(map(str, read_array(file).shape))
+    except CcrError as error:
+        return f"{file.name} cannot be read: {error}"
     return f"{file.name}, {shape}" if file.name == "features.npy" else f"{len(list(folder.glob('*.npy'))):,} .npy files"

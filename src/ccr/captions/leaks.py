@@ -2,7 +2,7 @@
 
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import combinations
+from itertools import combinations, compress
 from pathlib import Path
 
 import pyarrow as pa
@@ -22,12 +22,13 @@ KINDS = {
     "alike": "items of {1} look like an item of {0}",
     "features": "items of {1} have the features of an item of {0}, value for value",
     "text": "{2} captions of {1} have the text of a caption of {0}",
+    "translated": "{2} captions of {1} have the text of a machine translation in {0}",
 }
 
 
 @dataclass(frozen=True)
 class Leak:
-    """Things that are the same, or alike, in two splits: items, or captions in one language (kind `text`).
+    """Things that are the same, or alike, in two splits: items, or captions in one language (where `lang` is given).
 
     `kind`: a key of KINDS. `splits`: in the order train, val, test. `first`: ids of those of the first split. `second`:
     of those of the second, each with one of the first.
@@ -44,7 +45,8 @@ def find(root: Path, items: pa.Table, captions: pa.Table, threads: int) -> tuple
     """What splits share, and notes on files that cannot be looked at.
 
     Bytes of files, their difference hashes (see `likeness`), rows of features that are published in `root`, and texts:
-    human captions of val and test, letters and digits alone compared, against all captions in their language.
+    human captions of val and test, letters and digits alone compared, against human captions and machine translations
+    in their language.
     """
     names, splits = items["item_id"].to_pylist(), items["split"].to_pylist()
     files = {item: root / path for item, path in zip(names, items["path"].to_pylist(), strict=True) if path}
@@ -54,11 +56,22 @@ def find(root: Path, items: pa.Table, captions: pa.Table, threads: int) -> tuple
     for rows in row_hashes(root, names):
         leaks += _shared("features", rows, names, splits)
     for lang in pc.unique(captions["lang"]).to_pylist():
-        trained = pc.equal(captions["split"], SPLITS[0])
-        chosen = pc.and_(pc.equal(captions["lang"], lang), pc.or_(pc.equal(captions["origin"], "human"), trained))
-        texts, *rest = (captions.filter(chosen)[name].to_pylist() for name in ("text", "caption_id", "split"))
-        leaks += _shared("text", (letters(text) or None for text in texts), *rest, lang)
+        leaks += _texts(captions.filter(pc.equal(captions["lang"], lang)), lang)
     return leaks, notes
+
+
+def _texts(captions: pa.Table, lang: str) -> list[Leak]:
+    """Texts of people in two splits; those of val and test among the machine translations of train."""
+    keys = [letters(text) or None for text in captions["text"].to_pylist()]
+    names, splits, origins = (captions[name].to_pylist() for name in ("caption_id", "split", "origin"))
+    human = [origin == "human" for origin in origins]
+    machine = [by_people != (split == SPLITS[0]) for by_people, split in zip(human, splits, strict=True)]
+
+    def shared(kind: str, chosen: list[bool]) -> list[Leak]:
+        return _shared(kind, compress(keys, chosen), *([*compress(of, chosen)] for of in (names, splits)), lang)
+
+    translated = shared("translated", machine)  # translations of train, what people wrote of val and test
+    return shared("text", human) + [leak for leak in translated if leak.splits[0] == SPLITS[0]]
 
 
 def _shared(
@@ -96,7 +109,7 @@ def described(leaks: Sequence[Leak], items: pa.Table, captions: pa.Table) -> lis
     lines = []
     for leak in leaks:
         table = items
-        if leak.kind == "text":
+        if leak.lang:
             human = pc.and_(pc.equal(captions["origin"], "human"), pc.equal(captions["lang"], leak.lang))
             table = captions.filter(human)
         whole = pc.sum(pc.equal(table["split"], leak.splits[1])).as_py()
@@ -111,8 +124,8 @@ def without(leaks: Sequence[Leak], items: pa.Table, captions: pa.Table) -> tuple
     A caption goes with what it was translated from and into; an item that has no caption left goes, too.
     """
     train = [leak for leak in leaks if leak.splits[0] == SPLITS[0]]
-    out_items = {item for leak in train if leak.kind != "text" for item in leak.first}
-    out_texts = {caption for leak in train if leak.kind == "text" for caption in leak.first}
+    out_items = {item for leak in train if not leak.lang for item in leak.first}
+    out_texts = {caption for leak in train if leak.lang for caption in leak.first}
     parents = dict(zip(captions["caption_id"].to_pylist(), captions["parent_id"].to_pylist(), strict=True))
 
     def original(name: str) -> str:

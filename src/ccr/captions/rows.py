@@ -8,6 +8,7 @@ import numpy as np
 
 from ccr.artifacts.hashes import bytes_hash
 from ccr.errors import CcrError
+from ccr.store.arrays import read_array
 from ccr.texts.files import read_text
 
 
@@ -26,7 +27,7 @@ def row_hashes(root: Path, items: Sequence[str]) -> Iterator[list[str | None]]:
     for folder in feature_folders(root):
         try:
             yield _matrix(folder, items) or [_of_file(folder / f"{item}.npy") for item in items]
-        except (OSError, ValueError, EOFError, TypeError, OverflowError, CcrError):
+        except (OSError, ValueError, OverflowError, TypeError, CcrError):
             continue
 
 
@@ -39,7 +40,7 @@ def _matrix(folder: Path, items: Sequence[str]) -> list[str | None]:
         matrix = np.memmap(folder / "feature.bin", "<f4", "r", shape=(rows, dim))
         ids = read_text(folder / "id.txt").split()
     elif (folder / "features.npy").exists():
-        matrix = np.load(folder / "features.npy", mmap_mode="r", allow_pickle=False)
+        matrix = read_array(folder / "features.npy")
         ids = read_text(folder / "ids.txt").split()
     else:
         return []

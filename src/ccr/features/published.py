@@ -17,6 +17,7 @@ from ccr.artifacts.contents import content_hash
 from ccr.errors import CcrError
 from ccr.features import visualsearch
 from ccr.features.items import Item
+from ccr.store.arrays import read_array
 from ccr.texts.files import read_text
 
 
@@ -50,12 +51,10 @@ def read(
 
 def _load(path: Path, mmap: bool) -> np.ndarray:
     try:
-        array = np.load(path, mmap_mode="r", allow_pickle=False)  # mapped, so that no header can ask for memory
-        array = array if mmap else np.array(array)
+        array = read_array(path)
     except FileNotFoundError as error:
         raise CcrError(f"{path}: no such file. A published dump is `features.npy` beside `ids.txt`.") from error
-    except (OSError, ValueError, EOFError, OverflowError, TypeError) as error:
-        raise CcrError(f"{path}: not a whole .npy array ({error}). Fetch it again.") from error
+    array = array if mmap else np.array(array)
     if not np.issubdtype(array.dtype, np.floating):
         raise CcrError(f"{path}: holds {array.dtype}, expected floating-point features.")
     return array
