@@ -25,7 +25,7 @@ from PIL import Image
 from ccr.artifacts.files import write_json
 from ccr.features import network
 from ccr.features.image_model import Extractor
-from ccr.features.media import File
+from ccr.media.decoding import File
 
 PHOTOS = Path("../shared/real/flickr8k/images")
 SHAPE = {

@@ -26,11 +26,24 @@ REAL = Path("../shared/real")
 real = pytest.mark.skipif(not REAL.is_dir(), reason="the real data are not at ../shared/real")
 
 
-def job_outputs(root, importer, out, langs=("en", "zh"), data="toy", source="official", kind="image", **options):
+def job_outputs(
+    root,
+    importer,
+    out,
+    langs=("en", "zh"),
+    data="toy",
+    source="official",
+    kind="image",
+    entities="decode",
+    on_leak="keep",
+    **options,
+):
     """Run the stage; returns the paths of captions.parquet and items.parquet."""
     options = options_of(IMPORTERS[importer], options, "options")
     outputs = {name: str(out / f"{name}.parquet") for name in ("captions", "items")}
+    outputs["report"] = str(out / "captions.report.json")
     settings = {"importer": importer, "data": data, "kind": kind, "source": source, "langs": list(langs)}
+    settings |= {"entities": entities, "on_leak": on_leak}
     run(hand_made("captions", "t", {"root": str(root)}, outputs, {**settings, "options": options}, key="k"))
     return outputs["captions"], outputs["items"]
 

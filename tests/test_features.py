@@ -16,9 +16,9 @@ from ccr.captions.inventory import inventory
 from ccr.errors import CcrError
 from ccr.features import descriptor, published, visualsearch
 from ccr.features.items import Item
-from ccr.features.media import Unreadable, read_image, read_video, upright
-from ccr.features.sampling import Sampling
 from ccr.features.video_model import clips
+from ccr.media.decoding import Unreadable, read_image, read_video, upright
+from ccr.media.sampling import Sampling
 
 pytestmark = pytest.mark.usefixtures("in_a_folder_of_its_own")  # the item cache is in work/features
 

@@ -34,18 +34,18 @@ from ccr.artifacts.hashes import bytes_hash
 from ccr.artifacts.parquet import computed_content, read_parquet
 from ccr.artifacts.runs import run_files
 from ccr.artifacts.schemas import CAPTIONS, FEATURES
-from ccr.captions import raw
 from ccr.captions.dataset import with_media
 from ccr.errors import CcrError
 from ccr.features import published
 from ccr.features.items import Item, items_of
-from ccr.features.media import Unreadable, read_image, read_video
-from ccr.features.sampling import Sampling
+from ccr.media.decoding import Unreadable, read_image, read_video
+from ccr.media.sampling import Sampling
 from ccr.networks import pretrained
 from ccr.networks.checkpoint import load_network, load_text_encoder
 from ccr.networks.tokens import pretrained_tokenizer
 from ccr.store import open_features
 from ccr.tables import as_csv
+from ccr.texts import files
 
 pytestmark = pytest.mark.usefixtures("in_a_folder_of_its_own")
 
@@ -256,10 +256,10 @@ def test_time_stamps_that_span_ages():
 
 
 def test_a_gzip_file_that_unpacks_to_gigabytes(monkeypatch):
-    monkeypatch.setattr(raw, "LARGEST_TEXT", 1 << 20)
+    monkeypatch.setattr(files, "LARGEST_UNPACKED", 1 << 20)
     Path("train.en.gz").write_bytes(gzip.compress(bytes(1 << 24)))
-    with pytest.raises(CcrError, match="^train.en.gz: unpacks to more than 1,048,576 bytes"):
-        raw.read_text(Path("train.en.gz"))
+    with pytest.raises(CcrError, match="^train.en.gz: more than 1,048,576 bytes of text"):
+        files.read_text(Path("train.en.gz"))
 
 
 # --- paths -------------------------------------------------------------------------------------------------

@@ -35,8 +35,10 @@ def import_(root, importer, langs=("en", "zh"), data="toy", source="official", k
     """Run the stage; returns (captions, items) as lists of rows."""
     out = out or root / "out"
     outputs = {name: str(out / f"{name}.parquet") for name in ("captions", "items")}
+    outputs["report"] = str(out / "captions.report.json")
     options = options_of(IMPORTERS[importer], options, "options")
     job = {"importer": importer, "data": data, "kind": kind, "source": source, "langs": list(langs), "options": options}
+    job |= {"entities": "decode", "on_leak": "keep"}
     run(hand_made("captions", "t", {"root": str(root)}, outputs, job, key="k"))
     return [read_parquet(outputs[n], s).to_pylist() for n, s in (("captions", CAPTIONS), ("items", ITEMS))]
 
@@ -548,7 +550,7 @@ def test_a_table_with_translations_and_a_language_too_many(tmp_path, caplog):
         "my photo#en#0@opus": ("back", "opus", "my photo#zh#0@opus"),
     }
     assert "1 captions in de left out: not among the chosen languages" in caplog.text
-    assert "column 'note' left out: it is none of item_id, split" in caplog.text
+    assert "parent_id: 'note'" in caplog.text
 
 
 def test_what_is_exported_can_be_imported(tmp_path):
@@ -566,7 +568,7 @@ HEAD = "item_id,split,lang,text\n"
     [
         (
             "item_id,split,lang,caption\n",
-            "captions.csv: no column 'text'; a table of captions has item_id, split, lang, text.",
+            "captions.csv: no column 'text'; needed are item_id, split, lang, text.",
         ),
         (
             "item_id,split,lang,caption\n",
@@ -574,10 +576,15 @@ HEAD = "item_id,split,lang,text\n"
         ),
         ("", "no column 'item_id'.* Its columns are none"),
         (
-            "item_id;split;lang;text\na;train;en;x\n",
-            "separated by semicolons, those of a .csv file by commas. Write it with",
+            "item_id;split;lang;text\na;train;en;x\na;train;en;x;y\n",
+            "captions.csv, line 3: 5 values, but there are 4 columns. A text with semicolons",
         ),
-        ("item_id\tsplit\tlang\ttext\n", "separated by tabs, those of a .csv file by commas. Call it .tsv."),
+        (
+            HEAD + "a,train,en," + "x" * 10_001 + "\n",
+            "line 2: caption a#en#0 has 10,001 characters; a caption has at most",
+        ),
+        (HEAD + "a,train,en,x\0\n", "captions.csv, line 2: a NUL character"),
+        (HEAD.encode("utf-16") + b"a", "captions.csv, line 2 .*: not UTF-16, as its first bytes say"),
         ("item_id,text,split,lang,text\n", "two columns are called 'text'. Remove one."),
         (
             HEAD + "a,train,en,x\na,train,en,one, two\n",
@@ -627,7 +634,7 @@ def test_bad_parquet(tmp_path):
     with pytest.raises(CcrError, match="mine.parquet: its columns must hold text, as UTF-8"):
         import_(tmp_path, "table", file="mine.parquet")
     write(tmp_path / "mine.txt", table(ROWS))
-    with pytest.raises(CcrError, match="mine.txt: a table of captions is a .csv, .tsv or .parquet file"):
+    with pytest.raises(CcrError, match="mine.txt: a table is a .csv, .tsv or .parquet file"):
         import_(tmp_path, "table", file="mine.txt")
     with pytest.raises(CcrError, match=r"missing  .*/captions.csv"):
         import_(tmp_path, "table")
@@ -712,7 +719,7 @@ def test_a_folder_that_no_data_set_reads(tmp_path):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("item_id;split;lang;text\n", "separated by semicolons"),
+        ("item_id;split;lang;text\n", "no captions, only the names"),
         (b"item_id,split,lang,text\n\xff", "line 2 .*: not UTF-8"),
     ],
 )

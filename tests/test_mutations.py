@@ -30,9 +30,9 @@ from ccr.errors import CcrError
 from ccr.features import published
 from ccr.features.cache import ItemCache
 from ccr.features.items import Item, items_of
-from ccr.features.media import Unreadable, read_image, read_video, upright
-from ccr.features.sampling import Sampling
 from ccr.hub import Checkpoint as Model
+from ccr.media.decoding import Unreadable, read_image, read_video, upright
+from ccr.media.sampling import Sampling
 from ccr.networks.checkpoint import load_network, load_tokenizer
 from ccr.networks.published import read_checkpoint
 from ccr.store import open_features, read_embeddings

@@ -16,8 +16,8 @@ from ccr import params
 from ccr.artifacts.jobs import job_key
 from ccr.artifacts.parquet import read_parquet, write_parquet
 from ccr.artifacts.schemas import CAPTIONS, LEFT_OUT_PAIRS
-from ccr.captions.parallel import normalised
 from ccr.errors import CcrError
+from ccr.texts.cleaning import letters
 
 FILE = Path(__file__).parents[1] / "params.yaml"
 EN = ["A dog runs.", "Two boys play", "a red car"]
@@ -65,7 +65,9 @@ def job(captions, source=None, target=None, **settings):
     }
     outputs = {"parallel": str(folder / "zh.parquet"), "rejected": str(folder / "zh.rejected.parquet")}
     inputs = {"captions": str(captions), **files}
-    return hand_made("captions", "t", inputs, outputs, {**defaults, "on_leak": "error", **settings}, key="k")
+    return hand_made(
+        "captions", "t", inputs, outputs, {**defaults, "on_leak": "error", "entities": "decode", **settings}, key="k"
+    )
 
 
 def pairs(job):
@@ -132,7 +134,7 @@ def test_neither_punctuation_alone_nor_a_machine_translation_is_a_leak(captions)
 
 @given(st.text(max_size=20), st.text(" \t.,;!?-。，、！\u3000", max_size=4))
 def test_what_is_the_same_text(text, noise):
-    assert normalised(noise + text + noise) == normalised(text)
+    assert letters(noise + text + noise) == letters(text)
 
 
 WITH_IDS = (["v1#enc#0 a", "v1#enc#1 b", "v2#enc#0 c"], ["v1#enc2zh#0 一", "v1#enc2zh#1 二", "v2#enc2zh#0 三"])
@@ -213,9 +215,9 @@ def test_the_mini_worlds_pairs_do_not_leak(tmp_path):
     }  # fmt: skip
     root = tmp_path / "raw"
     run(hand_made("world", str(root), {}, {"root": str(root)}, settings))
-    outputs = {name: str(tmp_path / f"{name}.parquet") for name in ("captions", "items")}
+    outputs = {name: str(tmp_path / f"{name}.parquet") for name in ("captions", "items", "report")}
     importing = {"importer": "multi30k", "data": "toy", "kind": "image", "source": "synthetic", "langs": ["en", "de"]}
-    importing["options"] = {"task": 1, "test": "", "photos": ""}
+    importing |= {"options": {"task": 1, "test": "", "photos": ""}, "entities": "decode", "on_leak": "keep"}
     run(hand_made("captions", "t", {"root": str(root)}, outputs, importing))
     made = job(tmp_path / "captions.parquet", target_lang="de")
     for side, lang in (("source", "en"), ("target", "de")):
@@ -322,8 +324,10 @@ def real_captions(real, folder):
         "kind": "image",
         "source": "official",
         "langs": ["en", "de"],
+        "entities": "decode",
+        "on_leak": "keep",
     }
-    outputs = {name: str(folder / f"{name}.parquet") for name in ("captions", "items")}
+    outputs = {name: str(folder / f"{name}.parquet") for name in ("captions", "items", "report")}
     options = {"task": 1, "test": "", "photos": ""}
     run(hand_made("captions", "t", {"root": str(real / "multi30k")}, outputs, settings | {"options": options}))
     return Path(outputs["captions"])

@@ -20,7 +20,7 @@ from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
 
 from ccr import cli, params
 from ccr.artifacts.contents import content_hash
-from ccr.artifacts.files import read_json
+from ccr.artifacts.files import read_json, write_json
 from ccr.artifacts.parquet import write_parquet
 from ccr.artifacts.schemas import CAPTIONS, ITEMS, REJECTED
 from ccr.artifacts.seals import seal
@@ -429,6 +429,7 @@ def planned(repository):
     features = [(i, rng.normal(size=(3 + n, FEATURES)).astype(np.float32)) for n, i in enumerate(items)]
     write_features(job.inputs["features"], features, metadata=metadata)
     write(plan.job(job.inputs["features"]).outputs["rejected"], [], REJECTED)
+    write_json({"notes": [], "leaks": []}, plan.job(job.inputs["captions"]).outputs["report"])
     for role in ("captions", "features"):
         seal(plan.job(job.inputs[role]))
     return job

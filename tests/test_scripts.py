@@ -14,11 +14,11 @@ from ccr import languages
 from ccr.alignment.aligner import Alignment, word_spans
 from ccr.alignment.sentences import describe
 from ccr.artifacts.parquet import read_parquet
-from ccr.captions.checks import clean as clean_captions
-from ccr.captions.parallel import normalised
 from ccr.networks.tokens import Tokens, train_tokenizer
 from ccr.report.group import units
 from ccr.tables import as_markdown
+from ccr.texts.cleaning import clean as clean_captions
+from ccr.texts.cleaning import letters
 from ccr.translate import quality
 from ccr.translate.noise import corrupted
 from ccr.translate.text import clean
@@ -124,7 +124,7 @@ def test_quality_knows_the_script(lang):
     ],
 )
 def test_the_same_text_to_a_reader(one, other, same):
-    assert (normalised(one) == normalised(other)) is same
+    assert (letters(one) == letters(other)) is same
 
 
 @pytest.mark.parametrize("lang", CAPTIONS)

@@ -94,6 +94,7 @@ def planned(method, seeds, folders, trained_in, **settings):
         "metrics": [f"{folder}/metrics.json" for folder in folders],
         "ranks": [f"{folder}/ranks.parquet" for folder in folders],
         "history": [f"{folder}/history.csv" for folder in trained_in],
+        "reports": [],
         **settings,
     }
 
@@ -180,6 +181,21 @@ def test_markdown_says_what_one_must_know(small_table):
     assert "published" not in text.lower().replace("compared with published ones", "")
     widths = {line.count("|") for line in text.split("## Rows")[0].splitlines() if line.startswith("|")}
     assert len(widths) == 1
+
+
+def test_a_note_names_what_the_splits_share(tmp_path):
+    shared = "3 of 60 items of test look like an item of train (a_1 that of b)"
+    write_json({"leaks": [shared, "left in (on_leak: keep)"], "notes": []}, "shared.json")
+    write_json({"leaks": [], "notes": ["zero-width characters"]}, "clean.json")
+    rows = [
+        row(tmp_path, name, 5, dataset=dataset, data="official", reports=[report])
+        for dataset, report in {"mine": "shared.json", "other": "clean.json"}.items()
+        for name in ("baseline", "better")
+    ]
+    run(made := job(rows))
+    notes = Path(made.outputs["md"]).read_text().split("## Notes")[1]
+    said = "In two splits of mine: " + shared.replace("_", r"\_") + r"; left in (on\_leak: keep)."
+    assert notes.count(said) == 1 and "two splits of other" not in notes
 
 
 def test_page_is_the_markdown_as_html(small_table):

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pytest
 from hand_made import hand_made, run
 
-from ccr.artifacts.parquet import read_parquet, write_parquet
+from ccr.artifacts.parquet import read_parquet, refused_of, write_parquet
 from ccr.artifacts.schemas import ALIGNMENT, CAPTIONS
 from ccr.errors import CcrError
 from ccr.registry import ENGINES, Entry
@@ -140,8 +140,30 @@ def test_back_translations_that_are_published_in_part_are_an_error(translate):
 
 def test_a_hole_is_an_error(translate):
     rows = [row for row in ROWS if row["caption_id"] != "a#enc2zh#1@google"]
-    with pytest.raises(CcrError, match="'google' has no translation of 1 of 4 captions: a#enc#1, "):
+    with pytest.raises(
+        CcrError, match=r"'google' has no translation of 1 of 4 captions: a#enc#1\. .* or choose another"
+    ):
         translate("forward", rows=rows)
+    with pytest.raises(CcrError, match=r"translate.variants.google.lacking: 0.2 lets this share of them be left out"):
+        translate("forward", rows=rows, lacking=0.2)
+
+
+def test_a_few_holes_are_left_out_and_counted(translate, tmp_path, caplog):
+    rows = [row for row in ROWS if row["caption_id"] != "a#enc2zh#1@google"]
+    kept = translate("forward", rows=rows, lacking=0.25)
+    assert [row["parent_id"] for row in kept] == ["a#enc#0", "b#enc#0", "c#enc#0"]
+    assert "'google' has no translation of 1 of 4 captions, left out: a#enc#1" in caplog.text
+    assert refused_of(read_parquet(tmp_path / "google.forward.parquet")) == {"a#enc#1": "none is published"}
+
+
+def test_a_test_query_without_a_published_translation_stays_as_it_is(translate):
+    other = next(row for row in ROWS if row["caption_id"] == "c#zh#0") | {"caption_id": "c#zh#1", "text": "又一只猫"}
+    found = translate("queries", rows=[*ROWS, other], lacking=0.5)
+    assert [(row["caption_id"], row["parent_id"]) for row in found] == [
+        ("c#zh2enc#0@google", "c#zh#0"),
+        ("c#zh#1@google", "c#zh#1"),
+    ]
+    assert found[1]["text"] == "又一只猫"
 
 
 def test_a_publisher_need_not_translate_the_test_captions(translate, caplog):
@@ -263,9 +285,9 @@ def test_an_engine_that_loses_a_sentence(translate, shouting, monkeypatch):
     ],
 )
 def test_real_translations(tmp_path, name, engine, sizes):
-    outputs = {"captions": str(tmp_path / "captions.parquet"), "items": str(tmp_path / "items.parquet")}
+    outputs = {role: str(tmp_path / f"{role}.parquet") for role in ("captions", "items", "report")}
     settings = {"importer": "visualsearch", "data": name, "kind": "image", "source": "official", "langs": ["en", "zh"]}
-    settings["options"] = {"collection": "", "translated": ""}
+    settings |= {"options": {"collection": "", "translated": ""}, "entities": "decode", "on_leak": "keep"}
     run(hand_made("captions", "t", {"root": str(REAL / name)}, outputs, settings))
     target = str(tmp_path / "zh.parquet")
     settings = {"direction": "forward", "variant": "google", "engine": engine, "source_lang": "en", "target_lang": "zh"}

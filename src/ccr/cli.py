@@ -97,7 +97,9 @@ captions.command("import", help=STAGES["captions"])(_stage_command("captions"))
 def check_captions(
     root: Annotated[Path, typer.Argument(metavar="ROOT", help="A folder of raw data.")], file: ParamsFile = PARAMS
 ) -> None:
-    """Say what a folder of raw data holds, what is missing, and which tables could run on it. Writes nothing."""
+    """Say what a folder of raw data holds, what is missing, what would be put right, what its splits share, and which
+    tables could run on it. Imports nothing.
+    """
     for line in import_module("ccr.captions.inventory").inventory(root, params.load(file)):
         print(line)
 
@@ -130,11 +132,15 @@ def embed(
         typer.Argument(metavar="COLLECTION", help="Features (.parquet), or a text file with a query a line."),
     ],
     output: Annotated[Path, typer.Argument(metavar="FILE", help="The embeddings to write (.safetensors).")],
+    keep_entities: Annotated[
+        bool, typer.Option("--keep-entities", help="Leave HTML entities in queries (&amp;) as they are.")
+    ] = False,
     file: ParamsFile = PARAMS,
 ) -> None:
     """Write the embeddings of a collection of items, or of queries: galleries to search without the network."""
     batch = params.load(file).evaluate.batch
-    count = import_module("ccr.evaluate.encoder").embed(run_files(run), collection, output, batch)
+    entities = "keep" if keep_entities else "decode"
+    count = import_module("ccr.evaluate.encoder").embed(run_files(run), collection, output, batch, entities)
     log.info("%s: %s embeddings", output, f"{count:,}")
 
 

@@ -153,7 +153,7 @@ ENGINES = {
         batch_tokens=count(4096),
         on_failure=ON_FAILURE,
     ),
-    "precomputed": Entry("ccr.translate.precomputed", published=text("")),
+    "precomputed": Entry("ccr.translate.precomputed", published=text(""), lacking=number(0.01, ge=0, le=1)),
     "lexicon": Entry(
         "ccr.translate.lexicon",
         error_rate=number(0.1, ge=0, le=1),

@@ -33,6 +33,7 @@ rule captions:
     output:
         "data/{data}/captions.parquet",
         "data/{data}/items.parquet",
+        "data/{data}/captions.report.json",
         "data/{data}/captions.seal.json",
     log:
         "logs/captions/{data}/captions.log",

@@ -13,6 +13,7 @@ from ccr.artifacts.files import read_json
 from ccr.artifacts.schemas import RUN_FILES
 from ccr.errors import CcrError
 from ccr.registry import OBJECTIVES, word_level
+from ccr.texts.cleaning import clean_text
 
 UNKNOWN = {"[UNK]", "<unk>"}
 
@@ -35,6 +36,7 @@ def align(source: str, target: str, run: str | PathLike, figure: str | PathLike)
     objectives = settings.get("objectives", {})
     options = word_level(objectives)
     aligner = Aligner(*files, options)
+    source, target = clean_text(source), clean_text(target)
     for text in (source, target):
         _check_words(aligner, text, run)
     (alignment,) = aligner.align([source], [target], batch=1)

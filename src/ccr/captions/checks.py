@@ -1,5 +1,7 @@
 """The one set of checks that every raw data set passes, whoever imported it."""
 
+from collections import Counter
+from collections.abc import Sequence
 from pathlib import PurePath
 
 import numpy as np
@@ -8,30 +10,39 @@ import pyarrow.compute as pc
 
 from ccr.captions.raw import Raw
 from ccr.errors import CcrError
+from ccr.texts.cleaning import Changes, clean
+from ccr.texts.files import short
 
-# Zero-width space, word joiner and byte-order mark: invisible, no part of a text (joiners of scripts stay).
-INVISIBLE = "[\u200b\u2060\ufeff]"
+LONGEST = 10_000  # characters of a caption
 PLACE = {".json": "record", ".parquet": "row"}  # what a file's rows are called; else lines
-SPACE = r"[\p{Z}\p{Cc}]+"
 
 
-def checked(raw: Raw) -> tuple[pa.Table, pa.Table, list[str]]:
-    """Items with their split, captions with clean text and their item's split, and notes on what was dropped.
+def checked(raw: Raw, entities: str = "decode") -> tuple[pa.Table, pa.Table, list[str]]:
+    """Items with their split, captions with clean text and their item's split, and notes on what was put right or
+    left out.
 
+    Args:
+        entities: of HTML in captions: `decode` or `keep`.
     Raises `CcrError` at the first item in two splits, caption id given twice, caption of an item in no split,
-    empty caption, or translation without its original.
+    caption that is empty or too long, or translation without its original.
     """
     notes = list(raw.notes)
     check_items(raw.items)
     captions = _with_split(raw.captions, raw.items)
-    captions = _with_clean_text(captions, notes)
+    captions = _with_clean_text(captions, entities, notes)
+    captions = _without_empty_translations(captions, notes)
+    _check_texts(captions)
     _check_ids(captions)
     _check_parents(captions)
-    has_caption = pc.is_in(raw.items["item_id"], captions["item_id"].combine_chunks())
-    empty = raw.items.filter(pc.invert(has_caption))
-    for count in empty["split"].value_counts().to_pylist():
-        notes.append(f"{count['counts']:,} items of {count['values']} dropped, they have no caption")
-    return raw.items.filter(has_caption), captions, notes
+    items = with_captions(raw.items, captions)
+    dropped = Counter(raw.items["split"].to_pylist()) - Counter(items["split"].to_pylist())
+    notes += [f"{count:,} items of {split} dropped, they have no caption" for split, count in dropped.items()]
+    return items, captions, notes
+
+
+def with_captions(items: pa.Table, captions: pa.Table) -> pa.Table:
+    """The items that have a caption."""
+    return items.filter(pc.is_in(items["item_id"], captions["item_id"].combine_chunks()))
 
 
 def _where(table: pa.Table, index: int) -> str:
@@ -40,11 +51,11 @@ def _where(table: pa.Table, index: int) -> str:
 
 
 def _name(table: pa.Table, index: int) -> str:
-    return table["item_id"][index].as_py()
+    return short(table["item_id"][index].as_py())
 
 
 def _caption(table: pa.Table, index: int) -> str:
-    return table["caption_id"][index].as_py()
+    return short(table["caption_id"][index].as_py())
 
 
 def _more(count: int) -> str:
@@ -105,24 +116,48 @@ def _with_split(captions: pa.Table, items: pa.Table) -> pa.Table:
     return captions.set_column(captions.schema.get_field_index("split"), "split", split)
 
 
-def clean(text: pa.Array | pa.ChunkedArray) -> pa.Array | pa.ChunkedArray:
-    """NFC, invisible characters removed, every run of white space and control characters one space."""
-    text = pc.replace_substring_regex(text, INVISIBLE, "")
-    return pc.utf8_normalize(pc.utf8_trim(pc.replace_substring_regex(text, SPACE, " "), " "), "NFC")
+def _with_clean_text(captions: pa.Table, entities: str, notes: list[str]) -> pa.Table:
+    long, count = _first(pc.greater(pc.utf8_length(captions["text"]), LONGEST))
+    if long >= 0:
+        raise CcrError(
+            f"{_where(captions, long)}: caption {_caption(captions, long)} has {len(captions['text'][long].as_py()):,} "
+            f"characters{_more(count)}; a caption has at most {LONGEST:,}. Have lines run together (a quotation mark "
+            "that is not closed)? Mend the file."
+        )
+    texts, changes = captions["text"].combine_chunks(), Changes()
+    for lang in pc.unique(captions["lang"]).to_pylist():
+        mask = pc.equal(captions["lang"], lang).combine_chunks()
+        ids = captions["caption_id"].filter(mask)
+        texts = pc.replace_with_mask(texts, mask, clean(texts.filter(mask), lang, entities, changes, ids))
+    notes += changes.notes("captions")
+    return captions.set_column(captions.schema.get_field_index("text"), "text", texts)
 
 
-def _with_clean_text(captions: pa.Table, notes: list[str]) -> pa.Table:
-    invisible = pc.sum(pc.match_substring_regex(captions["text"], INVISIBLE)).as_py()
-    if invisible:
-        notes.append(f"zero-width characters removed from {invisible:,} captions")
-    text = clean(captions["text"])
-    bad, count = _first(pc.equal(text, ""))
+def _without_empty_translations(captions: pa.Table, notes: list[str]) -> pa.Table:
+    """Without machine translations that have no text, and without what was made of these."""
+    made = pc.is_in(captions["origin"], pa.array(["mt", "back"]))
+    out = pc.and_(made, pc.equal(captions["text"], ""))
+    while pc.any(out).as_py():
+        empty = captions["caption_id"].filter(out)
+        notes.append(f"{len(empty):,} machine translations left out, they have no text: {listing(empty.to_pylist())}")
+        captions = captions.filter(pc.invert(out))
+        made = pc.is_in(captions["origin"], pa.array(["mt", "back"]))
+        out = pc.and_(made, pc.is_in(captions["parent_id"], empty.combine_chunks()))
+    return captions
+
+
+def listing(names: Sequence) -> str:
+    """The first of these names, for people."""
+    return ", ".join(map(str, names[:3])) + (", ..." if len(names) > 3 else "")
+
+
+def _check_texts(captions: pa.Table) -> None:
+    bad, count = _first(pc.equal(captions["text"], ""))
     if bad >= 0:
         raise CcrError(
             f"{_where(captions, bad)}: caption {_caption(captions, bad)} is empty{_more(count)}. "
             "Write the caption, or remove it and its translations."
         )
-    return captions.set_column(captions.schema.get_field_index("text"), "text", text)
 
 
 def _check_ids(captions: pa.Table) -> None:
@@ -141,6 +176,6 @@ def _check_parents(captions: pa.Table) -> None:
     if bad >= 0:
         raise CcrError(
             f"{_where(captions, bad)}: caption {_caption(captions, bad)} is a translation of "
-            f"{parents[bad].as_py()}, which is not in the data set{_more(count)}. Add the original or remove "
+            f"{short(parents[bad].as_py())}, which is not in the data set{_more(count)}. Add the original or remove "
             "the translation."
         )

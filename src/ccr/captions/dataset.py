@@ -2,16 +2,19 @@
 
 import logging
 from collections import Counter
+from dataclasses import dataclass
 from pathlib import Path, PurePath
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from ccr import languages
+from ccr.artifacts.files import write_json
 from ccr.artifacts.hashes import walk
 from ccr.artifacts.jobs import Job
 from ccr.artifacts.parquet import write_parquet
 from ccr.artifacts.schemas import CAPTIONS, ITEMS, ORIGINS, SPLITS
+from ccr.captions import leaks
 from ccr.captions.checks import checked
 from ccr.errors import CcrError
 from ccr.registry import IMPORTERS
@@ -20,30 +23,59 @@ log = logging.getLogger(__name__)
 
 
 def run(job: Job) -> None:
-    """Import, check, sort and write one data set, or one language's sentence pairs.
+    """Import, check, sort and write one data set, and a report of what was put right, left out, or is in two splits.
 
     `CcrError` when files are missing or when anything in them is not as their format says; nothing is dropped
     without a word in the log.
     """
     settings, root = job.settings, Path(job.inputs["root"])
-    importer = IMPORTERS[settings["importer"]].load()
-    files = importer.expected(settings)
+    files = IMPORTERS[settings["importer"]].load().expected(settings)
     missing = [file for file in files if not any(root.glob(file))]
     if len(missing) == len(files):
         raise CcrError(_missing(root, files, missing, settings))
-    raw = importer.read(root, settings)
-    if not len(raw.captions):
+    taken = take_in(root, settings, job.threads)
+    if not len(taken.captions):
         raise CcrError(_missing(root, files, missing, settings))
     if missing:
         log.warning("%s: imported without %s", root, ", ".join(missing))
-    items, captions, notes = checked(raw)
-    _check_coverage(root, captions, settings)
-    items = with_media(items, root, settings["kind"])
+    _check_coverage(root, taken.captions, settings)
     metadata = {"data": settings["data"], "source": settings["source"]}
-    captions, items = _ordered(captions, ["tag", "n", "engine"]), _ordered(items, [])
+    captions, items = _ordered(taken.captions, ["tag", "n", "engine"]), _ordered(taken.items, [])
     write_parquet(captions, job.outputs["captions"], CAPTIONS, key=job.key, metadata=metadata)
     write_parquet(items, job.outputs["items"], ITEMS, key=job.key, metadata=metadata)
-    log.info("%s", summary(settings, items, captions, notes))
+    write_json({**metadata, "notes": taken.notes, "leaks": taken.leaks}, job.outputs["report"])
+    log.info("%s", summary(settings, taken))
+
+
+@dataclass(frozen=True)
+class TakenIn:
+    """A data set as it is imported.
+
+    `items`: with path and kind of their file. `notes`: what was put right, looks wrong, or was left out. `leaks`: what
+    its splits share, and what was done about it.
+    """
+
+    items: pa.Table
+    captions: pa.Table
+    notes: list[str]
+    leaks: list[str]
+
+
+def take_in(root: Path, settings: dict, threads: int = 1) -> TakenIn:
+    """Read, check, put right, and compare the splits. `threads` look at files."""
+    raw = IMPORTERS[settings["importer"]].load().read(root, settings)
+    items, captions, notes = checked(raw, settings["entities"])
+    items = with_media(items, root, settings["kind"])
+    if settings["source"] == "synthetic":  # its splits are drawn from the same few scenes
+        return TakenIn(items, captions, notes, [])
+    found, unseen = leaks.find(root, items, captions, threads)
+    said = leaks.described(found, items, captions)
+    if found and settings["on_leak"] == "drop":
+        items, captions, word = leaks.without(found, items, captions)
+        said.append(f"{word} (on_leak: drop)")
+    elif found:
+        said.append("left in (on_leak: keep)")
+    return TakenIn(items, captions, notes + unseen, said)
 
 
 def _missing(root: Path, files: list[str], missing: list[str], settings: dict) -> str:
@@ -86,8 +118,18 @@ def with_media(items: pa.Table, root: Path, kind: str) -> pa.Table:
             if stem in paths:
                 raise CcrError(f"{root}: {paths[stem]} and {path} are one item's files. Keep one.")
             paths[stem] = path
-    path = pa.array([paths.get(item) for item in items["item_id"].to_pylist()], pa.string())
+    found = [paths.get(item) for item in items["item_id"].to_pylist()]
+    if odd := next((path for path in found if path and not _is_text(path)), None):
+        raise CcrError(f"{root}: the name of {odd!a} is not UTF-8. Rename it, or the folder that it is in.")
+    path = pa.array(found, pa.string())
     return items.append_column("path", path).append_column("kind", pa.repeat(pa.scalar(kind), len(items)))
+
+
+def _is_text(path: str) -> bool:
+    try:
+        return bool(path.encode())
+    except UnicodeEncodeError:
+        return False
 
 
 def _ordered(table: pa.Table, rest: list[str]) -> pa.Table:
@@ -100,8 +142,9 @@ def _ordered(table: pa.Table, rest: list[str]) -> pa.Table:
     return table.take(order)
 
 
-def summary(settings: dict, items: pa.Table, captions: pa.Table, notes: list[str]) -> str:
-    """Counts per split, language and origin, and what was left out, for people."""
+def summary(settings: dict, taken: TakenIn) -> str:
+    """Counts per split, language and origin, what was put right or left out, and what splits share, for people."""
+    items, captions = taken.items, taken.captions
     per_split = Counter(items["split"].to_pylist())
     sizes = ", ".join(f"{split} {per_split[split]:,}" for split in SPLITS)
     media = len(items) - items["path"].null_count
@@ -112,4 +155,5 @@ def summary(settings: dict, items: pa.Table, captions: pa.Table, notes: list[str
     for lang, origin, engine in sorted({kind[:3] for kind in counts}):
         sizes = ", ".join(f"{split} {counts[lang, origin, engine, split]:,}" for split in SPLITS)
         lines.append(f"  {lang} {origin}{f' ({engine})' if engine else ''}: {sizes}")
-    return "\n".join([*lines, *(f"  note: {note}" for note in notes)])
+    lines += [f"  note: {note}" for note in taken.notes]
+    return "\n".join([*lines, *(f"  in two splits: {leak}" for leak in taken.leaks)])

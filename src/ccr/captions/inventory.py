@@ -5,16 +5,18 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from ccr.artifacts.files import read_json
-from ccr.captions.checks import checked
-from ccr.captions.dataset import summary, with_media
+from ccr.captions.dataset import summary, take_in
+from ccr.captions.rows import feature_folders
 from ccr.errors import CcrError
 from ccr.params.entries import clean_variant, extractor_of, options_of, variant_of
 from ccr.params.schema import Dataset, Params
 from ccr.params.validation import mismatch
 from ccr.registry import IMPORTERS
+from ccr.store.arrays import read_array
+from ccr.texts.files import read_text
+
+SHOWN = 60  # characters of a file that says what is in another
 
 
 @dataclass(frozen=True)
@@ -48,6 +50,7 @@ def _layouts(root: Path, params: Params) -> list[Layout]:
         for found in importer.load().layouts(root):
             langs = found["langs"] or ["en"]
             settings = {"importer": name, "source": source, "data": root.name, "kind": kind, **found, "langs": langs}
+            settings |= {"entities": "decode", "on_leak": "keep"}
             entries = _entries(settings, params) if source == "official" else []
             layouts += entries or [Layout(settings)]
     return layouts
@@ -60,6 +63,7 @@ def _entries(settings: dict[str, Any], params: Params) -> list[Layout]:
         if dataset.importer == settings["importer"]:
             options = options_of(importer, dataset.options, f"datasets.{name}.options")
             meant = settings | {"data": name, "kind": dataset.kind, "options": options}
+            meant |= {"entities": dataset.entities, "on_leak": dataset.on_leak}
             if importer.load().expected(meant)[0] == importer.load().expected(settings)[0]:
                 entries.append(Layout(meant, dataset.model_copy(update={"source": "official"})))
     return entries
@@ -79,11 +83,11 @@ def _described(root: Path, layout: Layout, features: set[str], params: Params) -
     lines = [f"importer {settings['importer']}, options {given}: {there}"]
     lines += [f"  missing: {file}" for file in missing]
     try:
-        items, captions, notes = checked(importer.read(root, settings))
-        items = with_media(items, root, settings["kind"])
+        taken = take_in(root, settings, params.features.threads)
     except CcrError as error:
         return [*lines, f"  cannot be imported: {error}"]
-    lines += [f"  {line}" for line in summary(settings, items, captions, notes).splitlines()]
+    items, captions = taken.items, taken.captions
+    lines += [f"  {line}" for line in summary(settings, taken).splitlines()]
     if settings["source"] == "synthetic":
         return [*lines, "  made by `ccr world`: nothing to check"]
     if not layout.entry:
@@ -146,23 +150,20 @@ def _verdict(
 
 def _features(root: Path) -> dict[str, str]:
     """Folder -> what it holds, of every folder of published features in `root` or its FeatureData."""
-    features = {}
-    for folder in sorted(path for path in [*root.glob("*/"), *root.glob("FeatureData/*/")] if path.is_dir()):
-        what = _features_in(folder)
-        if what:
-            features[folder.relative_to(root).as_posix()] = what
-    return features
+    return {folder.relative_to(root).as_posix(): _features_in(folder) for folder in feature_folders(root)}
 
 
 def _features_in(folder: Path) -> str:
     if (folder / "feature.bin").exists():
         shape = folder / "shape.txt"
-        return f"feature.bin, {' x '.join(shape.read_text().split()) if shape.exists() else 'without shape.txt'}"
-    file = next(iter(sorted(folder.glob("*.npy"))), None)
-    if file is None:
-        return ""
+        try:
+            size = " x ".join(read_text(shape).split())[:SHOWN] if shape.exists() else "without shape.txt"
+            return f"feature.bin, {size}"
+        except CcrError as error:
+            return f"feature.bin; {error}"
+    file = min(folder.glob("*.npy"))
     try:
-        shape = " x ".join(map(str, np.load(file, mmap_mode="r", allow_pickle=False).shape))
-    except (OSError, ValueError, EOFError, OverflowError, TypeError) as error:
-        return f"{file.name} cannot be read ({error})"
+        shape = " x ".join(map(str, read_array(file).shape))
+    except CcrError as error:
+        return f"{file.name} cannot be read: {error}"
     return f"{file.name}, {shape}" if file.name == "features.npy" else f"{len(list(folder.glob('*.npy'))):,} .npy files"

@@ -29,19 +29,9 @@ import pyarrow as pa
 
 from ccr.artifacts.schemas import SPLITS
 from ccr.captions.checks import check_items
-from ccr.captions.raw import (
-    FOUND,
-    Raw,
-    check_characters,
-    check_langs,
-    found,
-    listed,
-    numbered,
-    read_ids,
-    read_lines,
-    read_records,
-)
+from ccr.captions.raw import FOUND, Raw, check_langs, found, listed, numbered
 from ccr.errors import CcrError
+from ccr.texts.files import check_characters, read_ids, read_lines, read_records, short
 
 ENGLISH = "dataset_coco.json"
 JAPANESE = ("stair_captions_v1.2_train.json", "stair_captions_v1.2_val.json")
@@ -151,11 +141,12 @@ def _records(path: Path) -> list[dict]:
             if not isinstance(record.get(key), kind):
                 raise CcrError(f"{where}: key {key!r} must hold {kind.__name__}. Fetch the file again.")
         if record["split"] not in KARPATHY:
-            raise CcrError(f"{where}: split {record['split']!r} is none of {', '.join(KARPATHY)}. Mend the record.")
+            split = short(repr(record["split"]))
+            raise CcrError(f"{where}: split {split} is none of {', '.join(KARPATHY)}. Mend the record.")
         texts = [sentence.get("raw") if isinstance(sentence, dict) else None for sentence in record["sentences"]]
         if not all(isinstance(text, str) for text in texts):
             raise CcrError(f"{where}: each of its 'sentences' must hold a caption under 'raw'. Mend the record.")
-        check_characters(where, texts)
+        check_characters(where, [record["filename"], *texts])
     return records
 
 
@@ -176,15 +167,16 @@ def _japanese(root: Path, item_of: dict[int, str]) -> pa.Table:
         rows = []
         for number, record in enumerate(read_records(path, "annotations"), start=1):
             where, text = f"{path}, record {number}", record.get("caption")
-            if record.get("image_id") not in item_of:
+            image = record.get("image_id")
+            if not isinstance(image, int) or image not in item_of:
                 raise CcrError(
-                    f"{where}: image_id {record.get('image_id')!r} is the cocoid of no image in {ENGLISH}. "
+                    f"{where}: image_id {short(repr(image))} is the cocoid of no image in {ENGLISH}. "
                     "Remove the record, or fetch that file again."
                 )
             if not isinstance(text, str):
                 raise CcrError(f"{where}: key 'caption' must hold a caption. Mend the record.")
             check_characters(where, [text])
-            rows.append((item_of[record["image_id"]], text, number))
+            rows.append((item_of[image], text, number))
         numbers = numbered(pa.array([row[0] for row in rows], pa.string())).tolist()
         rows = [(item, n, text, number) for (item, text, number), n in zip(rows, numbers, strict=True)]
         tables.append(_found(path, "ja", rows))
@@ -198,9 +190,8 @@ def _chinese(path: Path) -> pa.Table:
     for number, line in enumerate(read_lines(path), start=1):
         match = LINE.fullmatch(line)
         if not match:
-            shown = line if len(line) <= 60 else line[:57] + "..."
             raise CcrError(
-                f"{path}, line {number}: {shown!r} is not `{{image}}#{{number}}<tab>{{text}}`. Mend the line or "
+                f"{path}, line {number}: {short(line)!r} is not `{{image}}#{{number}}<tab>{{text}}`. Mend the line or "
                 "remove it."
             )
         rows.append((PurePath(match["item"]).stem, int(match["n"]), match["text"], number))

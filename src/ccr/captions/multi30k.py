@@ -21,8 +21,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from ccr import languages
-from ccr.captions.raw import Raw, found, listed, read_ids, read_lines
+from ccr.captions.raw import Raw, found, listed
 from ccr.errors import CcrError
+from ccr.texts.files import read_ids, read_lines
 
 TEST = {1: "test_2016_flickr", 2: "test_2016"}
 LIST = {1: "{}.txt", 2: "{}_images.txt"}

@@ -8,7 +8,6 @@ whatever its split: else captions that models are tested on would reach a traini
 import heapq
 import logging
 import re
-import unicodedata
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,9 +21,9 @@ from ccr.artifacts.hashes import digest
 from ccr.artifacts.jobs import Job
 from ccr.artifacts.parquet import read_parquet, write_parquet
 from ccr.artifacts.schemas import CAPTIONS, LEFT_OUT_PAIRS
-from ccr.captions.checks import clean
-from ccr.captions.raw import read_lines
 from ccr.errors import CcrError
+from ccr.texts.cleaning import Changes, clean, letters
+from ccr.texts.files import read_lines, short
 
 log = logging.getLogger(__name__)
 
@@ -53,7 +52,7 @@ def run(job: Job) -> None:
     for pairs that leak unless `on_leak` drops them, and when no pair is left to train on.
     """
     settings = job.settings
-    pairs = _read(job)
+    pairs = read_pairs(job)
     reasons = _leaks(job, pairs)
     if reasons and settings["on_leak"] == "error":
         pair = next(pair for pair in pairs if pair.line in reasons)
@@ -88,16 +87,8 @@ def run(job: Job) -> None:
     )  # fmt: skip
 
 
-def normalised(text: str) -> str:
-    """What makes two texts the same: letters with their marks, and digits, whatever their width and case.
-
-    What Arabic and Hebrew may write or not, vowel signs, tatweel and joiners, makes no difference, nor do the dots of
-    Turkish i.
-    """
-    return OPTIONAL.sub("", unicodedata.normalize("NFKC", text).casefold()).replace("ı", "i")
-
-
-def _read(job: Job) -> list[Pair]:
+def read_pairs(job: Job) -> list[Pair]:
+    """Every line of both files, clean. `CcrError` where they do not go together."""
     files = [Path(job.inputs[side]) for side in SIDES]
     lines = [read_lines(file) for file in files]
     if len(lines[0]) != len(lines[1]):
@@ -109,8 +100,17 @@ def _read(job: Job) -> list[Pair]:
     if job.settings["ids"]:
         ids, lines = zip(*(_split(side) for side in lines), strict=True)
         items = [_item(files, number, *both) for number, both in enumerate(zip(*ids, strict=True), 1)]
-    texts = zip(*(clean(pa.array(side, pa.string())).to_pylist() for side in lines), strict=True)
+    texts = zip(*(_clean(job, side, texts) for side, texts in zip(SIDES, lines, strict=True)), strict=True)
     return [Pair(number, item, both) for number, (item, both) in enumerate(zip(items, texts, strict=True), 1)]
+
+
+def _clean(job: Job, side: str, lines: list[str]) -> list[str]:
+    changes, entities = Changes(), job.settings["entities"]
+    names = [f"line {number}" for number in range(1, len(lines) + 1)]
+    texts = clean(pa.array(lines, pa.string()), job.settings[f"{side}_lang"], entities, changes, names)
+    for note in changes.notes("lines"):
+        log.info("%s: %s", job.inputs[side], note)
+    return texts.to_pylist()
 
 
 def _split(lines: list[str]) -> tuple[list[str], list[str]]:
@@ -123,8 +123,8 @@ def _item(files: list[Path], number: int, source: str, target: str) -> str:
     """The item that both ids name; an empty line has none."""
     if source and target and TAG.sub(r"\1", source) != TAG.sub(r"\1", target):
         raise CcrError(
-            f"line {number}: {files[0]} has the id {source!r}, {files[1]} has {target!r}: with ids: true the lines of "
-            "the two must name the same caption, but for its language. Bring the files into one order."
+            f"line {number}: {files[0]} has the id {short(source)!r}, {files[1]} has {short(target)!r}: with ids: true "
+            "the lines of the two must name the same caption, but for its language. Bring the files into one order."
         )
     return (source or target).partition("#")[0]
 
@@ -135,11 +135,11 @@ def _leaks(job: Job, pairs: list[Pair]) -> dict[int, str]:
     items = dict(zip(captions["item_id"].to_pylist(), captions["split"].to_pylist(), strict=True))
     human = captions.filter(pc.equal(captions["origin"], "human"))
     texts = zip(human["text"].to_pylist(), human["caption_id"].to_pylist(), human["split"].to_pylist(), strict=True)
-    owners = {normalised(text): f"caption {caption_id} of {split}" for text, caption_id, split in texts}
+    owners = {letters(text): f"caption {caption_id} of {split}" for text, caption_id, split in texts}
     owners.pop("", None)  # punctuation alone is no text
     reasons = {}
     for pair in pairs:
-        owner = next(filter(None, (owners.get(normalised(text)) for text in pair.texts)), None)
+        owner = next(filter(None, (owners.get(letters(text)) for text in pair.texts)), None)
         if pair.item in items:
             reasons[pair.line] = f"{pair.item!r} is an item of {items[pair.item]}"
         elif owner:

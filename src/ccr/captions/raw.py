@@ -1,8 +1,5 @@
-"""What an importer hands over, and readers that name the file and the line when something is wrong."""
+"""What an importer hands over: items and captions as found, each with the file and the row that it comes from."""
 
-import gzip
-import json
-import zlib
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -137,73 +134,3 @@ def _same(value: str | None, size: int) -> pa.Array:
 def _ids(item_id: pa.Array, tag: str, n: pa.Array, engine: str | None) -> pa.Array:
     ids = pc.binary_join_element_wise(item_id, tag, n.cast(pa.string()), "#")
     return ids if engine is None else pc.binary_join_element_wise(ids, engine, "@")
-
-
-def read_text(path: Path) -> str:
-    """A UTF-8 text file, unpacked when its name ends in `.gz`; `CcrError` when it is cut off or not UTF-8."""
-    data = path.read_bytes()
-    if path.suffix == ".gz":
-        try:
-            with gzip.open(path) as file:
-                data = file.read(LARGEST_TEXT + 1)
-        except (EOFError, gzip.BadGzipFile, zlib.error) as error:
-            raise CcrError(
-                f"{path}: not a whole gzip file, probably cut off when copied ({error}). Fetch it again."
-            ) from error
-        if len(data) > LARGEST_TEXT:
-            raise CcrError(f"{path}: unpacks to more than {LARGEST_TEXT:,} bytes. Do not trust it; fetch it again.")
-    try:
-        return data.decode("utf-8").removeprefix("\ufeff")
-    except UnicodeDecodeError as error:
-        line = data.count(b"\n", 0, error.start) + 1
-        raise CcrError(
-            f"{path}, line {line} (byte {error.start}): not UTF-8 ({error.reason}, byte "
-            f"0x{data[error.start]:02x}). Fetch the file again, or convert it with `iconv -t UTF-8`."
-        ) from error
-
-
-def read_lines(path: Path) -> list[str]:
-    """The lines of a text file. Only a line feed ends a line: captions may hold other separators."""
-    lines = read_text(path).split("\n")
-    if lines[-1] == "":
-        lines.pop()
-    return lines
-
-
-def read_ids(path: Path) -> list[str]:
-    """A file with one id per line."""
-    ids = [line.strip() for line in read_lines(path)]
-    if "" in ids:
-        raise CcrError(f"{path}, line {ids.index('') + 1}: empty, an id was expected. Remove the line.")
-    return ids
-
-
-def read_json(path: Path) -> Any:
-    """What a JSON file holds; `CcrError` when it is cut off."""
-    try:
-        return json.loads(read_text(path))
-    except json.JSONDecodeError as error:
-        raise CcrError(
-            f"{path}, line {error.lineno}, column {error.colno}: not valid JSON ({error.msg}), probably cut "
-            "off when it was copied. Fetch the file again."
-        ) from error
-
-
-def read_records(path: Path, key: str | None = None) -> list[dict]:
-    """A JSON file that holds a list of objects, or an object that has such a list under `key`."""
-    held = read_json(path)
-    records = held.get(key) if key and isinstance(held, dict) else held
-    if not isinstance(records, list) or not all(isinstance(record, dict) for record in records):
-        what = f"an object with a list of objects under {key!r}" if key else "a JSON list of objects"
-        raise CcrError(f"{path}: {what} was expected. Fetch the file again.")
-    return records
-
-
-def check_characters(where: str, texts: list[str]) -> None:
-    """`CcrError` for half a UTF-16 pair: JSON can escape one, no text can hold it."""
-    try:
-        "".join(texts).encode()
-    except UnicodeEncodeError as error:
-        raise CcrError(
-            f"{where}: half of a UTF-16 pair ({error.object[error.start]!a}) is no character. Mend the caption."
-        ) from error

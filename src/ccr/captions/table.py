@@ -7,9 +7,6 @@ where it has an engine; n counts the captions of an item, language and engine fr
 item's picture is the file in `images/` or `videos/` that is called `item_id`, whatever its ending.
 """
 
-import csv
-import io
-from collections.abc import Iterator
 from pathlib import Path
 
 import pyarrow as pa
@@ -18,14 +15,14 @@ import pyarrow.parquet as pq
 
 from ccr import languages
 from ccr.artifacts.schemas import SPLITS
-from ccr.captions.checks import PLACE
-from ccr.captions.raw import FOUND, LISTED, Raw, numbered, read_text
+from ccr.captions.checks import PLACE, listing
+from ccr.captions.raw import FOUND, LISTED, Raw, numbered
 from ccr.errors import CcrError
+from ccr.texts.files import short
+from ccr.texts.tables import DELIMITERS, check_header, read_table
 
 NEEDED = ("item_id", "split", "lang", "text")
 COLUMNS = (*NEEDED, "caption_id", "origin", "engine", "parent_id")
-DELIMITERS = {".csv": ",", ".tsv": "\t"}
-DELIMITER_NAMES = {",": "commas", "\t": "tabs", ";": "semicolons", "|": "vertical bars"}
 CHOICES = {"split": SPLITS, "origin": ("human", "mt", "back")}
 
 
@@ -35,8 +32,8 @@ def expected(settings: dict) -> list[str]:
 
 
 def layouts(root: Path) -> list[dict]:
-    """Options and languages of every table in `root` whose first line, or schema, names a column of captions."""
-    paths = sorted(path for ending in (*DELIMITERS, ".parquet") for path in root.glob(f"*{ending}"))
+    """Options and languages of every table in `root` whose first lines, or schema, name a column of captions."""
+    paths = sorted(path for ending in (*DELIMITERS, ".parquet") for path in root.glob(f"*{ending}") if path.is_file())
     return [{"options": {"file": path.name}, "langs": _langs(path)} for path in paths if _is_meant(path)]
 
 
@@ -45,7 +42,7 @@ def read(root: Path, settings: dict) -> Raw:
     path = root / settings["options"]["file"]
     if not path.exists():
         return Raw.collect([], [], [])
-    rows, ignored = _read(path)
+    rows, notes = _read(path)
     _check(path, rows)
     rows = _with_codes(rows, settings["langs"])
     items = rows.group_by(["item_id", "split"], use_threads=False).aggregate([("row", "min")])
@@ -53,7 +50,6 @@ def read(root: Path, settings: dict) -> Raw:
     items = items.append_column("file", pa.repeat(pa.scalar(str(path)), len(items))).select(LISTED.names).cast(LISTED)
     chosen = pc.is_in(rows["lang"], pa.array(settings["langs"]))
     left_out = rows.filter(pc.invert(chosen))["lang"].value_counts().to_pylist()
-    notes = [f"column {name!r} left out: it is none of {', '.join(COLUMNS)}" for name in ignored]
     notes += [f"{c['counts']:,} captions in {c['values']} left out: not among the chosen languages" for c in left_out]
     return Raw.collect([items], [_captions(path, rows.filter(chosen))], notes)
 
@@ -61,10 +57,10 @@ def read(root: Path, settings: dict) -> Raw:
 def _is_meant(path: Path) -> bool:
     if path.suffix != ".parquet":
         with path.open("rb") as file:
-            line = file.readline()
-        return any(name.encode() in line for name in NEEDED)
+            head = file.readline(1 << 16) + file.readline(1 << 16)  # the first may be `sep=;`
+        return any(name.encode() in head.replace(b"\0", b"") for name in NEEDED)  # in UTF-16 too
     try:
-        return any(name in NEEDED for name in _header(path))
+        return any(name in NEEDED for name in _parquet(path).schema_arrow.names)
     except CcrError:
         return False
 
@@ -77,18 +73,6 @@ def _langs(path: Path) -> list[str]:
         return []
 
 
-def _header(path: Path) -> list[str]:
-    if path.suffix == ".parquet":
-        return _parquet(path).schema_arrow.names
-    return next(_records(path), (1, []))[1]
-
-
-def _delimiter(path: Path) -> str:
-    if path.suffix not in DELIMITERS:
-        raise CcrError(f"{path}: a table of captions is a .csv, .tsv or .parquet file. Rename or convert it.")
-    return DELIMITERS[path.suffix]
-
-
 def _parquet(path: Path) -> pq.ParquetFile:
     try:
         return pq.ParquetFile(path)
@@ -97,68 +81,31 @@ def _parquet(path: Path) -> pq.ParquetFile:
 
 
 def _read(path: Path) -> tuple[pa.Table, list[str]]:
-    """COLUMNS and `row` (its place in the file) of every caption, empty values null; and names of other columns."""
-    header = [name.strip() for name in _header(path)]
-    _check_header(path, header)
-    values, places = (_read_parquet if path.suffix == ".parquet" else _read_text)(path, header)
+    """COLUMNS and `row` (its place in the file) of every caption, empty values null; and notes."""
+    header, values, places, notes = (_read_parquet if path.suffix == ".parquet" else _read_text)(path)
     columns = {}
     for name in COLUMNS:
         column = values.get(name, pa.nulls(len(places), pa.string()))
         trimmed = column if name == "text" else pc.utf8_trim_whitespace(column)
         columns[name] = pc.if_else(pc.equal(trimmed, ""), None, trimmed)
-    return pa.table({**columns, "row": pa.array(places, pa.int32())}), [n for n in header if n not in COLUMNS]
+    if others := [repr(name) for name in header if name not in COLUMNS]:
+        notes.append(f"columns left out, they are none of {', '.join(COLUMNS)}: {listing(others)}")
+    return pa.table({**columns, "row": pa.array(places, pa.int32())}), notes
 
 
-def _check_header(path: Path, header: list[str]) -> None:
-    missing = [name for name in NEEDED if name not in header]
-    twice = [name for name in header if header.count(name) > 1]
-    if twice:
-        raise CcrError(f"{path}: two columns are called {twice[0]!r}. Remove one.")
-    if not missing:
-        return
-    lines = [f"{path}: no column {missing[0]!r}; a table of captions has {', '.join(NEEDED)}."]
-    other = next((mark for mark in DELIMITER_NAMES if len(header) == 1 and mark in header[0]), None)
-    if other:
-        own = DELIMITER_NAMES[_delimiter(path)]
-        lines.append(f"Its columns are separated by {DELIMITER_NAMES[other]}, those of a {path.suffix} file by {own}.")
-        lines.append("Call it .tsv." if other == "\t" else f"Write it with {own}.")
-    else:
-        lines.append(f"Its columns are {', '.join(header) or 'none'}. Add the column, or rename one.")
-    raise CcrError(" ".join(lines))
+Read = tuple[list[str], dict[str, pa.Array], list[int], list[str]]  # names and values of columns, rows' places, notes
 
 
-def _records(path: Path) -> Iterator[tuple[int, list[str]]]:
-    """The records of a CSV or TSV file that are not empty, each with the line in which it begins."""
-    reader, start = csv.reader(io.StringIO(read_text(path), newline=""), delimiter=_delimiter(path), strict=True), 1
-    try:
-        for record in reader:
-            if record:
-                yield start, record
-            start = reader.line_num + 1
-    except csv.Error as error:
-        raise CcrError(
-            f"{path}, line {start}: {error}. A text with quotation marks in it stands between quotation marks, and "
-            'its own are doubled: "a ""stop"" sign".'
-        ) from error
+def _read_text(path: Path) -> Read:
+    table = read_table(path, NEEDED)
+    columns = zip(*table.records, strict=True) if table.records else [()] * len(table.header)
+    values = {name: pa.array(column, pa.string()) for name, column in zip(table.header, columns, strict=True)}
+    return table.header, values, table.lines, table.notes
 
 
-def _read_text(path: Path, header: list[str]) -> tuple[dict[str, pa.Array], list[int]]:
-    """Columns of a CSV or TSV file, and the line in which each row begins."""
-    rows, lines = [], []
-    for line, row in _records(path):
-        if len(row) != len(header):
-            raise CcrError(
-                f"{path}, line {line}: {len(row)} values, but there are {len(header)} columns. A text with "
-                f"{DELIMITER_NAMES[_delimiter(path)]} in it stands between quotation marks."
-            )
-        rows.append(row)
-        lines.append(line)
-    columns = zip(*rows[1:], strict=True) if rows[1:] else [()] * len(header)
-    return {name: pa.array(column, pa.string()) for name, column in zip(header, columns, strict=True)}, lines[1:]
-
-
-def _read_parquet(path: Path, header: list[str]) -> tuple[dict[str, pa.Array], list[int]]:
-    """Columns of a Parquet file, and the number of each row."""
+def _read_parquet(path: Path) -> Read:
+    header = [name.strip() for name in _parquet(path).schema_arrow.names]
+    check_header(path, header, NEEDED)
     try:
         table = _parquet(path).read()
         table = table.rename_columns(header).select([name for name in header if name in COLUMNS])
@@ -167,7 +114,7 @@ def _read_parquet(path: Path, header: list[str]) -> tuple[dict[str, pa.Array], l
     except (OSError, pa.ArrowException) as error:
         raise CcrError(f"{path}: its columns must hold text, as UTF-8 ({error}). Write the file again.") from error
     columns = {name: table[name].combine_chunks() for name in table.column_names}
-    return columns, list(range(1, len(table) + 1))
+    return header, columns, list(range(1, len(table) + 1)), []
 
 
 def _check(path: Path, rows: pa.Table) -> None:
@@ -178,10 +125,12 @@ def _check(path: Path, rows: pa.Table) -> None:
     said["lang"] = "Write its language as a BCP 47 tag, such as en, sw or zh-Hant."
     for name, what in said.items():
         if row := _first(rows, pc.is_null(rows[name])):
-            raise CcrError(f"{_where(path, row)}: the caption of item {row['item_id']!r} has no {name}. {what}")
+            item = short(repr(row["item_id"]))
+            raise CcrError(f"{_where(path, row)}: the caption of item {item} has no {name}. {what}")
     for name, known in CHOICES.items():
         if row := _first(rows, pc.invert(pc.is_in(rows[name], pa.array([*known, None])))):
-            raise CcrError(f"{_where(path, row)}: unknown {name} {row[name]!r}; known are {', '.join(known)}. Mend it.")
+            value = short(repr(row[name]))
+            raise CcrError(f"{_where(path, row)}: unknown {name} {value}; known are {', '.join(known)}. Mend it.")
     for tag in rows["lang"].unique().to_pylist():
         try:
             languages.code(tag)

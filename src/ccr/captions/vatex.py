@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from ccr.captions.raw import Raw, check_characters, check_langs, found, listed, read_ids, read_records
+from ccr.captions.raw import Raw, check_langs, found, listed
 from ccr.errors import CcrError
+from ccr.texts.files import check_characters, read_ids, read_records, short
 
 TRAINING, VALIDATION = "vatex_training_v1.0.json", "vatex_validation_v1.0.json"
 HALVES = {"val": "val_ids.txt", "test": "test_ids.txt"}
@@ -55,14 +56,13 @@ def _records(path: Path) -> list[dict]:
     for number, record in enumerate(records, start=1):
         if not isinstance(record.get("videoID"), str) or not record["videoID"]:
             raise CcrError(f"{path}, record {number}: key 'videoID' must hold an id. Mend the record.")
+        check_characters(f"{path}, record {number}, key 'videoID'", [record["videoID"]])
+        where = f"{path}, record {number} ({short(record['videoID'])})"
         for key in KEYS.values():
             texts = record.get(key)
             if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
-                raise CcrError(
-                    f"{path}, record {number} ({record['videoID']}): key {key!r} must hold a list of "
-                    "captions. Mend the record."
-                )
-            check_characters(f"{path}, record {number} ({record['videoID']}), key {key!r}", texts)
+                raise CcrError(f"{where}: key {key!r} must hold a list of captions. Mend the record.")
+            check_characters(f"{where}, key {key!r}", texts)
     return records
 
 

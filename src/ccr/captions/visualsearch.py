@@ -22,8 +22,9 @@ from ccr.artifacts.files import atomic
 from ccr.artifacts.jobs import Job
 from ccr.artifacts.parquet import read_parquet
 from ccr.artifacts.schemas import CAPTIONS, SPLITS
-from ccr.captions.raw import Raw, found, listed, read_ids, read_lines
+from ccr.captions.raw import Raw, found, listed
 from ccr.errors import CcrError
+from ccr.texts.files import read_ids, read_lines, short
 
 log = logging.getLogger(__name__)
 
@@ -143,7 +144,7 @@ def _captions(file: CaptionFile, source: str, translated: range) -> pa.Table:
     other = pc.index(pc.equal(tag, file.tag), pa.scalar(False)).as_py()
     if other >= 0:
         raise CcrError(
-            f"{file.path}, line {other + 1}: tag {tag[other].as_py()!r}, but by the file's name its captions "
+            f"{file.path}, line {other + 1}: tag {short(tag[other].as_py())!r}, but by the file's name its captions "
             f"are {file.tag!r}. Move the line to the right file, or rename the file."
         )
     n = n.cast(pa.int32())
@@ -174,17 +175,13 @@ def _complaint(file: CaptionFile, number: int, line: str) -> str:
     if not head:
         what = "the line is empty"
     elif "#" not in head[0]:
-        what = f"no tag in {_shown(line)}"
+        what = f"no tag in {short(line)!r}"
     else:
-        what = f"malformed: {_shown(line)}"
+        what = f"malformed: {short(line)!r}"
     return (
         f"{file.path}, line {number}: {what}. Expected is `{{item}}#{file.tag}#{{number}} {{text}}`. Mend "
         "the line or remove it."
     )
-
-
-def _shown(line: str) -> str:
-    return repr(line if len(line) <= 60 else line[:57] + "...")
 
 
 def _items_of(captions: list[pa.Table], split: str) -> list[pa.Table]:

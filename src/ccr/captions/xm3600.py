@@ -15,8 +15,9 @@ from typing import Any
 import pyarrow as pa
 
 from ccr import languages
-from ccr.captions.raw import Raw, check_characters, found, listed, read_lines
+from ccr.captions.raw import Raw, found, listed
 from ccr.errors import CcrError
+from ccr.texts.files import check_characters, read_lines
 
 FILE, KEY = "captions.jsonl", "image/key"
 

@@ -11,8 +11,9 @@ The names come from the publisher's list of files; what is in them has not been 
 from pathlib import Path, PurePath
 
 from ccr import languages
-from ccr.captions.raw import Raw, found, listed, read_ids, read_lines
+from ccr.captions.raw import Raw, found, listed
 from ccr.errors import CcrError
+from ccr.texts.files import read_ids, read_lines
 
 NAMES, CAPTIONS = "test_image_names.txt", "test_1kcaptions_{}.txt"
 FOLDERS = ("", "XTD10", "MIC", "STAIR")

@@ -1,5 +1,6 @@
 """A trained run as what makes embeddings: of test captions and items, and of any collection."""
 
+import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -17,6 +18,10 @@ from ccr.networks.states import of_texts
 from ccr.networks.tokens import Tokens
 from ccr.retrieval.embed import embed_captions, embed_items
 from ccr.store import FeatureStore, open_features
+from ccr.texts.cleaning import Changes, clean
+from ccr.texts.files import read_lines
+
+log = logging.getLogger(__name__)
 
 
 class Encoder:
@@ -72,11 +77,14 @@ class Encoder:
         return embed_items(self._network, store, rows, self._batch)
 
 
-def embed(files: Mapping[str, str], collection: Path, output: Path, batch: int) -> int:
+def embed(files: Mapping[str, str], collection: Path, output: Path, batch: int, entities: str = "decode") -> int:
     """Write the embeddings of a collection to a safetensors file; returns how many there are.
 
     The file has one tensor, `embeddings` (rows, dim) float32, unit vectors: of the items of a features file
-    (`.parquet`), in its order, or of the lines of a text file (UTF-8), a query each.
+    (`.parquet`), in its order, or of the lines of a text file (UTF-8), a query each, cleaned like captions.
+
+    Args:
+        entities: of HTML in queries: `decode` or `keep`.
 
     Raises `CcrError` when a file cannot be read, and naming the line that is empty.
     """
@@ -84,20 +92,19 @@ def embed(files: Mapping[str, str], collection: Path, output: Path, batch: int) 
     if collection.suffix == ".parquet":
         embeddings = encoder.items(str(collection))
     else:
-        embeddings = encoder.texts(_lines(collection))
+        embeddings = encoder.texts(queries(collection, entities))
     with atomic(output) as temporary:
         save_file({"embeddings": embeddings}, temporary, {"collection": content_hash(str(collection))})
     return len(embeddings)
 
 
-def _lines(path: Path) -> list[str]:
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise CcrError(
-            f"{path}: cannot be read ({error}). Give a features file (.parquet), or text in UTF-8."
-        ) from error
-    empty = next((number for number, line in enumerate(lines, start=1) if not line.strip()), None)
-    if empty or not lines:
-        raise CcrError(f"{path}: line {empty or 1} is empty; every line is a text to embed.")
-    return lines
+def queries(path: Path, entities: str = "decode") -> list[str]:
+    """The lines of a text file, clean; the log says what was put right. `CcrError` naming the line that is empty."""
+    lines, changes = pa.array(read_lines(path), pa.string()), Changes()
+    texts = clean(lines, None, entities, changes, [f"line {number}" for number in range(1, len(lines) + 1)]).to_pylist()
+    if not texts or "" in texts:
+        line = texts.index("") + 1 if texts else 1
+        raise CcrError(f"{path}: line {line} is empty; every line is a text to embed.")
+    for note in changes.notes("lines"):
+        log.info("%s: %s", path, note)
+    return texts

@@ -22,7 +22,7 @@ from ccr.artifacts.runs import run_files
 from ccr.errors import CcrError
 from ccr.evaluate.encoder import Encoder
 from ccr.export.mteb import EXTRACTOR
-from ccr.features.media import File, Unreadable
+from ccr.media.decoding import File, Unreadable
 from ccr.registry import EXTRACTORS
 
 BATCH = 256

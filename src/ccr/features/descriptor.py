@@ -22,9 +22,9 @@ from av.video.reformatter import VideoReformatter
 from PIL import Image
 
 from ccr.errors import CcrError
-from ccr.features.media import File, Unreadable, read_image, read_video, upright
 from ccr.features.pool import in_order
-from ccr.features.sampling import Sampling
+from ccr.media.decoding import File, Unreadable, read_image, read_video, upright
+from ccr.media.sampling import Sampling
 
 BINS = (12, 2, 2)
 ORIENTATIONS = 9

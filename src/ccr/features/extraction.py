@@ -16,8 +16,8 @@ from ccr.artifacts.room import room_for
 from ccr.errors import CcrError
 from ccr.features.cache import ItemCache
 from ccr.features.items import Item
-from ccr.features.media import File, Unreadable
 from ccr.features.pool import in_order
+from ccr.media.decoding import File, Unreadable
 
 AHEAD = 1000  # files that may have been looked at before their turn
 

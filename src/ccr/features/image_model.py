@@ -3,8 +3,8 @@
 import numpy as np
 
 from ccr.features.families import IMAGE
-from ccr.features.media import File
 from ccr.features.model import ModelExtractor
+from ccr.media.decoding import File
 
 FRAMES = 8
 

@@ -13,10 +13,10 @@ from PIL import Image
 from ccr.errors import CcrError
 from ccr.features.checkpoint import find
 from ccr.features.families import Family, family_of
-from ccr.features.media import File, Unreadable, read_image, read_video, upright
 from ccr.features.pool import in_order
 from ccr.features.preprocess import preprocess_of
-from ccr.features.sampling import Sampling
+from ccr.media.decoding import File, Unreadable, read_image, read_video, upright
+from ccr.media.sampling import Sampling
 
 
 class ModelExtractor(ABC):

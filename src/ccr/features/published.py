@@ -17,6 +17,8 @@ from ccr.artifacts.contents import content_hash
 from ccr.errors import CcrError
 from ccr.features import visualsearch
 from ccr.features.items import Item
+from ccr.store.arrays import read_array
+from ccr.texts.files import read_text
 
 
 def read(
@@ -49,12 +51,10 @@ def read(
 
 def _load(path: Path, mmap: bool) -> np.ndarray:
     try:
-        array = np.load(path, mmap_mode="r", allow_pickle=False)  # mapped, so that no header can ask for memory
-        array = array if mmap else np.array(array)
+        array = read_array(path)
     except FileNotFoundError as error:
         raise CcrError(f"{path}: no such file. A published dump is `features.npy` beside `ids.txt`.") from error
-    except Exception as error:  # numpy's reader raises whatever Python's own parser does
-        raise CcrError(f"{path}: not a whole .npy array ({error}). Fetch it again.") from error
+    array = array if mmap else np.array(array)
     if not np.issubdtype(array.dtype, np.floating):
         raise CcrError(f"{path}: holds {array.dtype}, expected floating-point features.")
     return array
@@ -62,14 +62,9 @@ def _load(path: Path, mmap: bool) -> np.ndarray:
 
 def _matrix(folder: Path) -> tuple[Container[str], Callable[[str], np.ndarray], str]:
     array = _load(folder / "features.npy", mmap=True)
-    try:
-        ids = (folder / "ids.txt").read_text(encoding="utf-8").split()
-    except FileNotFoundError as error:
-        raise CcrError(
-            f"{folder / 'ids.txt'}: no such file. It names the rows of features.npy, one id per line."
-        ) from error
-    except UnicodeDecodeError as error:
-        raise CcrError(f"{folder / 'ids.txt'}: not UTF-8 ({error.reason}). Fetch it again.") from error
+    if not (folder / "ids.txt").is_file():
+        raise CcrError(f"{folder / 'ids.txt'}: no such file. It names the rows of features.npy, one id per line.")
+    ids = read_text(folder / "ids.txt").split()
     if array.ndim not in (2, 3):
         raise CcrError(
             f"{folder / 'features.npy'}: shape {array.shape}, expected (items, dim) or (items, frames, dim)."

@@ -4,8 +4,8 @@ import numpy as np
 
 from ccr.errors import CcrError
 from ccr.features.families import VIDEO
-from ccr.features.media import File
 from ccr.features.model import ModelExtractor
+from ccr.media.decoding import File
 
 
 class Extractor(ModelExtractor):

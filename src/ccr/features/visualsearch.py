@@ -19,6 +19,7 @@ import pyarrow.compute as pc
 
 from ccr.artifacts.contents import content_hash
 from ccr.errors import CcrError
+from ccr.texts.files import read_text
 
 BLOCK, MANY = 1 << 24, 1 << 20  # bytes of id.txt, and names of frames, that are held as Python's objects
 STRING = rb"""(?>'[^'\\]*+(?:\\.[^'\\]*+)*+'|"[^"\\]*+(?:\\.[^"\\]*+)*+")"""
@@ -44,7 +45,7 @@ def _matrix(folder: Path) -> np.ndarray:
     for name in ("feature.bin", "shape.txt", "id.txt"):
         if not (folder / name).is_file():
             raise CcrError(f"{folder / name}: no such file. VisualSearch has feature.bin, shape.txt and id.txt.")
-    words = (folder / "shape.txt").read_text(errors="replace").split()
+    words = read_text(folder / "shape.txt").split()
     if len(words) != 2 or not all(word.isdecimal() and int(word) for word in words):
         raise CcrError(f"{folder / 'shape.txt'}: expected rows and dim, found {' '.join(words)[:50]!r}.")
     shape = (int(words[0]), int(words[1]))

@@ -139,6 +139,7 @@ class VisualNetwork(Section):
     dropout: Rate
 
 
+Entities = Literal["decode", "keep"]
 Norm = Literal["layer", "batch", "batch_all_streams"]
 Pooling = Literal["masked_mean", "padded_mean"]
 Fusion = Literal["standardise", "min_max"]
@@ -219,6 +220,8 @@ class Roles(Section):
 class Dataset(Section):
     """A data set: where it lies, in which layout, what its tables use by default; `like` another, but for the rest.
 
+    `entities`: of HTML in captions (`&#39;`). `on_leak`: what happens to items and captions of train that val or test
+    have too, or items that look like theirs.
     `trained_on`: another data set, whose runs are evaluated on this one's test split; nothing is trained on this one.
     """
 
@@ -229,6 +232,8 @@ class Dataset(Section):
     options: dict[str, Any] = {}
     source: Literal["official", "synthetic"] = "official"
     root: str
+    entities: Entities = "decode"
+    on_leak: Literal["keep", "drop"] = "keep"
     source_lang: Language = "en"
     target_langs: Annotated[list[Language], Field(min_length=1), Different]
     mt: str
@@ -241,12 +246,13 @@ class Parallel(Section):
     """Sentence pairs without pictures for CL teachers: line-aligned text files (.gz too) by language.
 
     `{root}` in a path: the data set's raw data. `ids`: a line begins with an id and a space, `video#enc#0 a man runs`.
-    `on_leak`: what happens to pairs that share an item or a text with the data set. `held_out`: how many are kept from
-    training, for teachers that are selected on them (`pairs: parallel`).
+    `entities`: of HTML in sentences. `on_leak`: what happens to pairs that share an item or a text with the data set.
+    `held_out`: how many are kept from training, for teachers that are selected on them (`pairs: parallel`).
     """
 
     files: Annotated[dict[Language, str], Field(min_length=2)]
     ids: bool = False
+    entities: Entities = "decode"
     on_leak: Literal["error", "drop"] = "error"
     held_out: Natural = 0
 

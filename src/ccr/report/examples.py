@@ -12,8 +12,8 @@ from PIL import Image
 
 from ccr.artifacts.jobs import Job
 from ccr.artifacts.schemas import RUN_FILES
-from ccr.features.media import Unreadable, read_image, read_video, upright
-from ccr.features.sampling import Sampling
+from ccr.media.decoding import Unreadable, read_image, read_video, upright
+from ccr.media.sampling import Sampling
 from ccr.report.group import Group
 from ccr.search.collection import open_collection
 from ccr.search.searcher import Searcher

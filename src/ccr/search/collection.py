@@ -13,7 +13,7 @@ from ccr.artifacts.jobs import Job
 from ccr.artifacts.parquet import read_parquet
 from ccr.artifacts.schemas import CAPTIONS
 from ccr.errors import CcrError
-from ccr.features.media import File, Unreadable
+from ccr.media.decoding import File, Unreadable
 from ccr.registry import EXTRACTORS
 
 SPLITS = ("train", "val", "test")

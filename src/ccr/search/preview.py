@@ -6,8 +6,8 @@ from pathlib import Path
 
 from PIL import Image
 
-from ccr.features.media import Unreadable, read_video, upright
-from ccr.features.sampling import Sampling
+from ccr.media.decoding import Unreadable, read_video, upright
+from ccr.media.sampling import Sampling
 
 FRAMES, WIDTH, MILLISECONDS = 12, 240, 120
 

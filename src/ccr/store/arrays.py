@@ -1,8 +1,24 @@
-"""Arrays that are written as a stream and memory-mapped afterwards."""
+"""Arrays in .npy files: memory-mapped, written as a stream."""
 
+from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
+
+from ccr.errors import CcrError
+
+
+def read_array(path: Path) -> np.ndarray:
+    """The array of an .npy file of others, memory-mapped, so that no header can ask for memory.
+
+    Raises `CcrError` when it is not whole; `FileNotFoundError`.
+    """
+    try:
+        return np.load(path, mmap_mode="r", allow_pickle=False)
+    except FileNotFoundError:
+        raise
+    except Exception as error:  # numpy's reader raises whatever Python's own parser does
+        raise CcrError(f"{path}: not a whole .npy array ({error}). Fetch it again.") from error
 
 
 def start_float16(stream: BinaryIO, shape: tuple[int, int]) -> None:

@@ -15,7 +15,7 @@ SELECTED_ON = {
     "target": "human-written validation captions of the target language",
     "mt": "machine-translated validation captions",
 }
-SHOWN = 200  # letters of a sentence
+SHOWN, LISTED = 200, 2000  # letters of a sentence; of what splits share
 RIGHT_TO_LEFT = regex.compile(r"[\p{Bidi_Class=R}\p{Bidi_Class=AL}]")
 
 
@@ -148,9 +148,9 @@ def _worst(row: translations.Row) -> str:
     return "\n".join([f"## Worst sentences: {columns.title([row])}, {row.settings['mt']}", "", *lines])
 
 
-def _data(text: str) -> str:
+def _data(text: str, shown: int = SHOWN) -> str:
     letters = regex.findall(r"\X", " ".join(text.split()))  # a mark stays with its letter
-    text = "".join(letters if len(letters) <= SHOWN else [*letters[: SHOWN - 1], "…"])
+    text = "".join(letters if len(letters) <= shown else [*letters[: shown - 1], "…"])
     text = re.sub(r"([\\`*_\[\]<>&~$])", r"\\\1", text)
     # what is written from right to left is so to its full stop, and moves nothing beside it
     return f"\u2068{text}\u2069" if RIGHT_TO_LEFT.search(text) else text
@@ -266,10 +266,17 @@ def _notes(rows: Sequence[Row]) -> str:
             "trained on: the data set and the languages of runs that are evaluated on the test set of another one. "
             "zero-shot: the language of the row is none of these."
         )
+    notes += _leaks(rows)
     sources = dict.fromkeys(row.published["source"] for row in rows if row.published)
     if sources:
         notes.append(f"Published figures: {'; '.join(sources)}.")
     return _bullets(notes)
+
+
+def _leaks(rows: Sequence[Row]) -> list[str]:
+    """A note for each data set whose splits share something."""
+    found = {row.settings["dataset"]: row.leaks for row in rows if row.leaks}
+    return [f"In two splits of {dataset}: {_data('; '.join(leaks), LISTED)}." for dataset, leaks in found.items()]
 
 
 def _sources(rows: Sequence[Base], key: str) -> str:

@@ -52,7 +52,7 @@ class Row(Base):
     `compared_with`: the method of the row that this one is compared with, `p`: Holm-corrected p against it, which
     `p_is_bound` says to be the least that so many draws can show,
     `difference`: SumR minus its SumR, all None where there is no such row; `verdict`: higher, lower, or nothing where
-    neither may be claimed.
+    neither may be claimed. `leaks`: what the splits of its data set share, by the report of its import.
     """
 
     terms: tuple[str, ...]
@@ -68,6 +68,7 @@ class Row(Base):
     p_is_bound: bool = False
     difference: float | None = None
     verdict: str = ""
+    leaks: tuple[str, ...] = ()
 
     @property
     def published(self) -> dict[str, Any] | None:
@@ -87,7 +88,8 @@ def read_row(settings: dict[str, Any]) -> Row:
         settings: identity (`columns.IDENTITY` without `terms`), `select_on`, `seeds`, `reference` (the method
             it is to be compared with, or None), `published` ({sumr, source} or None), `trained_on` (of runs of another
             data set: its name `dataset`, the `langs` it was trained in, whether the target is none of these:
-            `zero_shot`), and per seed: `metrics`, `ranks`, `history` (may be empty).
+            `zero_shot`), and per seed: `metrics`, `ranks`, `history` (may be empty);
+            `reports`: of the import of its data set.
     """
     seeds = settings["seeds"]
     for role in ("metrics", "ranks"):
@@ -124,6 +126,7 @@ def read_row(settings: dict[str, Any]) -> Row:
         n_items=measured[0]["n_items"],
         key=digest(keys)[:12],
         seed_keys=keys,
+        leaks=tuple(leak for path in settings["reports"] for leak in read_json(path)["leaks"]),
         items=scored[0][0],
         scores=np.stack([scores for _, scores in scored]),
     )

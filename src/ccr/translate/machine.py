@@ -38,10 +38,10 @@ def run(job: Job) -> None:
     room_for(Path(job.target).parent, size / 4, "the translations")  # they compress
     outcomes = translate(engine, parents, job)
     kept, texts, refused = without_refused(parents, outcomes, job)
-    kept, texts = without_holes(engine.name, kept, texts, job)
+    kept, texts, lacking = without_holes(engine.name, kept, texts, job)
     if not texts:
         warn_of_no_way_back(engine.name, job)
-    write_translations(translations(engine, kept, texts, job.settings), refused, job)
+    write_translations(translations(engine, kept, texts, job.settings), refused | lacking, job)
     if "alignment" in job.outputs:
         if not isinstance(engine, Aligning):
             raise CcrError(f"engine {job.settings['engine']!r} knows no word alignment.")
@@ -124,36 +124,49 @@ def without_refused(
     return parents, kept, reasons
 
 
-def without_holes(name: str, parents: pa.Table, texts: list[str | None], job: Job) -> tuple[pa.Table, list[str]]:
-    """Parents and texts without what the publisher `name` has no translation of.
+def without_holes(
+    name: str, parents: pa.Table, texts: list[str | None], job: Job
+) -> tuple[pa.Table, list[str], dict[str, str]]:
+    """Parents and texts without what the publisher `name` has no translation of, and the reasons by caption id.
 
     Forward translations of test serve quality figures only, so a publisher who has none of test is no error, nor is
-    one who has no back-translation at all (then no row is left); every other hole is a `CcrError`.
+    one who has no back-translation at all (then no row is left). Other holes are left out where they are no more than
+    the share `lacking` of the captions, but for test queries, of which none may be missing: these stay as they are.
+    More of them are a `CcrError`, and so is any hole of an engine without this option.
     """
     holes = np.array([text is None for text in texts], dtype=bool)
     if job.settings["direction"] == "back" and holes.all():
-        return parents.slice(0, 0), []
+        return parents.slice(0, 0), [], {}
     test = pc.equal(parents["split"], "test").to_numpy()
     if job.settings["direction"] == "forward" and test.any() and holes[test].all() and not test.all():
         log.warning("%s has no translation of the test captions: no quality figures for them", name)
         kept = np.flatnonzero(~test)
         parents, texts, holes = parents.take(pa.array(kept)), [texts[i] for i in kept], holes[kept]
-    if holes.any():
-        names = parents["caption_id"].filter(pa.array(holes))[:3].to_pylist()
-        raise CcrError(
-            f"{job.target}: {name!r} has no translation of {holes.sum():,} of {len(texts):,} captions: "
-            f"{', '.join(names)}, ... Complete the translations, or choose another engine for "
-            f"translate.variants.{job.settings['variant']}."
-        )
-    return parents, texts
+    if not holes.any():
+        return parents, texts, {}
+    names = parents["caption_id"].filter(pa.array(holes)).to_pylist()
+    allowed = job.settings["options"].get("lacking")
+    what = f"{job.target}: {name!r} has no translation of {len(names):,} of {len(texts):,} captions"
+    shown = f"{', '.join(names[:3])}{', ...' if len(names) > 3 else ''}"
+    if len(names) > (allowed or 0) * len(texts):
+        variant = f"translate.variants.{job.settings['variant']}"
+        more = "" if allowed is None else f" {variant}.lacking: {allowed:g} lets this share of them be left out."
+        raise CcrError(f"{what}: {shown}. Complete the translations, or choose another engine for {variant}.{more}")
+    reasons = dict.fromkeys(names, "none is published")
+    if job.settings["direction"] == "queries":
+        log.warning("%s, left untranslated: %s", what, shown)
+        sources = parents["text"].to_pylist()
+        return parents, [source if text is None else text for source, text in zip(sources, texts, strict=True)], reasons
+    log.warning("%s, left out: %s", what, shown)
+    kept = np.flatnonzero(~holes)
+    return parents.take(pa.array(kept)), [texts[i] for i in kept], reasons
 
 
 def translations(engine: Engine | Remembered, parents: pa.Table, texts: list[str], settings: dict) -> pa.Table:
     """The rows to write: schema CAPTIONS, one per parent, in order."""
+    ids = pc.binary_join_element_wise(parents["caption_id"], settings["variant"], "@")
     if isinstance(engine, Publishing):
-        ids = pa.array(engine.caption_ids(parents), pa.string())
-    else:
-        ids = pc.binary_join_element_wise(parents["caption_id"], settings["variant"], "@")
+        ids = pc.coalesce(pa.array(engine.caption_ids(parents), pa.string()), ids.combine_chunks())
     size, back = len(parents), settings["direction"] == "back"
     lang = settings["target_lang"] if settings["direction"] == "forward" else settings["source_lang"]
     return pa.table(

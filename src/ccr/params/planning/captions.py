@@ -49,7 +49,7 @@ def root(planning: Planning, dataset: str) -> str:
 
 
 def captions(planning: Planning, dataset: str) -> Job:
-    """A data set's captions job, outputs `captions` and `items`."""
+    """A data set's captions job, outputs `captions`, `items` and `report`."""
     settings = planning.params.datasets[dataset]
     folder = f"data/{planning.data(dataset)}"
 
@@ -62,7 +62,11 @@ def captions(planning: Planning, dataset: str) -> Job:
                 "root": root(planning, dataset),
                 **{role: options[role] for role in ("photos", "leave_out") if options.get(role)},
             },
-            outputs={"captions": f"{folder}/captions.parquet", "items": f"{folder}/items.parquet"},
+            outputs={
+                "captions": f"{folder}/captions.parquet",
+                "items": f"{folder}/items.parquet",
+                "report": f"{folder}/captions.report.json",
+            },
             settings={
                 "importer": importer,
                 "data": dataset,
@@ -70,9 +74,12 @@ def captions(planning: Planning, dataset: str) -> Job:
                 "source": settings.source,
                 "langs": [settings.source_lang, *settings.target_langs],
                 "options": options,
+                "entities": settings.entities,
+                "on_leak": settings.on_leak,
             },
             module="ccr.captions.dataset",
             entries=(f"IMPORTERS.{importer}",),
+            threads=planning.params.features.threads,
         )
 
     return planning.once(f"{folder}/captions.parquet", make)
@@ -113,6 +120,7 @@ def parallel(planning: Planning, dataset: str, name: str, lang: str) -> Job:
                 "source_lang": settings.source_lang,
                 "target_lang": lang,
                 "ids": entry.ids,
+                "entities": entry.entities,
                 "held_out": entry.held_out,
                 "on_leak": entry.on_leak,
             },

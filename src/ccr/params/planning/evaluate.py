@@ -48,8 +48,9 @@ def _evaluation(
 ) -> Job:
     method, settings = planning.params.methods[name], planning.params.evaluate
     run = run_of(planning, dataset, mt, visual, lang, name, seed)
+    imported = captions(planning, dataset).outputs
     inputs = {
-        **captions(planning, dataset).outputs,
+        **{role: imported[role] for role in ("captions", "items")},
         "features": features(planning, dataset, visual).outputs["features"],
         **{role: run.outputs[role] for role in ("model", "config", "tokenizer")},
         **encoder_folder(run.settings),

@@ -7,7 +7,7 @@ from typing import Any
 
 from ccr import languages
 from ccr.artifacts.jobs import Job
-from ccr.params.planning.captions import no_parallel
+from ccr.params.planning.captions import captions, no_parallel
 from ccr.params.planning.context import Planning
 from ccr.params.planning.evaluate import evaluation, learnt, run_of
 from ccr.params.planning.train import trained_on
@@ -75,6 +75,7 @@ def row_of(
         "metrics": [outputs["metrics"] for outputs in evaluations],
         "ranks": [outputs["ranks"] for outputs in evaluations],
         "history": [run.outputs["history"] for run in runs] if trained == name else [],
+        "reports": [captions(planning, dataset).outputs["report"]],
         **(_trained(planning, home, runs[0], lang) if home != dataset else {}),
     }
 

@@ -59,7 +59,7 @@ def _table(
     job = Job(
         stage="tables",
         target=f"results/{name}.csv",
-        inputs={role: [path for row in rows for path in row[role]] for role in roles},
+        inputs={role: list(dict.fromkeys(path for row in rows for path in row[role])) for role in roles},
         outputs={
             **{form: f"results/{name}.{form}" for form in formats},
             **{role: f"results/figures/{name}/{file}" for role, file in _in_every_format(figures).items()},
@@ -181,7 +181,7 @@ def retrieval(planning: Planning, name: str) -> Job:
         "recall": "recall.png",
         "sumr": "sumr.png",
     }
-    formats, roles = ("csv", "json", "md", "tex"), ("metrics", "ranks", "history")
+    formats, roles = ("csv", "json", "md", "tex"), ("metrics", "ranks", "history", "reports")
     return _table(planning, name, "retrieval", rows, left_out, formats, figures, roles)
 
 

@@ -83,7 +83,8 @@ def _texts(
     planning: Planning, dataset: str, mt: str, langs: list[str], streams: set[str], select_on: str
 ) -> dict[str, Any]:
     """Text inputs of a training: captions, translations and back-translations in the order of `langs`."""
-    inputs: dict[str, Any] = {**captions(planning, dataset).outputs}
+    imported = captions(planning, dataset).outputs
+    inputs: dict[str, Any] = {role: imported[role] for role in ("captions", "items")}
     if "target" in streams or select_on == "mt":
         made = [translation(planning, dataset, mt, lang, "forward").outputs for lang in langs]
         inputs["translations"] = [outputs["translations"] for outputs in made]

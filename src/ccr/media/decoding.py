@@ -8,7 +8,7 @@ import av
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from ccr.features.sampling import Sampling
+from ccr.media.sampling import Sampling
 
 # A stream may hold somewhat fewer frames than its header says; far fewer means that it was cut off.
 WHOLE = 0.8

@@ -1,0 +1,1 @@
+"""Pictures and videos: what is decoded of a file."""
