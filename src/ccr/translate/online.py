@@ -20,8 +20,9 @@ from tqdm import tqdm
 
 from ccr.artifacts.jobs import Job
 from ccr.errors import CcrError
+from ccr.pairs.services import codes
 from ccr.translate.engine import Outcome, Refused, languages
-from ccr.translate.services import SERVICES, Denied, Failed, Transport, Trouble, Unfit, base_url_of, codes, key_of
+from ccr.translate.services import SERVICES, Denied, Failed, Transport, Trouble, Unfit, base_url_of, key_of
 
 BACK_OFF = wait_random_exponential(multiplier=0.5, max=60)  # seconds before another attempt, with full jitter
 DOWN = 3  # sentences in a row and worker that cannot be done: the service is down
