@@ -3,7 +3,7 @@
 import os
 import re
 import shutil
-from itertools import chain as chained
+from functools import cache
 from pathlib import Path
 
 from ccr import languages
@@ -72,23 +72,26 @@ def _modes() -> dict[str, tuple[str, str]]:
 
 def _mode(modes: dict[str, tuple[str, str]], source: str, target: str) -> str | None:
     """The mode that does for a pair."""
-    fits = {name: pair for name, pair in modes.items() if _serves(source, [pair[0]]) and _serves(target, [pair[1]])}
-    first = _serves(source, [pair[0] for pair in fits.values()])
-    second = _serves(target, [pair[1] for pair in fits.values() if pair[0] == first])
+    fits = [pair for pair in modes.values() if _served(source, pair[:1]) and _served(target, pair[1:])]
+    first = _served(source, tuple(pair[0] for pair in fits))
+    second = _served(target, tuple(pair[1] for pair in fits if pair[0] == first))
     return f"{first}-{second}" if first and second else None
 
 
-def _serves(lang: str, names: list[str]) -> str | None:
+@cache
+def _served(lang: str, names: tuple[str, ...]) -> str | None:
+    """The one of Apertium's names that does for a language."""
     tags = {TAGS.get(name, name): name for name in reversed(names)}
     return tags.get(languages.served(lang, list(tags)[::-1]))
 
 
+@cache
 def _package(source: str, target: str) -> str | None:
     """The package whose name says both languages."""
     for name in PACKAGES:
-        first, second = name.split("-")
-        for pair in ((source, target), (target, source)):
-            if _serves(pair[0], [first]) and _serves(pair[1], [second]):
+        tags = tuple(name.split("-"))
+        for pair in (tags, tags[::-1]):
+            if _served(source, pair[:1]) and _served(target, pair[1:]):
                 return name
     return None
 
@@ -99,6 +102,14 @@ def _packages(source: str, target: str, pivot: str = "") -> list[str]:
         return [direct]
     both = [_package(source, pivot), _package(pivot, target)] if pivot else []
     return both if both and all(both) else []
+
+
+@cache
+def _pivot(source: str, target: str) -> str | None:
+    """A language through which two packages lead."""
+    middles = (languages.code(tag) for name in PACKAGES for tag in name.split("-"))
+    ways = (middle for middle in middles if middle not in (source, target) and _packages(source, target, middle))
+    return next(ways, None)
 
 
 def _missing(modes: dict[str, tuple[str, str]], source: str, target: str, pivot: str, where: str) -> str:
@@ -113,11 +124,7 @@ def _missing(modes: dict[str, tuple[str, str]], source: str, target: str, pivot:
         return message + f"On Debian: `apt-get install {' '.join(f'apertium-{name}' for name in new)}`."
     if wanted:
         return message + f"Debian's {', '.join(f'apertium-{name}' for name in wanted)} has the other direction only."
-    tags = chained.from_iterable(name.split("-") for name in PACKAGES)
-    for middle in dict.fromkeys(tags):
-        if not _serves(source, [middle]) and not _serves(target, [middle]):
-            both = _packages(source, target, languages.code(middle))
-            if both:
-                names = " and ".join(f"apertium-{name}" for name in both)
-                return message + f"A way through another language: `pivot: {languages.code(middle)}` ({names})."
+    if middle := _pivot(source, target):
+        names = " and ".join(f"apertium-{name}" for name in _packages(source, target, middle))
+        return message + f"A way through another language: `pivot: {middle}` ({names})."
     return message + "Debian has no package for it; take another engine."

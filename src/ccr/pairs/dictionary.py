@@ -76,5 +76,5 @@ def _files(file: Path, form: str, where: str) -> tuple[str, ...]:
         return (str(file),)
     text = next((text for end in (".dict.dz", ".dict") if (text := file.with_suffix(end)).exists()), None)
     if text is None:
-        raise CcrError(f"{where}: {file.with_suffix('.dict.dz')}, which goes with {file.name}, does not exist.")
+        raise CcrError(f"{where}: {file.with_suffix('.dict.dz')}, which goes with {file}, does not exist.")
     return str(file), str(text)

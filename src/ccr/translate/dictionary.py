@@ -47,7 +47,7 @@ class Engine:
         made = []
         for text in parents["text"].to_pylist():
             units = list(self._units(text))
-            words += len(units)
+            words += sum(word != "" for _, word, _ in units)
             unknown += sum(known is None and word.isalpha() for _, word, known in units)
             made.append(self._written(units, text) or text)
         share = 100 * unknown / words if words else 0.0
