@@ -2,9 +2,9 @@
 
 English captions of Flickr8k's train split, drawn at random. Apertium translates them into Spanish and back:
 `round_trip` compares what came back with the captions; `one_process_each` gets one sentence in a hundred, as a script
-that calls `echo ... | apertium eng-spa` would. CC-CEDICT (where data/dictionaries/cedict_ts.u8 is there) translates them into
-Chinese word by word: `against_google` compares that with the translations by Google that are published beside the
-captions. Prints and writes benchmarks/results/offline_engines.json.
+that calls `echo ... | apertium eng-spa` would. CC-CEDICT (where data/dictionaries/cedict_ts.u8 is there) translates
+them into Chinese word by word: `against_google` compares that with the translations by Google that are published beside
+the captions. Prints and writes benchmarks/results/offline_engines.json.
 
     .venv/bin/python benchmarks/offline_engines.py [SENTENCES]
 """
