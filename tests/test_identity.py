@@ -84,8 +84,8 @@ def adds_objective(tree: Tree) -> None:
 
 
 def adds_engine(tree: Tree) -> None:
-    tree.append("translate/apertium.py", "class Engine: ...")
-    tree.replace("registry.py", "\nENGINES = {", '\nENGINES = {\n    "apertium": Entry("ccr.translate.apertium"),')
+    tree.append("translate/moses.py", "class Engine: ...")
+    tree.replace("registry.py", "\nENGINES = {", '\nENGINES = {\n    "moses": Entry("ccr.translate.moses"),')
 
 
 def adds_extractor(tree: Tree) -> None:

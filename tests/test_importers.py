@@ -664,7 +664,8 @@ def flickr8k(root, train=3):
     return root
 
 
-def test_a_folder_that_a_data_set_can_run_on(tmp_path):
+def test_a_folder_that_a_data_set_can_run_on(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)  # no dictionary lies here, as it may in the project
     lines = says(flickr8k(tmp_path))
     assert "features in FeatureData/mobilenet_v2: features.npy, 6 x 4" in lines
     assert "importer visualsearch, options {collection: flickr8k}: 6 of 6 files" in lines
@@ -735,6 +736,7 @@ def test_every_layout_of_a_folder(tmp_path, multi30k):
     assert lines == [
         "importer multi30k, options {task: 1}",
         "importer multi30k, options {task: 1, photos",  # datasets.multi30k_photos
+        "importer multi30k, options {task: 1, photos",  # datasets.multi30k_fr
         "importer multi30k, options {task: 2}",
         "importer mscoco, options {split: by_language}",
         "importer table, options {file: mine.parquet}",

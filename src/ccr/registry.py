@@ -153,6 +153,8 @@ ENGINES = {
         batch_tokens=count(4096),
         on_failure=ON_FAILURE,
     ),
+    "apertium": Entry("ccr.translate.apertium", remembered=True, pivot=text(""), on_failure=ON_FAILURE),
+    "dictionary": Entry("ccr.translate.dictionary", path=text("")),
     "precomputed": Entry("ccr.translate.precomputed", published=text(""), lacking=number(0.01, ge=0, le=1)),
     "lexicon": Entry(
         "ccr.translate.lexicon",

@@ -10,6 +10,7 @@ from ccr.captions.dataset import summary, take_in
 from ccr.captions.rows import feature_folders
 from ccr.errors import CcrError
 from ccr.params.entries import clean_variant, extractor_of, options_of, variant_of
+from ccr.params.planning.pairs import files
 from ccr.params.schema import Dataset, Params
 from ccr.params.validation import mismatch
 from ccr.registry import IMPORTERS
@@ -112,15 +113,28 @@ def _visuals(params: Params, kind: str, features: set[str], media: bool) -> list
 
 
 def _translations(params: Params, dataset: Dataset, held: set[tuple]) -> list[str]:
-    """Variants without noise or filter that can translate: published ones that are there, other engines always."""
+    """Variants without noise or filter that can translate: published ones that are there, engines with its languages.
+
+    What a model of the hub translates is not known before its files are.
+    """
     names = []
     for name in params.translate.variants:
         variant = variant_of(params, name)
         engine = variant["options"].get("published")
         there = not engine or all((lang, "mt", engine, "train") in held for lang in dataset.target_langs)
-        if clean_variant(params, name) == name and variant["engine"] != "none" and there:
+        if clean_variant(params, name) == name and variant["engine"] != "none" and there and _has(variant, dataset):
             names.append(name)
     return names
+
+
+def _has(variant: dict[str, Any], dataset: Dataset) -> bool:
+    """Whether an engine has a data set's languages, as far as the plan can tell."""
+    try:
+        for lang in dataset.target_langs:
+            files(variant, dataset.source_lang, lang, "")
+    except CcrError:
+        return False
+    return True
 
 
 def _verdict(

@@ -8,7 +8,7 @@ from ccr import registry
 from ccr.artifacts.jobs import Job, job_key
 from ccr.artifacts.seals import check_input
 from ccr.errors import CcrError
-from ccr.params.planning import captions, features, tables, translate
+from ccr.params.planning import captions, features, pairs, tables, translate
 from ccr.params.planning.context import Planning
 from ccr.params.schema import Params
 
@@ -40,8 +40,9 @@ class Plan:
     def job(self, target: str) -> Job:
         """The job that makes `target`; its settings are complete, its key is not yet known.
 
-        Raises `CcrError` for an unplanned target, for a captions job whose raw data or files are not there, for a
-        training whose encoder's folder is not there, and for a table of which no row can be made.
+        Raises `CcrError` for an unplanned target, for a captions job whose raw data or files are not there, for
+        translations of a pair of languages that their engine has not, for a training whose encoder's folder is not
+        there, and for a table of which no row can be made.
         """
         target = target.rstrip("/")
         if target not in self.jobs:
@@ -57,6 +58,8 @@ class Plan:
             self._check_root(job)
         if job.stage == "train":
             self._check_encoder(job)
+        if any(entry.startswith("ENGINES.") for entry in job.entries):
+            pairs.check(job)
         if job.stage == "tables" and not job.settings["rows"]:
             left_out = "".join(f"\n  {line}" for line in job.settings["left_out"])
             table = job.settings["table"]

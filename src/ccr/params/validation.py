@@ -6,8 +6,9 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from ccr import registry
+from ccr import languages, registry
 from ccr.errors import CcrError
+from ccr.pairs import services
 from ccr.params.entries import (
     clean_variant,
     extractor_of,
@@ -94,6 +95,7 @@ def _check_networks(params: Params) -> None:
 def _check_datasets(params: Params) -> None:
     for variant in params.translate.variants:
         clean_variant(params, variant)
+        _check_pivot(params, variant)
     for extractor in params.features.extractors:
         extractor_of(params, extractor)
     for name, dataset in params.datasets.items():
@@ -106,6 +108,7 @@ def _check_datasets(params: Params) -> None:
             raise CcrError(f"params.yaml: {path}.target_langs: {dataset.source_lang!r} is the source language.")
         if dataset.trained_on:
             _check_trained_on(params, name)
+        _check_services(params, name)
         reason = mismatch(params, dataset.trained_on or name, dataset.mt, dataset.visual)
         if reason:
             raise CcrError(f"params.yaml: {path}: {reason}")
@@ -147,6 +150,22 @@ def _check_trained_on(params: Params, name: str) -> None:
                 f"params.yaml: datasets.{name}.{key}: {own!r}, but datasets.{dataset.trained_on}, which it is "
                 f"trained_on, has {other!r}: {why}. Give both the same."
             )
+
+
+def _check_pivot(params: Params, variant: str) -> None:
+    pivot = variant_of(params, variant)["options"].get("pivot")
+    try:
+        languages.code(pivot or "en")
+    except CcrError as error:
+        raise CcrError(f"params.yaml: translate.variants.{variant}.pivot: {error}") from error
+
+
+def _check_services(params: Params, name: str) -> None:
+    """An online service that a data set asks for has its languages, there and back."""
+    dataset, variant = params.datasets[name], variant_of(params, params.datasets[name].mt)
+    for lang in dataset.target_langs if variant["engine"] == "deep_translator" else ():
+        where = f"params.yaml: datasets.{name}.mt: {dataset.mt}"
+        services.codes(variant["options"]["service"], dataset.source_lang, lang, where)
 
 
 def mismatch(params: Params, dataset: str, mt: str, visual: str) -> str:

@@ -28,9 +28,10 @@ from tqdm import tqdm
 
 from ccr.artifacts.jobs import Job
 from ccr.errors import CcrError
+from ccr.pairs.services import codes
 from ccr.translate.engine import Outcome, Past, Refused, Unanswered, Withdrawn, languages
 from ccr.translate.pace import Pace, Stopped
-from ccr.translate.services import MODULES, SERVICES, base_url_of, codes, key_of, plain
+from ccr.translate.services import MODULES, SERVICES, base_url_of, key_of, plain
 from ccr.translate.suspicion import Answers, suspicion
 from ccr.translate.text import clean
 from ccr.translate.transport import LONGEST_PAUSE, Denied, Failed, Transport, Trouble

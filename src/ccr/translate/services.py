@@ -16,33 +16,18 @@ from deep_translator.base import BaseTranslator
 from deep_translator.constants import (
     BASE_URLS,
     DEEPL_ENV_VAR,
-    GOOGLE_LANGUAGES_TO_CODES,
     LIBRE_ENV_VAR,
     MSFT_ENV_VAR,
-    MY_MEMORY_LANGUAGES_TO_CODES,
 )
 from deep_translator.exceptions import NotValidLength
 
-from ccr import languages
 from ccr.errors import CcrError
+from ccr.pairs.services import CODES
 from ccr.translate.transport import Answer
 
 MODULES = deepl, google, libre, microsoft, mymemory  # whose `requests` is replaced
 INLINE = re.compile(r"</?(?:b|br|em|font|g|i|mark|p|s|small|span|strong|sub|sup|u|x)(?:\s[^<>]*)?/?>", re.IGNORECASE)
 ENTITY = re.compile(r"&(?:#\d+|#[xX][0-9a-fA-F]+|[a-zA-Z]{2,8});")
-
-# what each service translates, in its own codes; where the library's list is older than the service, by its manual
-DEEPL = "AR BG CS DA DE EL EN ES ET FI FR HE HU ID IT JA KO LT LV NB NL PL PT RO RU SK SL SV TH TR UK VI ZH"
-LIBRETRANSLATE = (
-    "ar az bg bn ca cs da de el en eo es et eu fa fi fr ga gl he hi hu id it ja ko ky lt lv ms nb nl pl pt ro ru sk sl "
-    "sq sr sv th tl tr uk ur vi zh zt"
-)
-MICROSOFT = (
-    "af am ar as az ba bg bho bn bo brx bs ca cs cy da de doi dsb dv el en es et eu fa fi fil fj fo fr ga gl gom gu ha "
-    "he hi hne hr hsb ht hu hy id ig is it iu ja ka kk km kmr kn ko ks ku ky ln lo lt lug lv lzh mai mg mi mk ml "
-    "mn-Cyrl mn-Mong mni mr ms mt my nb ne nl nso nya or pa pl prs ps pt pt-PT ro ru run rw sd si sk sl sm sn so sq "
-    "sr-Cyrl sr-Latn st sv sw ta te th ti tk tlh-Latn tn to tr tt ty ug uk ur uz vi xh yo yua yue zh-Hans zh-Hant zu"
-)
 
 
 class _DeepL(deepl.DeeplTranslator):
@@ -125,39 +110,21 @@ class Service:
 
 
 SERVICES = {
-    "google": Service(lambda key, base_url: _Google(), GOOGLE_LANGUAGES_TO_CODES.values()),
+    "google": Service(lambda key, base_url: _Google(), CODES["google"]),
     "mymemory": Service(
         lambda key, base_url: mymemory.MyMemoryTranslator(target="en-GB"),
-        # CLDR takes Egypt for the likely region of Arabic; here it is the dialect
-        [code for code in MY_MEMORY_LANGUAGES_TO_CODES.values() if code != "ar-EG"],
+        CODES["mymemory"],
         longest=500,
         status=_mymemory_status,
     ),
-    "libretranslate": Service(_libretranslate, LIBRETRANSLATE.split(), LIBRE_ENV_VAR),
+    "libretranslate": Service(_libretranslate, CODES["libretranslate"], LIBRE_ENV_VAR),
     "deepl": Service(
         lambda key, base_url: _DeepL(api_key=key, use_free_api=key.endswith(":fx")),
-        DEEPL.split(),
+        CODES["deepl"],
         DEEPL_ENV_VAR,
     ),
-    "microsoft": Service(lambda key, base_url: _Microsoft(api_key=key), MICROSOFT.split(), MSFT_ENV_VAR),
+    "microsoft": Service(lambda key, base_url: _Microsoft(api_key=key), CODES["microsoft"], MSFT_ENV_VAR),
 }
-
-
-def codes(name: str, source: str, target: str, where: str) -> tuple[str, str]:
-    """A language pair in the codes of a service; `CcrError`, with the services that have it, where it has not."""
-    if pair := _pair(name, source, target):
-        return pair
-    others = [other for other in SERVICES if _pair(other, source, target)]
-    raise CcrError(
-        f"{where}: {name} does not translate from {source!r} to {target!r}. "
-        + (f"Services that do: {', '.join(others)}." if others else "No other service does; take another engine.")
-    )
-
-
-def _pair(name: str, source: str, target: str) -> tuple[str, str] | None:
-    known = SERVICES[name].codes
-    pair = languages.served(source, known), languages.served(target, known)
-    return pair if all(pair) and pair[0] != pair[1] else None
 
 
 def key_of(name: str, where: str) -> str | None:

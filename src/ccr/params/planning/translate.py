@@ -1,11 +1,14 @@
 """Planning of stage translate: translations in three directions, and how good they are."""
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
 from ccr import registry
 from ccr.artifacts.jobs import Job
+from ccr.errors import CcrError
+from ccr.params.planning import pairs
 from ccr.params.planning.captions import captions, root
 from ccr.params.planning.context import Planning
 
@@ -79,7 +82,7 @@ def _outputs(planning: Planning, dataset: str, mt: str, lang: str, direction: st
     return outputs
 
 
-def _inputs(planning: Planning, dataset: str, mt: str, lang: str, direction: str) -> dict[str, str]:
+def _inputs(planning: Planning, dataset: str, mt: str, lang: str, direction: str) -> dict[str, Any]:
     base = planning.base(mt)
 
     def path(variant: str, direction: str) -> str:
@@ -99,9 +102,13 @@ def _inputs(planning: Planning, dataset: str, mt: str, lang: str, direction: str
     return whole | {"whole_back": path(base, "back")}
 
 
-def _translated(planning: Planning, dataset: str, mt: str, lang: str, direction: str) -> dict[str, str]:
-    """What an engine reads."""
-    inputs = {"captions": captions(planning, dataset).outputs["captions"]}
+def _translated(planning: Planning, dataset: str, mt: str, lang: str, direction: str) -> dict[str, Any]:
+    """What an engine reads; without its own files where it has not the pair, which is for the job to say."""
+    inputs: dict[str, Any] = {"captions": captions(planning, dataset).outputs["captions"]}
+    source = planning.params.datasets[dataset].source_lang
+    with suppress(CcrError):
+        pair = (source, lang) if direction == "forward" else (lang, source)
+        inputs |= pairs.files(planning.variant(mt), *pair, "")
     if planning.variant(mt)["engine"] == "lexicon":
         inputs["lexicon"] = f"{root(planning, dataset)}/lexicon.json"
     if direction == "back":

@@ -1,0 +1,123 @@
+"""Engine dictionary: word by word with a bilingual dictionary, in the order of the source text.
+
+The weakest of real translations: no grammar, no context, one translation for a word wherever it stands.
+"""
+
+import logging
+import re
+from collections.abc import Iterator
+
+import pyarrow as pa
+
+from ccr import languages
+from ccr.artifacts.jobs import Job
+from ccr.pairs.dictionary import find
+from ccr.translate.engine import languages as languages_of
+from ccr.translate.wordlists import Sense, read
+
+_WORD = re.compile(r"\w+")
+_CHARACTER = re.compile(r"[0-9A-Za-z\u00c0-\u024f]+|\w")
+WITHIN = {"", "-", "'", "’"}  # may stand between the words of a phrase, beside spaces
+
+log = logging.getLogger(__name__)
+
+
+class Engine:
+    """Replaces the longest phrases that the dictionary has; a word that it lacks stays as it is, and is counted.
+
+    Where an English word is not in the dictionary, the word without -s, -ing or -ed is looked up. `CcrError` where
+    there is no dictionary of the pair, and for one that is broken.
+    """
+
+    def __init__(self, job: Job):
+        self._target = job.target
+        source, target = languages_of(job)
+        path = job.settings["options"]["path"]
+        found = find(path, source, target, f"translate.variants.{job.settings['variant']}")
+        self.name = found.files[0].rpartition("/")[2].partition(".")[0] + (" inverted" if found.inverted else "")
+        self._english = source == "en"
+        self._cut = _WORD if languages.spaced(source) else _CHARACTER
+        self._spaces = languages.spaced(source), languages.spaced(target)
+        self._phrases = self._best(read(found))
+        self._longest = max(map(len, self._phrases), default=1)
+
+    def translate(self, parents: pa.Table) -> list[str | None]:
+        """A translation for each row of `parents` (schema CAPTIONS)."""
+        words = unknown = 0
+        made = []
+        for text in parents["text"].to_pylist():
+            units = list(self._units(text))
+            words += sum(word != "" for _, word, _ in units)
+            unknown += sum(known is None and word.isalpha() for _, word, known in units)
+            made.append(self._written(units, text) or text)
+        share = 100 * unknown / words if words else 0.0
+        log.info("%s: %.1f %% of the words are not in %s", self._target, share, self.name)
+        return made
+
+    def _best(self, senses: list[Sense]) -> dict[tuple[str, ...], str]:
+        """The translation of each phrase, by its words in lower case."""
+        best: dict[tuple[str, ...], tuple[tuple[int, int, float], str]] = {}
+        for sense in senses:
+            key = tuple(self._cut.findall(sense.source.lower()))
+            worth = sense.rank, sense.words, -sense.weight
+            if key and (key not in best or worth < best[key][0]):
+                best[key] = worth, sense.target
+        return {key: target for key, (_, target) in best.items()}
+
+    def _units(self, text: str) -> Iterator[tuple[str, str, str | None]]:
+        """What stands before a phrase, the phrase, its translation (None: unknown); last what stands behind all."""
+        found = list(self._cut.finditer(text))
+        keys, at, end = [match[0].lower() for match in found], 0, 0
+        while at < len(found):
+            length, known = self._longest_match(text, found, keys, at)
+            start, stop = found[at].start(), found[at + length - 1].end()
+            yield text[end:start], text[start:stop], known
+            at, end = at + length, stop
+        if text[end:]:
+            yield text[end:], "", ""
+
+    def _longest_match(self, text: str, found: list[re.Match], keys: list[str], at: int) -> tuple[int, str | None]:
+        reach = 1
+        while (
+            reach < self._longest
+            and at + reach < len(found)
+            and text[found[at + reach - 1].end() : found[at + reach].start()].strip() in WITHIN
+        ):
+            reach += 1
+        for length in range(reach, 0, -1):
+            known = self._phrases.get(tuple(keys[at : at + length]))
+            if known is not None:
+                return length, known
+        stems = _stems(keys[at]) if self._english else ()
+        return 1, next((self._phrases[(stem,)] for stem in stems if (stem,) in self._phrases), None)
+
+    def _written(self, units: list[tuple[str, str, str | None]], source: str) -> str:
+        text = ""
+        for gap, word, known in units:
+            word = word if known is None else known
+            if all(self._spaces):
+                text += gap + word if word or gap.strip() else ""
+                continue
+            mark, spaced = "".join(gap.split()), self._spaces[1]
+            apart = spaced or not mark and _latin(text[-1:]) and _latin(word[:1])
+            text += mark + (" " if apart and text and word else "") + word
+        text = text.strip()
+        return text[:1].upper() + text[1:] if source.strip()[:1].isupper() and len(text[:1].upper()) == 1 else text
+
+
+def _stems(word: str) -> Iterator[str]:
+    """What an English word may be a form of."""
+    if word.endswith("ies") or word.endswith("ied"):
+        yield word[:-3] + "y"
+    for ending in ("s", "es", "ing", "ed"):
+        stem = word.removesuffix(ending)
+        if stem != word and len(stem) > 1 and not stem.endswith("s" if ending == "s" else "\0"):
+            yield stem
+            if ending in ("ing", "ed"):
+                yield stem + "e"
+                if stem[-1] == stem[-2]:
+                    yield stem[:-1]
+
+
+def _latin(character: str) -> bool:
+    return character.isalnum() and ord(character) < 0x2E80
