@@ -65,6 +65,10 @@ def _left(left: list[str], asked: int, memory: "Memory", target: str) -> str:
     )
 
 
+def _shown(text: str) -> str:
+    return repr(text if len(text) <= SHOWN else text[: SHOWN - 1] + "…")
+
+
 def _storable(outcome: Outcome | Unanswered | Withdrawn) -> Outcome | Unanswered | Withdrawn:
     """A translation as captions are stored, or the reason why it cannot be."""
     if not isinstance(outcome, str):
@@ -131,6 +135,7 @@ class Memory:
         return max(last, default=evidence.now() - APART) + APART
 
     def _withdraw(self, text: str, outcome: Withdrawn) -> None:
+        log.warning("%s: withdrawn, for other sentences were given the same: %s", self.folder, _shown(text))
         self._append({"text": text, "withdrawn": outcome.translation})
         self.withdrawn.add(outcome.translation)
         if self.known.get(text) == outcome.translation:
