@@ -359,12 +359,13 @@ def test_who_asks_to_forget_refusals_starts_anew(clock, monkeypatch):
     assert Counter(line["text"] for line in stored() if "translation" in line) == {"a dog": 1}
 
 
-def test_a_translation_that_turns_out_to_be_none_is_asked_for_again(clock, monkeypatch):
+def test_a_translation_that_turns_out_to_be_none_is_asked_for_again(clock, monkeypatch, caplog):
     captions(["a dog", "a cat", "a bird"])
     answer_with(monkeypatch, {"a dog": "wait", "a cat": "<a cat>", "a bird": "wait"})
     translated()
     with Memory("careful", {"beams": 1}, "en", "zh") as made:
         made.add("a dog", Withdrawn("wait"))  # and killed before the other one
+    assert "withdrawn, for other sentences were given the same: 'a dog'" in caplog.text
     assert Memory("careful", {"beams": 1}, "en", "zh").known == {"a cat": "<a cat>"}
     assert Memory("careful", {"beams": 1}, "en", "zh").withdrawn == {"wait"}
     answer_with(monkeypatch, {"a dog": "<a dog>", "a bird": "<a bird>"})

@@ -313,7 +313,7 @@ def import_memory(path: MemoryFile) -> None:
 
 @tm.command("forget-refused")
 def forget_refused() -> None:
-    """Let sentences that were refused for good be tried again. No translation may be running."""
+    """Let sentences that were refused be tried again. No translation may be running."""
     print(f"{_memory().forget_refused():,} refused sentences forgotten")
 
 

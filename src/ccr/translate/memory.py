@@ -58,15 +58,17 @@ def remembered(engine: Remembered, texts: list[str], job: Job) -> list[Outcome]:
 
 def _left(left: list[str], asked: int, memory: "Memory", target: str) -> str:
     """What there is to say of sentences that are not translated while others are."""
-    shown = [
-        f"\n  {text if len(text) <= SHOWN else text[: SHOWN - 1] + '…'!r}: {memory.trouble(text)}" for text in left
-    ]
+    shown = [f"\n  {_shown(text)}: {memory.trouble(text)}" for text in left[:LISTED]]
     return (
         f"{target}: {len(left):,} of {asked:,} sentences are not translated, though others are:"
-        f"{''.join(shown[:LISTED])}\nWhat is translated is kept; the next run goes on from there. A sentence at which "
+        f"{''.join(shown)}\nWhat is translated is kept; the next run goes on from there. A sentence at which "
         f"{RUNS} runs have failed, each {APART / 3600:g} hours or more after the one before, is refused; on_failure "
         f"then decides. The next run that counts is one after {when(memory.next_that_counts(left))}."
     )
+
+
+def _shown(text: str) -> str:
+    return repr(text if len(text) <= SHOWN else text[: SHOWN - 1] + "…")
 
 
 def _storable(outcome: Outcome | Unanswered | Withdrawn) -> Outcome | Unanswered | Withdrawn:
@@ -138,6 +140,7 @@ class Memory:
         return max(last, default=evidence.now() - APART) + APART
 
     def _withdraw(self, text: str, outcome: Withdrawn) -> None:
+        log.warning("%s: withdrawn, for other sentences were given the same: %s", self.folder, _shown(text))
         self._append({"text": text, "withdrawn": outcome.translation})
         self.withdrawn.add(outcome.translation)
         if self.known.get(text) == outcome.translation:
