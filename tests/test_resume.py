@@ -269,10 +269,11 @@ def test_a_training_that_was_killed_and_goes_on_is_followed_without_gaps_or_doub
     accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
     pytest.importorskip("accelerate")
     run = Path("results/runs/nrccr/seed0")
-    job = training("nrccr", data, run, minutes=INTERVAL / 60, trackers=("tensorboard",), epochs=5, patience=5)
-    killed_and_run_to_its_end(job, 2, np.random.default_rng(1), "log")
+    job = training("nrccr", data, run, minutes=INTERVAL / 60, trackers=("tensorboard",))
+    # its state is kept after step 3; epoch 1 is told; the kill comes after step 4, and epoch 1 ends once more
+    killed_and_run_to_its_end(job, 1, np.random.default_rng(0), "log")
     history = pd.read_csv(run / "history.csv")
-    events = accumulator.EventAccumulator(f"work/tracking/{run}").Reload()
+    events = accumulator.EventAccumulator(f"work/tracking/{run}", purge_orphaned_data=False).Reload()
     assert set(events.Tags()["scalars"]) == set(history.columns) - {"epoch"}
     for column in set(history.columns) - {"epoch"}:
         found = events.Scalars(column)
