@@ -16,6 +16,7 @@ from ccr.artifacts.hashes import digest
 from ccr.errors import CcrError
 
 KEY, CONTENT = "ccr.key", "ccr.content"  # names among the metadata
+DAMAGED = (pa.ArrowException, OSError, UnicodeDecodeError)  # what pyarrow raises for a damaged file
 BATCH_ROWS = 256  # read at a time: a row may hold a video
 
 
@@ -109,7 +110,7 @@ def read_parquet(
             return file.read(columns=columns)
     except FileNotFoundError as error:
         raise CcrError(f"{path}: no such file. Run the job that makes it (`ccr plan` lists the jobs).") from error
-    except (pa.ArrowException, OSError) as error:
+    except DAMAGED as error:
         raise _unreadable(path, error) from error
 
 
@@ -121,7 +122,7 @@ def recorded_content(path: str | os.PathLike) -> str | None:
     """The content hash that a Parquet file's metadata name; None for a file of others. `CcrError` when it is torn."""
     try:
         return (_metadata(pq.read_schema(path))).get(CONTENT)
-    except (pa.ArrowException, OSError) as error:
+    except DAMAGED as error:
         raise _unreadable(path, error) from error
 
 
@@ -134,7 +135,7 @@ def computed_content(path: str | os.PathLike) -> str:
             content = ContentHash(schema)
             for batch in file.iter_batches(BATCH_ROWS):
                 content.update(batch)
-    except (pa.ArrowException, OSError) as error:
+    except DAMAGED as error:
         raise _unreadable(path, error) from error
     metadata = {name: value for name, value in _metadata(schema).items() if name not in (KEY, CONTENT)}
     return _metadata(described(schema, content, "", metadata))[CONTENT]
