@@ -218,6 +218,32 @@ def test_an_item_without_captions_is_dropped_with_a_word(visualsearch, caplog):
     assert "1 items of test dropped, they have no caption" in caplog.text
 
 
+def test_machine_translations_without_text_are_left_out_with_what_was_made_of_them(visualsearch, caplog):
+    caplog.set_level(logging.INFO)
+    write(visualsearch / "TextData" / TRANSLATED, "a#enc2zh#9 \u200b\nb#enc2zh#9\na#enc2zh#10 狗\n")
+    captions, _ = import_(visualsearch, "visualsearch")
+    made = {c["caption_id"] for c in captions if c["split"] == "train" and c["engine"] == "google"}
+    assert made == {"a#enc2zh#10@google"}
+    assert "2 machine translations left out, they have no text: a#enc2zh#9@google, b#enc2zh#9@google" in caplog.text
+    assert "1 machine translations left out, they have no text: a#enc2zh2enc#9@google" in caplog.text
+
+
+def test_a_report_says_what_was_put_right(visualsearch):
+    write(
+        visualsearch / "TextData" / ORIGINAL, "a#enc#9 dog&#39;s tail &amp; a cat\na#enc#10 x\nb#enc#9 x\nb#enc#10 x\n"
+    )
+    report = visualsearch / "out" / "captions.report.json"
+    captions, _ = import_(visualsearch, "visualsearch")
+    assert "dog's tail & a cat" in {c["text"] for c in captions}
+    assert any(
+        note.startswith("put right: HTML entities in 1 captions") for note in json.loads(report.read_text())["notes"]
+    )
+    captions, _ = import_(visualsearch, "visualsearch", entities="keep")
+    assert "dog&#39;s tail &amp; a cat" in {c["text"] for c in captions}
+    kept = "left as they are: HTML entities in 1 captions, as in a#enc#9 'dog&#39;s tail &amp; a cat'"
+    assert kept in json.loads(report.read_text())["notes"]
+
+
 ORIGINAL, CHINESE = "toytrain.caption.txt", "toytrain_zh.caption.txt"
 TRANSLATED = "toytrain_google_enc2zh.caption.txt"
 

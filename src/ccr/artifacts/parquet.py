@@ -18,6 +18,8 @@ from ccr.artifacts.refusals import refusal
 from ccr.errors import CcrError
 
 KEY, CONTENT = "ccr.key", "ccr.content"  # names among the metadata
+# what pyarrow raises for a damaged file
+DAMAGED = (pa.ArrowException, OSError, ValueError, OverflowError, MemoryError)
 BATCH_ROWS = 256  # read at a time: a row may hold a video
 LARGE, DENSEST = 1 << 30, 200  # bytes that any file may unpack to, and how many times as large a larger one may become
 WIDTHS = {"BOOLEAN": 1, "INT32": 4, "INT64": 8, "FLOAT": 4, "DOUBLE": 8, "INT96": 12}  # bytes of a value
@@ -127,7 +129,7 @@ def opened(path: str | os.PathLike, **options: Any) -> Iterator[pq.ParquetFile]:
             yield file
     except FileNotFoundError as error:
         raise CcrError(f"{path}: no such file. Run the job that makes it (`ccr plan` lists the jobs).") from error
-    except (pa.ArrowException, OSError, ValueError, OverflowError, MemoryError) as error:
+    except DAMAGED as error:
         raise _unreadable(path, error) from error
 
 

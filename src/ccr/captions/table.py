@@ -14,6 +14,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from ccr import languages
+from ccr.artifacts.parquet import DAMAGED
 from ccr.artifacts.schemas import SPLITS
 from ccr.captions.checks import PLACE, listing
 from ccr.captions.raw import FOUND, LISTED, Raw, numbered
@@ -76,7 +77,7 @@ def _langs(path: Path) -> list[str]:
 def _parquet(path: Path) -> pq.ParquetFile:
     try:
         return pq.ParquetFile(path)
-    except (OSError, pa.ArrowException) as error:
+    except DAMAGED as error:
         raise CcrError(f"{path}: not a whole Parquet file ({error}). Fetch it again.") from error
 
 
@@ -111,7 +112,7 @@ def _read_parquet(path: Path) -> Read:
         table = table.rename_columns(header).select([name for name in header if name in COLUMNS])
         table = table.cast(pa.schema([(name, pa.string()) for name in table.column_names]))
         table.validate(full=True)
-    except (OSError, pa.ArrowException) as error:
+    except DAMAGED as error:
         raise CcrError(f"{path}: its columns must hold text, as UTF-8 ({error}). Write the file again.") from error
     columns = {name: table[name].combine_chunks() for name in table.column_names}
     return header, columns, list(range(1, len(table) + 1)), []

@@ -18,6 +18,7 @@ from ccr.errors import CcrError
 from ccr.evaluate.encoder import Encoder
 from ccr.search.collection import Caption, Collection
 from ccr.search.index import Index
+from ccr.texts.cleaning import clean_text
 
 QUERIES = 64  # the last ones, whose embeddings are at hand
 KEPT = Path("work/search")  # embeddings of collections, by what made them
@@ -112,7 +113,8 @@ class Searcher:
         return captions, self._hits(vector, count)
 
     def _embed_query(self, text: str) -> Tensor:
-        if not text.strip():
+        text = clean_text(text)
+        if not text:
             raise CcrError("The query is empty. Give a sentence.")
         with self._computing:
             return self._encoder.texts([text])[0]

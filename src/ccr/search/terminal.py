@@ -8,7 +8,6 @@ from pathlib import Path
 from ccr.artifacts.jobs import Job
 from ccr.search.collection import open_collection
 from ccr.search.searcher import Searcher
-from ccr.texts.cleaning import clean_text
 
 
 def searchers(
@@ -26,7 +25,7 @@ def _names(runs: Sequence[Path]) -> list[str]:
 
 def hits(searchers: Sequence[Searcher], query: str, count: int, as_json: bool) -> list[str]:
     """Lines to print: rank, score, id and path of what each run finds; or a JSON object a line."""
-    lines, query = [], clean_text(query)
+    lines = []
     for searcher in searchers:
         if len(searchers) > 1 and not as_json:
             lines.append(f"{searcher.name}:")
