@@ -191,7 +191,7 @@ def test_ten_thousand_damaged_files_are_read_or_named(damaged):
 
 
 def test_what_unpacks_to_more_than_any_captions_is_refused(tmp_path, monkeypatch):
-    monkeypatch.setattr(files, "LARGEST", 1 << 20)
+    monkeypatch.setattr(files, "LARGEST_UNPACKED", 1 << 20)
     bomb = tmp_path / "train.en.gz"
     bomb.write_bytes(gzip.compress(b"a" * (1 << 26)))
     with pytest.raises(CcrError, match="train.en.gz: more than 1,048,576 bytes of text"):

@@ -738,6 +738,7 @@ def test_every_layout_of_a_folder(tmp_path, multi30k):
         "importer multi30k, options {task: 1, photos",  # datasets.multi30k_photos
         "importer multi30k, options {task: 1, photos",  # datasets.multi30k_fr
         "importer multi30k, options {task: 2}",
+        "importer multi30k, options {task: 2}",  # datasets.multi30k_scripts
         "importer mscoco, options {split: by_language}",
         "importer table, options {file: mine.parquet}",
     ]

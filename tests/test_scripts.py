@@ -47,8 +47,10 @@ def test_import_keeps_every_letter_and_joiner(tmp_path, lang):
     rows = "".join(f"{split},{split},{lang},{words}\n" for split in ("train", "val", "test"))
     (tmp_path / "captions.csv").write_text("item_id,split,lang,text\n" + rows, encoding="utf-8")
     outputs = {name: str(tmp_path / f"{name}.parquet") for name in ("captions", "items")}
+    outputs["report"] = str(tmp_path / "report.json")
     options = {"file": "captions.csv"}
     settings = {"importer": "table", "data": "t", "kind": "image", "source": "official", "langs": [lang]}
+    settings |= {"entities": "decode", "on_leak": "keep"}
     run(hand_made("captions", outputs["captions"], {"root": str(tmp_path)}, outputs, settings | {"options": options}))
     assert set(read_parquet(outputs["captions"])["text"].to_pylist()) == {nfc(text)}
 

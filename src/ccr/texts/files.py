@@ -41,8 +41,10 @@ def read_text(path: Path) -> str:
 def _read(path: Path) -> bytes:
     try:
         with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
-            largest = LARGEST_UNPACKED if path.suffix == ".gz" else LARGEST
-            data = file.read(largest + 1)
+            data, largest = b"", LARGEST_UNPACKED if path.suffix == ".gz" else LARGEST
+            # `read(largest)` would take that much memory for a small file
+            while len(data) <= largest and (some := file.read(1 << 24)):
+                data += some
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
         raise CcrError(
             f"{path}: not a whole gzip file, probably cut off when copied ({error}). Fetch it again."
