@@ -108,6 +108,8 @@ def _timeline(path: Path, by_time: bool, scan: bool) -> np.ndarray:
         if not container.streams.video:
             raise Unreadable("no video stream")
         stream = container.streams.video[0]
+        if stream.codec_context is None:
+            raise Unreadable("no decoder for its video stream")
         announced = stream.frames
         if announced and not scan:
             return np.arange(announced + 1.0)
