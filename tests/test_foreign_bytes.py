@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import tracemalloc
 from random import Random
 from types import SimpleNamespace
 
@@ -211,8 +212,12 @@ def test_what_unpacks_to_more_than_any_captions_is_refused(tmp_path, monkeypatch
     monkeypatch.setattr(files, "LARGEST", 1 << 20)
     bomb = tmp_path / "train.en.gz"
     bomb.write_bytes(gzip.compress(b"a" * (1 << 26)))
+    tracemalloc.start()
     with pytest.raises(CcrError, match="train.en.gz: more than 1,048,576 bytes of text"):
         files.read_lines(bomb)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 1 << 23
 
 
 @pytest.mark.parametrize(

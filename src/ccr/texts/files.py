@@ -10,6 +10,7 @@ from typing import Any
 from ccr.errors import CcrError
 
 LARGEST = 1 << 30  # bytes of a text file, unpacked; published captions have a tenth of that
+BLOCK = 1 << 20  # bytes read at a time
 
 
 def read_text(path: Path) -> str:
@@ -40,16 +41,19 @@ def read_text(path: Path) -> str:
 def _read(path: Path) -> bytes:
     try:
         with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
-            data = file.read(LARGEST + 1)
+            chunks, size = [], 0
+            while size <= LARGEST and (chunk := file.read(BLOCK)):
+                chunks.append(chunk)
+                size += len(chunk)
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
         raise CcrError(
             f"{path}: not a whole gzip file, probably cut off when copied ({error}). Fetch it again."
         ) from error
     except OSError as error:
         raise CcrError(f"{path}: cannot be read ({error.strerror or error}).") from error
-    if len(data) > LARGEST:
+    if size > LARGEST:
         raise CcrError(f"{path}: more than {LARGEST:,} bytes of text. Fetch it again, or split it.")
-    return data
+    return b"".join(chunks)
 
 
 def short(text: str, size: int = 60) -> str:
