@@ -8,7 +8,7 @@ import av
 import numpy as np
 from hand_made import hand_made
 from hand_made import run as hand_made_run
-from PIL import Image
+from PIL import Image, ImageDraw
 
 from ccr.artifacts.jobs import Job
 from ccr.artifacts.parquet import read_parquet, write_parquet
@@ -40,6 +40,29 @@ def write_video(
             frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
             frame.pts, frame.time_base = (times or range(frames))[step], Fraction(1, 8)
             container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+
+
+def drawn(seed, size=(320, 240)):
+    """A picture with shapes in it, none like another."""
+    generator = np.random.default_rng(seed)
+    image = Image.fromarray(generator.integers(0, 255, (6, 8, 3), np.uint8)).resize(size, Image.Resampling.BICUBIC)
+    draw = ImageDraw.Draw(image)
+    for _ in range(12):
+        x, y = generator.integers(0, size[0]), generator.integers(0, size[1])
+        draw.ellipse([x, y, x + 60, y + 40], fill=tuple(generator.integers(0, 255, 3).tolist()))
+    return image
+
+
+def film(path, seeds, size=(320, 240)):
+    """A video of one drawn picture after the other, 8 frames of each."""
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=8)
+        stream.width, stream.height, stream.pix_fmt = *size, "yuv420p"
+        for seed in seeds:
+            frame = np.asarray(drawn(seed).resize(size))
+            for _ in range(8):
+                container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
         container.mux(stream.encode())
 
 

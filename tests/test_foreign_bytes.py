@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import tracemalloc
 from random import Random
 from types import SimpleNamespace
 
@@ -11,10 +12,12 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from media_files import drawn, film
 from mishaps import mutated
 from raw_files import write
 
 from ccr.captions.checks import checked
+from ccr.captions.likeness import hashes
 from ccr.captions.parallel import read_pairs
 from ccr.captions.rows import row_hashes
 from ccr.errors import CcrError
@@ -22,6 +25,9 @@ from ccr.evaluate.encoder import queries
 from ccr.params.entries import options_of
 from ccr.registry import IMPORTERS
 from ccr.texts import files
+
+# what decoders and numpy say of damaged files beside their errors
+pytestmark = pytest.mark.filterwarnings("ignore")
 
 ROWS = [
     {
@@ -109,6 +115,16 @@ def features(root):
     write(other / "id.txt", "a b")
 
 
+def pictures(root):
+    for ending in ("jpg", "png", "webp", "gif", "tiff", "bmp"):
+        drawn(1, (64, 48)).save(root / f"a.{ending}")
+
+
+def videos(root):
+    for ending in ("mp4", "mkv"):
+        film(root / f"a.{ending}", [1, 2], (64, 48))
+
+
 def by_importer(name, langs=("en", "zh"), **options):
     """Read as the stage does, and look at what is there as `ccr captions check` does."""
     module, options = IMPORTERS[name].load(), options_of(IMPORTERS[name], options, "options")
@@ -137,6 +153,8 @@ READERS = {
     "parquet": (parquet, by_importer("table", file="captions.parquet")),
     "queries": (lines, lambda root: queries(root / "queries.txt")),
     "pairs": (pairs, read_sides),
+    "pictures": (pictures, lambda root: hashes({path.name: path for path in root.iterdir()}, "image", 1)),
+    "videos": (videos, lambda root: hashes({path.name: path for path in root.iterdir()}, "video", 1)),
     "rows of features": (features, lambda root: list(row_hashes(root, ["a", "b", "c"]))),
 }
 
@@ -194,8 +212,12 @@ def test_what_unpacks_to_more_than_any_captions_is_refused(tmp_path, monkeypatch
     monkeypatch.setattr(files, "LARGEST_UNPACKED", 1 << 20)
     bomb = tmp_path / "train.en.gz"
     bomb.write_bytes(gzip.compress(b"a" * (1 << 26)))
+    tracemalloc.start()
     with pytest.raises(CcrError, match="train.en.gz: more than 1,048,576 bytes of text"):
         files.read_lines(bomb)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 1 << 23
 
 
 @pytest.mark.parametrize(

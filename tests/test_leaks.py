@@ -4,9 +4,9 @@ import json
 import logging
 import os
 
-import av
 import numpy as np
 import pytest
+from media_files import drawn, film
 from PIL import Image, ImageDraw
 from raw_files import write
 from test_captions import job_outputs
@@ -16,17 +16,6 @@ from ccr.captions import likeness
 from ccr.captions.rows import row_hashes
 
 SPLITS = {"a": "train", "b": "train", "c": "val", "d": "test", "e": "test"}
-
-
-def drawn(seed, size=(320, 240)):
-    """A picture with shapes in it, none like another."""
-    generator = np.random.default_rng(seed)
-    image = Image.fromarray(generator.integers(0, 255, (6, 8, 3), np.uint8)).resize(size, Image.Resampling.BICUBIC)
-    draw = ImageDraw.Draw(image)
-    for _ in range(12):
-        x, y = generator.integers(0, size[0]), generator.integers(0, size[1])
-        draw.ellipse([x, y, x + 60, y + 40], fill=tuple(generator.integers(0, 255, 3).tolist()))
-    return image
 
 
 @pytest.fixture
@@ -113,18 +102,6 @@ def test_a_picture_is_decoded_once(mine, monkeypatch, in_a_folder_of_its_own):
     assert len(first[1]) == 5 and first[2] == []
     monkeypatch.setattr(likeness, "_of_image", lambda path: pytest.fail(f"{path} is decoded again"))
     assert likeness.hashes(files, "image", 2) == first
-
-
-def film(path, seeds, size=(320, 240)):
-    """A video of one drawn picture after the other, 8 frames of each."""
-    with av.open(str(path), "w") as container:
-        stream = container.add_stream("libx264", rate=8)
-        stream.width, stream.height, stream.pix_fmt = *size, "yuv420p"
-        for seed in seeds:
-            frame = np.asarray(drawn(seed).resize(size))
-            for _ in range(8):
-                container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
-        container.mux(stream.encode())
 
 
 def test_videos_by_the_frame_in_their_middle(mine):

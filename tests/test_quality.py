@@ -286,6 +286,7 @@ DATASET = {
     "options": {"translated": "1-1"},
     "source": "official",
     "root": "raw",
+    "entities": "keep",
     "target_langs": ["zh"],
     "mt": "google",
     "visual": "i3d",

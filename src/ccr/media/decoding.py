@@ -111,6 +111,8 @@ def _timeline(path: Path, by_time: bool, scan: bool) -> np.ndarray:
         if not container.streams.video:
             raise Unreadable("no video stream")
         stream = container.streams.video[0]
+        if stream.codec_context is None:
+            raise Unreadable("no decoder for its video stream")
         announced = stream.frames
         if 0 < announced <= path.stat().st_size and not scan:  # a frame has a byte at least
             return np.arange(announced + 1.0)

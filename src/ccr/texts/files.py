@@ -11,6 +11,7 @@ from ccr.errors import CcrError
 
 LARGEST = 1 << 30  # bytes of a text file; published captions have a tenth of that
 LARGEST_UNPACKED = 1 << 28  # and of a packed one
+BLOCK = 1 << 20  # bytes read at a time
 
 
 def read_text(path: Path) -> str:
@@ -41,19 +42,20 @@ def read_text(path: Path) -> str:
 def _read(path: Path) -> bytes:
     try:
         with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
-            data, largest = b"", LARGEST_UNPACKED if path.suffix == ".gz" else LARGEST
-            # `read(largest)` would take that much memory for a small file
-            while len(data) <= largest and (some := file.read(1 << 24)):
-                data += some
+            largest = LARGEST_UNPACKED if path.suffix == ".gz" else LARGEST
+            chunks, size = [], 0
+            while size <= largest and (chunk := file.read(BLOCK)):
+                chunks.append(chunk)
+                size += len(chunk)
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
         raise CcrError(
             f"{path}: not a whole gzip file, probably cut off when copied ({error}). Fetch it again."
         ) from error
     except OSError as error:
         raise CcrError(f"{path}: cannot be read ({error.strerror or error}).") from error
-    if len(data) > largest:
+    if size > largest:
         raise CcrError(f"{path}: more than {largest:,} bytes of text. Fetch it again, or split it.")
-    return data
+    return b"".join(chunks)
 
 
 def short(text: str, size: int = 60) -> str:
