@@ -186,7 +186,7 @@ def test_a_font_is_found_for_what_matplotlibs_own_lacks():
 @pytest.mark.parametrize(
     ("source", "target", "figure", "message"),
     [
-        (" ", "红", "a.svg", "' ': no words"),
+        (" ", "红", "a.svg", "'': no words"),
         ("red", "ũű ỡ", "a.svg", "knows none of its words"),
         ("red", "红", "a.gif", "a.gif: no such format"),
     ],

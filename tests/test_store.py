@@ -164,7 +164,8 @@ def test_bad_metadata_is_refused(tmp_path):
     write_raw(tmp_path / "f.parquet", ["a"], [1], [[1, 2]], dim="3")
     with pytest.raises(CcrError, match="'a' has 2 values, expected 1 frames x dim 3"):
         open_features(tmp_path / "f.parquet", tmp_path / "cache")
-    pq.write_table(pa.table({"item_id": ["a"], "frames": [1], "features": [[1.0]]}), tmp_path / "g.parquet")
+    table = pa.table({"item_id": ["a"], "frames": [1], "features": [[1.0]]}, schema=FEATURES)
+    pq.write_table(table, tmp_path / "g.parquet")
     with pytest.raises(CcrError, match="no valid `dim`"):
         open_features(tmp_path / "g.parquet", tmp_path / "cache")
 
