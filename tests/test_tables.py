@@ -13,7 +13,7 @@ from hand_made import hand_made, run
 
 from ccr.artifacts.files import write_json
 from ccr.artifacts.parquet import write_parquet
-from ccr.artifacts.schemas import RANKS
+from ccr.artifacts.schemas import CAPTIONS, RANKS
 from ccr.errors import CcrError
 from ccr.retrieval.metrics import METRICS, chance_sumr, metrics
 from ccr.retrieval.ranks import Ranks
@@ -95,6 +95,7 @@ def planned(method, seeds, folders, trained_in, **settings):
         "ranks": [f"{folder}/ranks.parquet" for folder in folders],
         "history": [f"{folder}/history.csv" for folder in trained_in],
         "reports": [],
+        "translations": [],
         **settings,
     }
 
@@ -196,6 +197,20 @@ def test_a_note_names_what_the_splits_share(tmp_path):
     notes = Path(made.outputs["md"]).read_text().split("## Notes")[1]
     said = "In two splits of mine: " + shared.replace("_", r"\_") + r"; left in (on\_leak: keep)."
     assert notes.count(said) == 1 and "two splits of other" not in notes
+
+
+def test_a_note_names_the_captions_without_a_translation(tmp_path):
+    for name, refused in {"some": {"a#enc#0": "HTTP 500 (in 3 runs or more)"}, "none": {}}.items():
+        metadata = {"refused": json.dumps(refused)} if refused else {}
+        write_parquet({column: [] for column in CAPTIONS.names}, f"{name}.parquet", CAPTIONS, metadata=metadata)
+    rows = [
+        row(tmp_path, "baseline", 5, translations=["some.parquet"]),
+        row(tmp_path, "better", 6, translations=["some.parquet", "none.parquet"]),
+    ]
+    run(made := job(rows))
+    notes = Path(made.outputs["md"]).read_text().split("## Notes")[1]
+    assert notes.count("Captions without a translation in some.parquet: 1. a#enc#0: HTTP 500 (in 3 runs or more)") == 1
+    assert "none.parquet" not in notes
 
 
 def test_page_is_the_markdown_as_html(small_table):

@@ -205,3 +205,9 @@ def _metadata(schema: pa.Schema) -> dict[str, str]:
 def refused_of(table: pa.Table) -> dict[str, str]:
     """Captions that an engine refused to translate, by the metadata of a file of translations: caption id -> reason."""
     return json.loads((table.schema.metadata or {}).get(b"refused", b"{}"))
+
+
+def recorded_refusals(path: str | os.PathLike) -> dict[str, str]:
+    """As `refused_of`, without reading the rows. `CcrError` when the file is missing or torn."""
+    with opened(path) as file:
+        return json.loads(_metadata(file.schema_arrow).get("refused", "{}"))

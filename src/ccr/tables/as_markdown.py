@@ -267,6 +267,7 @@ def _notes(rows: Sequence[Row]) -> str:
             "zero-shot: the language of the row is none of these."
         )
     notes += _leaks(rows)
+    notes += _untranslated(rows)
     sources = dict.fromkeys(row.published["source"] for row in rows if row.published)
     if sources:
         notes.append(f"Published figures: {'; '.join(sources)}.")
@@ -277,6 +278,16 @@ def _leaks(rows: Sequence[Row]) -> list[str]:
     """A note for each data set whose splits share something."""
     found = {row.settings["dataset"]: row.leaks for row in rows if row.leaks}
     return [f"In two splits of {dataset}: {_data('; '.join(leaks), LISTED)}." for dataset, leaks in found.items()]
+
+
+def _untranslated(rows: Sequence[Row]) -> list[str]:
+    """A note for each file of translations that lacks captions which the engine refused."""
+    found = {path: refused for row in rows for path, refused in row.refused.items()}
+    notes = []
+    for path, refused in found.items():
+        reasons = "; ".join(f"{caption}: {why}" for caption, why in refused.items())
+        notes.append(f"Captions without a translation in {path}: {len(refused):,}. {_data(reasons, LISTED)}")
+    return notes
 
 
 def _sources(rows: Sequence[Base], key: str) -> str:

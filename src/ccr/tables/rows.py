@@ -1,7 +1,7 @@
 """Read the evaluations of one row and average them over its seeds."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 
 from ccr.artifacts.files import read_json
 from ccr.artifacts.hashes import digest
-from ccr.artifacts.parquet import read_parquet
+from ccr.artifacts.parquet import read_parquet, recorded_refusals
 from ccr.artifacts.schemas import RANKS
 from ccr.errors import CcrError
 from ccr.retrieval.metrics import DIRECTIONS, METRICS
@@ -52,7 +52,8 @@ class Row(Base):
     `compared_with`: the method of the row that this one is compared with, `p`: Holm-corrected p against it, which
     `p_is_bound` says to be the least that so many draws can show,
     `difference`: SumR minus its SumR, all None where there is no such row; `verdict`: higher, lower, or nothing where
-    neither may be claimed. `leaks`: what the splits of its data set share, by the report of its import.
+    neither may be claimed. `leaks`: what the splits of its data set share, by the report of its import. `refused`: file
+    of translations -> caption that has none -> why.
     """
 
     terms: tuple[str, ...]
@@ -69,6 +70,7 @@ class Row(Base):
     difference: float | None = None
     verdict: str = ""
     leaks: tuple[str, ...] = ()
+    refused: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
 
     @property
     def published(self) -> dict[str, Any] | None:
@@ -89,7 +91,7 @@ def read_row(settings: dict[str, Any]) -> Row:
             it is to be compared with, or None), `published` ({sumr, source} or None), `trained_on` (of runs of another
             data set: its name `dataset`, the `langs` it was trained in, whether the target is none of these:
             `zero_shot`), and per seed: `metrics`, `ranks`, `history` (may be empty);
-            `reports`: of the import of its data set.
+            `reports`: of the import of its data set; `translations`: that the runs were trained on.
     """
     seeds = settings["seeds"]
     for role in ("metrics", "ranks"):
@@ -127,6 +129,7 @@ def read_row(settings: dict[str, Any]) -> Row:
         key=digest(keys)[:12],
         seed_keys=keys,
         leaks=tuple(leak for path in settings["reports"] for leak in read_json(path)["leaks"]),
+        refused={path: refused for path in settings["translations"] if (refused := recorded_refusals(path))},
         items=scored[0][0],
         scores=np.stack([scores for _, scores in scored]),
     )

@@ -76,6 +76,7 @@ def row_of(
         "ranks": [outputs["ranks"] for outputs in evaluations],
         "history": [run.outputs["history"] for run in runs] if trained == name else [],
         "reports": [captions(planning, dataset).outputs["report"]],
+        "translations": list(dict.fromkeys(path for run in runs for path in run.inputs.get("translations", ()))),
         **(_trained(planning, home, runs[0], lang) if home != dataset else {}),
     }
 

@@ -181,7 +181,7 @@ def retrieval(planning: Planning, name: str) -> Job:
         "recall": "recall.png",
         "sumr": "sumr.png",
     }
-    formats, roles = ("csv", "json", "md", "tex"), ("metrics", "ranks", "history", "reports")
+    formats, roles = ("csv", "json", "md", "tex"), ("metrics", "ranks", "history", "reports", "translations")
     return _table(planning, name, "retrieval", rows, left_out, formats, figures, roles)
 
 
