@@ -178,6 +178,7 @@ def lines_of(checkout: Checkout, table: str) -> list[dict[str, str]]:
     return list(csv.DictReader(checkout.read(f"results/{table}.csv").decode().splitlines()))
 
 
+@pytest.mark.slow
 def test_the_same_test_set_elsewhere_has_the_same_numbers(tested):
     lines = lines_of(tested, "both")
     own = {line["method"]: line for line in lines if line["dataset"] == "vatex"}
@@ -194,6 +195,7 @@ def test_the_same_test_set_elsewhere_has_the_same_numbers(tested):
     assert {line["trained_on"] for line in own.values()} == {""}
 
 
+@pytest.mark.slow
 def test_the_table_says_whose_runs_they_are(tested):
     markdown, latex = (tested.read(f"results/both.{form}").decode() for form in ("md", "tex"))
     assert "## elsewhere (SYNTHETIC), en to ja, descriptor, trained on vatex" in markdown
@@ -203,6 +205,7 @@ def test_the_table_says_whose_runs_they_are(tested):
     assert "trained_on" not in lines_of(tested, "tiny")[0]  # which has no such rows
 
 
+@pytest.mark.slow
 @pytest.mark.slow
 def test_report_and_explanation(tested):
     report = tested.ccr("report", "both")
