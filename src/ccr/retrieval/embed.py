@@ -24,7 +24,7 @@ def embed_captions(network: DualEncoder, tokens: Tokens, rows: np.ndarray, batch
         tokens.batch(rows[order[start : start + batch]], network.device, network.shape)
         for start in range(0, len(rows), batch)
     )
-    embeddings = torch.cat([network.embed_text(*texts).float().cpu() for texts in batches])
+    embeddings = torch.cat([network.embed_text(*texts).float() for texts in batches]).cpu()
     out = torch.empty_like(embeddings)
     out[torch.from_numpy(order)] = embeddings
     return out
@@ -34,10 +34,10 @@ def embed_captions(network: DualEncoder, tokens: Tokens, rows: np.ndarray, batch
 def embed_items(network: DualEncoder, store: FeatureStore, items: np.ndarray, batch: int) -> Tensor:
     """(len(items), dim) float32 unit embeddings of these rows of the store, on the CPU."""
     parts = [
-        network.embed_visual(*visual_batch(network, store, items[start : start + batch])).float().cpu()
+        network.embed_visual(*visual_batch(network, store, items[start : start + batch])).float()
         for start in range(0, len(items), batch)
     ]
-    return torch.cat(parts)
+    return torch.cat(parts).cpu()
 
 
 def visual_batch(network: DualEncoder, store: FeatureStore, items: np.ndarray) -> tuple[Tensor, Ragged]:

@@ -106,7 +106,8 @@ class Trainer:
         if self.precision == "auto":
             has_bf16 = network.device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
             self.precision = "bf16" if has_bf16 else "fp32"
-        torch.set_float32_matmul_precision("high" if self.precision == "tf32" else "highest")
+        tf32 = self.precision == "tf32" and network.device.type == "cuda"
+        torch.set_float32_matmul_precision("high" if tf32 else "highest")
         self._half = HalfWeights(network) if self.precision == "bf16" else None
         network.slices = settings["slices"]
         self._unread: list[dict[str, Tensor]] = []  # what the last steps gave, on the device
