@@ -10,7 +10,7 @@ from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 
 from ccr.report.breakdowns import Breakdown
-from ccr.tables.figures import colours
+from ccr.tables.figures import PALETTE, colours
 
 MOST = 400  # points of each kind on a map
 
@@ -52,7 +52,14 @@ def common_space(items: np.ndarray, captions: np.ndarray, langs: Sequence[str]) 
             start += len(rows)
             marker = "s" if kind == "items" else "o"
             axes.scatter(
-                part[:, 0], part[:, 1], s=9, alpha=0.55, marker=marker, color=f"C{n}", label=kind, linewidths=0
+                part[:, 0],
+                part[:, 1],
+                s=9,
+                alpha=0.55,
+                marker=marker,
+                color=PALETTE[n % len(PALETTE)],
+                label=kind,
+                linewidths=0,
             )
         axes.set(xlabel=f"first component ({share[0]:.0f} % of the variance)", ylabel=f"second ({share[1]:.0f} %)")
         axes.legend(fontsize=8, loc="upper left", bbox_to_anchor=(1.0, 1.0), frameon=False)

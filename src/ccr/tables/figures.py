@@ -35,6 +35,7 @@ METHODS = (
 )
 # for others: five hues of each, then the same a shade lighter
 OTHERS = [to_hex(colormaps[name](4 * hue + n)) for n in range(4) for name in ("tab20b", "tab20c") for hue in range(5)]
+ERROR = "#808080"  # bars of deviations, seen on black too
 DEAD = 1.0  # percent of the gradient below which a term is as good as not there
 FORMATS = {"png": {"Software": None}, "pdf": {"CreationDate": None}, "svg": {"Date": None}}  # without the time of day
 FLOOR = 0.005  # percent; what is less is drawn here
@@ -104,7 +105,8 @@ def recall(rows: Sequence[Row], path: str) -> None:
         ):
             spread = None if row.std is None else [row.std[metric] for metric in metrics]
             left = places + (n - (len(group) - 1) / 2) * width
-            axes.bar(left, [row.mean[metric] for metric in metrics], width, yerr=spread, color=colour, label=label)
+            heights = [row.mean[metric] for metric in metrics]
+            axes.bar(left, heights, width, yerr=spread, ecolor=ERROR, color=colour, label=label)
         axes.set(title=columns.title(group), ylabel="percent", ylim=(0, 100))
         axes.set_xticks(places, [metric.replace("_r", " R@") for metric in metrics])
         axes.grid(axis="y", alpha=0.3)
@@ -124,7 +126,7 @@ def sumr(rows: Sequence[Row], path: str) -> None:
         else:
             spread = [0.0 if row.std is None else row.std["sumr"] for row in group]
             values = [row.mean["sumr"] for row in group]
-            axes.barh(columns.labels(group), values, xerr=spread, color=colours(columns.labels(group)))
+            axes.barh(columns.labels(group), values, xerr=spread, ecolor=ERROR, color=colours(columns.labels(group)))
             axes.invert_yaxis()
             axes.axvline(group[0].chance, color="black", linewidth=0.8, linestyle="--", label="chance")
             axes.set_xlabel("SumR")
@@ -181,7 +183,10 @@ def _noise_rate(row: Row | alignments.Row) -> float:
 def _panels(n: int, width: float, height: float) -> tuple[Figure, Sequence[Axes]]:
     figure = Figure(figsize=(width, height * n), layout="constrained")
     FigureCanvasAgg(figure)
-    return figure, figure.subplots(n, 1, squeeze=False)[:, 0]
+    panels = figure.subplots(n, 1, squeeze=False)[:, 0]
+    for axes in panels:
+        axes.set_axisbelow(True)  # lines of the grid behind the bars
+    return figure, panels
 
 
 def _legend(axes: Axes) -> None:
