@@ -50,17 +50,8 @@ def common_space(items: np.ndarray, captions: np.ndarray, langs: Sequence[str]) 
         for n, (kind, rows) in enumerate(chosen.items()):
             part = places[start : start + len(rows)]
             start += len(rows)
-            marker = "s" if kind == "items" else "o"
-            axes.scatter(
-                part[:, 0],
-                part[:, 1],
-                s=9,
-                alpha=0.55,
-                marker=marker,
-                color=PALETTE[n % len(PALETTE)],
-                label=kind,
-                linewidths=0,
-            )
+            look = {"marker": "s" if kind == "items" else "o", "color": PALETTE[n % len(PALETTE)]}
+            axes.scatter(part[:, 0], part[:, 1], s=9, alpha=0.55, label=kind, linewidths=0, **look)
         axes.set(xlabel=f"first component ({share[0]:.0f} % of the variance)", ylabel=f"second ({share[1]:.0f} %)")
         axes.legend(fontsize=8, loc="upper left", bbox_to_anchor=(1.0, 1.0), frameon=False)
 
