@@ -32,18 +32,24 @@ NEAR = 9  # `tag_distance` of tags of which one does for the other, at most
 
 
 @cache
-def code(tag: str) -> str:
-    """The code of the language that a tag names; `CcrError`, with the nearest that there is, for what names none."""
+def known(tag: str) -> str | None:
+    """The code of the language that a tag names; None for what names none."""
     try:
         language = Language.get(langcodes.standardize_tag(tag.strip(), macro=True))
         if language.language == "ko" and language.script == "Hang":  # Hangul alone, as it is written today
             language = Language.make(language="ko", territory=language.territory)
         real = language.is_valid() and language.language not in {None, *NONE} and not language.private
     except ValueError:
-        real = False
-    if not real or language.language.startswith("x-"):
+        return None
+    return _shortest(language) if real and not language.language.startswith("x-") else None
+
+
+def code(tag: str) -> str:
+    """As `known`; `CcrError`, with the nearest language that there is, for what names none."""
+    found = known(tag)
+    if found is None:
         raise CcrError(f"unknown language {tag!r}: {_nearest(tag)}expected a BCP 47 tag such as sw, pt-BR or zh-Hant.")
-    return _shortest(language)
+    return found
 
 
 def _shortest(language: Language) -> str:
@@ -100,9 +106,8 @@ def variety(tag: str, codes: tuple[str, ...]) -> str | None:
 
     None where there is none, or `tag` is no tag.
     """
-    try:
-        own = code(tag)
-    except CcrError:
+    own = known(tag)
+    if own is None:
         return None
     fits = {c: langcodes.tag_distance(own, c) for c in codes if script(c) == script(own)}
     nearest = min(fits, key=fits.get, default=None)
@@ -111,12 +116,10 @@ def variety(tag: str, codes: tuple[str, ...]) -> str | None:
 
 def served(lang: str, tags: Iterable[str]) -> str | None:
     """The one of the tags that an engine or a model has which does for a language; None where none does."""
-    written = {}
-    for tag in tags:
-        try:
-            written.setdefault(code(tag), tag)
-        except CcrError:  # what an engine calls a language may be a group of languages, or no tag
-            continue
+    written: dict[str, str] = {}
+    for tag in tags:  # what an engine calls a language may be a group of languages, or no tag
+        if own := known(tag):
+            written.setdefault(own, tag)
     near = [own for own in written if script(own) == script(lang)]
     found, _ = langcodes.closest_match(lang, near, max_distance=NEAR)
     return written.get(found)

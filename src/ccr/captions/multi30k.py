@@ -68,7 +68,7 @@ def layouts(root: Path) -> list[dict]:
     """Options and languages of every task in `root`."""
     folders = {task: root / f"task{task}" / "raw" for task in LIST}
     held = {task: {path.name.split(".")[-2] for path in folder.glob("*.*.gz")} for task, folder in folders.items()}
-    held = {task: set(filter(_is_code, names)) for task, names in held.items()}
+    held = {task: {name for name in names if languages.known(name) == name} for task, names in held.items()}
     held[2] |= held[1] - set(DESCRIBED) if held[2] else set()  # see `_source`
     langs = {task: languages.ordered(there) for task, there in held.items()}
     return [
@@ -76,13 +76,6 @@ def layouts(root: Path) -> list[dict]:
         for task, there in langs.items()
         if there
     ]
-
-
-def _is_code(name: str) -> bool:
-    try:
-        return languages.code(name) == name
-    except CcrError:
-        return False
 
 
 def read(root: Path, settings: dict) -> Raw:

@@ -52,10 +52,7 @@ class CaptionFile:
 
 
 def _lang(tag: str) -> str | None:
-    try:
-        return "en" if tag == ENGLISH else languages.code(tag)
-    except CcrError:
-        return None
+    return "en" if tag == ENGLISH else languages.known(tag)
 
 
 def _tag(lang: str) -> str:

@@ -68,7 +68,4 @@ def _files(root: Path) -> dict[str, Path]:
 
 def _lang(tag: str) -> str | None:
     """The language of a file's tag; None where it is none."""
-    try:
-        return {own: lang for lang, own in TAGS.items()}.get(tag) or languages.code(tag)
-    except CcrError:
-        return None
+    return {own: lang for lang, own in TAGS.items()}.get(tag) or languages.known(tag)

@@ -11,6 +11,7 @@ from ccr.errors import CcrError
 
 LARGEST = 1 << 30  # bytes of a text file; published captions have a tenth of that
 LARGEST_UNPACKED = 1 << 28  # and of a packed one
+PACKED = (".gz", ".dz")  # the second is dictd's, and can be read as the first
 BLOCK = 1 << 20  # bytes read at a time
 
 
@@ -19,7 +20,7 @@ def read_text(path: Path) -> str:
 
     Raises `CcrError` when it cannot be read, is cut off, too large, in another encoding, or holds NUL.
     """
-    data = _read(path)
+    data = read_bytes(path)
     utf16 = data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
     try:
         text = data.decode("utf-16" if utf16 else "utf-8").removeprefix("\ufeff")
@@ -39,10 +40,15 @@ def read_text(path: Path) -> str:
     return text
 
 
-def _read(path: Path) -> bytes:
+def read_bytes(path: Path) -> bytes:
+    """The bytes of a file of text, unpacked when its name ends in `.gz` or `.dz`.
+
+    Raises `CcrError` when it cannot be read, is cut off, or too large.
+    """
+    packed = path.suffix in PACKED
     try:
-        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
-            largest = LARGEST_UNPACKED if path.suffix == ".gz" else LARGEST
+        with gzip.open(path) if packed else path.open("rb") as file:
+            largest = LARGEST_UNPACKED if packed else LARGEST
             chunks, size = [], 0
             while size <= largest and (chunk := file.read(BLOCK)):
                 chunks.append(chunk)

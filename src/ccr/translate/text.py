@@ -3,7 +3,7 @@
 import re
 import unicodedata
 
-INVISIBLE = re.compile("[\u200b\u2060\ufeff]")  # zero-width space and its like, which engines put between Khmer words
+from ccr.texts.cleaning import INVISIBLE
 
 
 def clean(text: str) -> str:
@@ -11,4 +11,4 @@ def clean(text: str) -> str:
 
     Joiners stay: they belong to the spelling of Persian and Hindi.
     """
-    return unicodedata.normalize("NFC", " ".join(INVISIBLE.sub("", text).split()))
+    return unicodedata.normalize("NFC", " ".join(re.sub(INVISIBLE, "", text).split()))

@@ -1,9 +1,7 @@
 """Bilingual dictionaries as files: tables, FreeDict's in the format of dictd, CC-CEDICT."""
 
-import gzip
 import math
 import re
-import zlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -13,6 +11,7 @@ from string import ascii_lowercase, ascii_uppercase, digits
 
 from ccr.errors import CcrError
 from ccr.pairs.dictionary import Found
+from ccr.texts.files import read_bytes
 
 BASE64 = {sign: value for value, sign in enumerate(ascii_uppercase + ascii_lowercase + digits + "+/")}
 ARTICLES = ("a", "an", "the")  # Chinese has none
@@ -104,7 +103,7 @@ def _weight(text: str) -> float | None:
 def _dictd(found: Found) -> list[Sense]:
     """FreeDict's. An entry that is another word's (`man.`, managing) comes after the word's own."""
     index, path = found.files
-    data, pairs = _bytes(path), []
+    data, pairs = read_bytes(Path(path)), []
     for number, line in enumerate(_text(index).split("\n"), 1):
         fields = line.split("\t")
         if fields == [""]:
@@ -196,21 +195,8 @@ def _stretches(word: str) -> set[str]:
 # --- files -------------------------------------------------------------------------------------------------
 
 
-def _bytes(path: str) -> bytes:
-    """The bytes of a file, unpacked where its name ends in .gz or .dz."""
-    data = Path(path).read_bytes()
-    if not path.endswith((".gz", ".dz")):
-        return data
-    try:
-        return gzip.decompress(data)
-    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
-        raise CcrError(
-            f"{path}: not a whole gzip file, probably cut off when copied ({error}). Fetch it again."
-        ) from error
-
-
 def _text(path: str) -> str:
-    data = _bytes(path)
+    data = read_bytes(Path(path))
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
