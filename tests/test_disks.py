@@ -177,12 +177,18 @@ def made(size: int) -> Job:
     return Job("world", str(root), {}, {"root": str(root)}, {}, "ccr.world.publish", key="ab" * 16)
 
 
-def test_a_memo_that_is_full_costs_no_result(disk, caplog):
+def remembered_on(disk):
+    """A result that is kept in a memo on this disk, as far as there is room."""
     (disk / "memo").mkdir()
     Path("work").mkdir()
     Path("work/memo").symlink_to(disk / "memo")
     job = made(BIG)
     remember(job)
+    return job
+
+
+def test_a_memo_that_is_full_costs_no_result(disk, caplog):
+    job = remembered_on(disk)
     assert "no room for a copy of data/raw/world" in caplog.text and "`ccr memo adopt` takes it in" in caplog.text
     assert sealed_key(job) == job.key and not is_kept(job.key)
     assert not [path for path in disk.rglob("*") if path.is_file()]
@@ -191,11 +197,7 @@ def test_a_memo_that_is_full_costs_no_result(disk, caplog):
 def test_a_memo_that_fills_up_meanwhile_costs_no_result(disk, caplog, monkeypatch):
     """Another process wrote after the look at the room: no traceback of `shutil.copytree`, nothing half there."""
     monkeypatch.setattr("ccr.artifacts.memo.room_for", lambda *_: None)
-    (disk / "memo").mkdir()
-    Path("work").mkdir()
-    Path("work/memo").symlink_to(disk / "memo")
-    job = made(BIG)
-    remember(job)
+    job = remembered_on(disk)
     assert "work/memo/ab/" in caplog.text and "cannot be written (No space left on device)" in caplog.text
     assert sealed_key(job) == job.key and not is_kept(job.key) and not list(disk.rglob("*.tmp"))
 
