@@ -69,6 +69,12 @@ def test_what_is_no_language_is_refused_with_the_nearest_one(tag, suggestion):
     assert suggestion in str(error.value)
 
 
+def test_a_page_in_the_place_of_a_tag_is_no_page_of_a_message():
+    with pytest.raises(CcrError, match="unknown language 'zzz") as error:
+        languages.code("z" * 100_000)
+    assert len(str(error.value)) < 200
+
+
 @given(st.text(max_size=20) | st.from_regex(r"[a-z]{2,3}([-_][A-Za-z]{4})?([-_][A-Z]{2})?", fullmatch=True))
 def test_a_code_is_a_name_for_files_and_its_own_code(tag):
     try:

@@ -27,6 +27,7 @@ MIXED = {  # scripts of ISO 15924 that are none, or several, of Unicode's
 WORD = r"[\w\p{M}\u200c\u200d]"
 # the letters of the scripts in UNSPACED, for a character class of the library regex
 UNSPACED_LETTERS = r"\p{Hani}\p{Hira}\p{Kana}ー\p{Bopo}\p{Thai}\p{Laoo}\p{Khmr}\p{Mymr}\p{Tibt}"
+SHOWN = 60  # characters of what is no tag, in a message
 REGION = 5  # `tag_distance` of tags of one script that differ by region, at most
 NEAR = 9  # `tag_distance` of tags of which one does for the other, at most
 
@@ -48,6 +49,7 @@ def code(tag: str) -> str:
     """As `known`; `CcrError`, with the nearest language that there is, for what names none."""
     found = known(tag)
     if found is None:
+        tag = tag if len(tag) <= SHOWN else f"{tag[:SHOWN]}..."  # a table with a slip may hold a page in its place
         raise CcrError(f"unknown language {tag!r}: {_nearest(tag)}expected a BCP 47 tag such as sw, pt-BR or zh-Hant.")
     return found
 
