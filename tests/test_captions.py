@@ -545,6 +545,7 @@ def test_real_vatex_in_both_layouts(tmp_path, caplog):
     assert len(pairs(official)) == 7500
 
 
+@pytest.mark.slow
 @real
 @pytest.mark.parametrize(
     ("options", "langs", "sizes"),

@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 import torch
 import yaml
@@ -124,6 +125,7 @@ def both(data, tmp_path_factory):
     return folder
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "norm"), CASES)
 def test_two_processes_do_what_one_does(data, both, name, norm):
     values, scores, weights = twenty_steps(name, norm, data)
@@ -174,6 +176,31 @@ def test_a_signal_that_comes_when_all_is_written_is_no_interruption(data, tmp_pa
     job = replace(job, settings=job.settings | {"processes": 2})
     with contextlib.nullcontext() if written else pytest.raises(SystemExit):
         train.run(job)
+
+
+@pytest.mark.slow
+def test_a_killed_process_ends_the_job_and_the_same_job_goes_on(data, tmp_path, capfd):
+    whole, job = (training("nrccr", data, tmp_path / name, processes=2, epochs=4) for name in ("whole", "run"))
+    train.run(whole)
+    killer = threading.Thread(target=kill_one_process_after_the_first_step)
+    killer.start()
+    with pytest.raises(CcrError, match="one of its 2 processes was killed, most likely because the memory was full"):
+        train.run(replace(job, checkpoint_minutes=1e-6))
+    killer.join()
+    assert not Path(job.outputs["model"]).exists() and not processes_of_this_test()
+    train.run(job)
+    assert "Going on after step" in capfd.readouterr().err
+    assert content_hash(job.outputs["model"]) == content_hash(whole.outputs["model"])
+
+
+def kill_one_process_after_the_first_step():
+    while not list(CHECKPOINTS.rglob("*.safetensors")):
+        time.sleep(0.01)
+    os.kill(processes_of_this_test()[-1], signal.SIGKILL)
+
+
+def processes_of_this_test() -> list[int]:
+    return [p.pid for p in psutil.Process().children(recursive=True) if "ccr.train" in p.cmdline()]
 
 
 @pytest.mark.slow

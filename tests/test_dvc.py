@@ -152,6 +152,7 @@ def redoes(made: Tracked, tmp_path: Path, change, expected: set[str]) -> None:
     assert by_snakemake.read() == by_dvc.read()
 
 
+@pytest.mark.slow
 def test_repro_does_nothing_twice_and_snakemake_agrees(reproduced, made, tmp_path):
     checkout = reproduced.copy(tmp_path / "again")
     assert checkout.read() == made.read()
@@ -159,6 +160,7 @@ def test_repro_does_nothing_twice_and_snakemake_agrees(reproduced, made, tmp_pat
     assert "Nothing to be done" in checkout.run()
 
 
+@pytest.mark.slow
 def test_metrics_and_figures_are_known_to_dvc(reproduced):
     assert "vatex/lexicon/descriptor/zh/cl2cm" in reproduced.dvc("metrics", "show")
     assert "training_curves.png" in reproduced.dvc("plots", "show", "--out", "work/plots", "--json")
@@ -181,6 +183,7 @@ def test_a_colleague_pulls_changes_one_weight_and_trains_one_method(colleague):
     assert "Nothing to be done" in colleague.run()
 
 
+@pytest.mark.slow
 def test_results_of_other_settings_that_are_put_back_are_not_taken_for_fresh(reproduced, tmp_path):
     """Files newer than everything they are made of, under settings that did not make them."""
     checkout = reproduced.copy(tmp_path / "back")
@@ -219,6 +222,7 @@ def test_a_seed_in_a_pulled_clone_trains_only_the_new_runs(colleague):
     assert colleague.repro()[0] == expected
 
 
+@pytest.mark.slow
 def test_raw_data_of_ones_own_can_be_tracked(reproduced, tmp_path):
     checkout = reproduced.copy(tmp_path / "raw")
     folder = checkout.folder / "data/raw/mine"

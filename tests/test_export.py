@@ -22,6 +22,8 @@ RUN = f"results/runs/{CL2CM}/seed0"
 FEATURES = f"data/{DATA}/features/descriptor.parquet"
 TEXTS = ["一颗大的红色星星在蓝色圆环上面。", "a big red star", "red", "a word " * 200]
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def project(made, tmp_path_factory):

@@ -802,6 +802,7 @@ def test_the_mini_world_stands_in(data, tmp_path, repository, monkeypatch):
 # --- the real data -----------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_real_multi30k_task_2_in_every_language(real, tmp_path):
     captions, items = import_(real / "multi30k", "multi30k", ["en", "de", "fr", "cs"], out=tmp_path, task=2)
     sizes = {"train": 29000, "val": 1014, "test": 1000}

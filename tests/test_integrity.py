@@ -189,6 +189,7 @@ def test_rows_edited_under_their_old_metadata_are_refused_without_a_seal_too(her
         content_hash(TRANSLATION)
 
 
+@pytest.mark.slow
 def test_whatever_was_tampered_with_is_copied_out_of_the_memo_again(checkout):
     before = checkout.read()
     for file, tamper in RESULTS.values():
@@ -250,6 +251,7 @@ def test_a_file_changed_and_given_its_old_time_is_found_by_a_full_check(checkout
     assert found.returncode == 1 and str(model.relative_to(checkout.folder)) in found.stdout
 
 
+@pytest.mark.slow
 def test_a_damaged_array_is_decoded_again(checkout):
     (array,) = (checkout.folder / "work/arrays").glob("*.npy")
     flip(array)
@@ -264,6 +266,7 @@ def test_a_damaged_array_is_decoded_again(checkout):
 # --- what is no longer needed ------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_collecting_deletes_what_no_plan_needs_and_no_more(checkout):
     every = set(checkout.folder.glob("work/memo/??/*/job.json"))
     assert ccr(checkout, "memo", "gc").stdout.endswith("0 entries, 0.0 MB freed\n")

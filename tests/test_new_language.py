@@ -67,6 +67,7 @@ def checkout(repository, tmp_path) -> Checkout:
     return checkout
 
 
+@pytest.mark.slow
 def test_swahili(checkout):
     said = checkout.ccr("captions", "check", "data/raw/picha").stdout
     assert "sw human: train 12, val 4, test 4" in said

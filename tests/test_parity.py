@@ -75,6 +75,7 @@ def nan(array):
     return nudged(array, np.nan)
 
 
+@pytest.mark.slow
 def test_the_authors_numbers(reference):
     command = [sys.executable, "-m", "ccr.parity", str(reference)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=300)

@@ -125,6 +125,7 @@ def test_pipeline_removes_the_lock_of_a_killed_one(folder):
     assert (folder / "results/a.csv").exists()
 
 
+@pytest.mark.slow
 def test_pipeline_leaves_the_lock_of_a_living_snakemake(folder):
     (folder / "Snakefile").write_text(
         'rule a:\n    output: "results/{x}.csv"\n'
@@ -147,6 +148,7 @@ def test_pipeline_leaves_the_lock_of_a_living_snakemake(folder):
     assert by_hand.wait() == 0
 
 
+@pytest.mark.slow
 def test_two_pipelines_run_one_after_the_other(folder):
     (folder / "Snakefile").write_text(
         'rule a:\n    output: "results/{x}.csv"\n    shell: "mkdir alone; sleep 1; rmdir alone; touch {output}"\n'

@@ -301,6 +301,7 @@ def test_the_hostile_file_would_have_run_its_command():
     assert Path("touched").exists()
 
 
+@pytest.mark.slow
 def test_the_command_line_refuses_a_hostile_file_in_one_line(encoder):
     save(published(encoder) | {"opt": Hostile()})
     command = [sys.executable, "-m", "ccr", "import-nrccr", "model_best.pth.tar", "run", "--text-encoder", encoder]

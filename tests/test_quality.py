@@ -478,6 +478,7 @@ def test_snakemake_measures_before_it_makes_the_table(raw, toy, repository):
 # the real data
 
 
+@pytest.mark.slow
 def test_real_vatex_against_its_human_translations(repository, real):
     raw = yaml.safe_load((repository / "params.yaml").read_text())
     raw["datasets"]["vatex_captions"]["root"] = str(real / "vatex")

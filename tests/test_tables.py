@@ -1,5 +1,6 @@
 """Tables from evaluations: every format, the paired test, and what happens when files do not fit together."""
 
+import contextlib
 import csv
 import json
 import os
@@ -120,18 +121,27 @@ def job(rows, left_out=()):
     )
 
 
+@pytest.fixture(scope="module")
+def of_five_rows(tmp_path_factory):
+    """Folder of a job of five rows, run, and the job."""
+    folder = tmp_path_factory.mktemp("five")
+    with contextlib.chdir(folder):
+        rows = [
+            row(folder, "baseline", 5, shares={"vs": 0.6, "vt": 0.4}),
+            row(folder, "same_as_baseline", 5),
+            row(folder, "much_better", 15, terms=("vs", "vt", "tv"), shares={"vs": 0.9, "vt": 0.1, "tv": 1e-9}),
+            row(folder, "supervised", 5.2, mt="human"),
+            row(folder, "one_seed", 2, seeds=(0,), trained=False),
+        ]
+        made = job(rows, ["vatex, zh, nrccr: no engine for the way back"])
+        run(made)
+    return folder, made
+
+
 @pytest.fixture
-def small_table(tmp_path):
-    """A job of five rows, run."""
-    rows = [
-        row(tmp_path, "baseline", 5, shares={"vs": 0.6, "vt": 0.4}),
-        row(tmp_path, "same_as_baseline", 5),
-        row(tmp_path, "much_better", 15, terms=("vs", "vt", "tv"), shares={"vs": 0.9, "vt": 0.1, "tv": 1e-9}),
-        row(tmp_path, "supervised", 5.2, mt="human"),
-        row(tmp_path, "one_seed", 2, seeds=(0,), trained=False),
-    ]
-    made = job(rows, ["vatex, zh, nrccr: no engine for the way back"])
-    run(made)
+def small_table(of_five_rows, monkeypatch):
+    folder, made = of_five_rows
+    monkeypatch.chdir(folder)
     return made
 
 

@@ -190,6 +190,7 @@ except MemoryError:
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="limits of memory are Linux's")
 def test_memory_does_not_grow_with_a_mapped_gallery(tmp_path):
     # 205 MB of embeddings, 819 MB of similarities; 160 MB are allowed

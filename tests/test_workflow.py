@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 import time
+from urllib.parse import unquote
 
 import pytest
 import yaml
@@ -56,6 +57,28 @@ def test_snakemakes_report_shows_table_and_curves(checkout):
     assert b"gradient_shares.png" in report
 
 
+@pytest.mark.slow
+def test_settings_and_names_are_text_in_snakemakes_report(fresh, tmp_path):
+    checkout, script = fresh.copy(tmp_path / "hostile"), "</script><script>alert(1)</script>"
+    model = text_encoder(tmp_path / "<img src=x onerror=alert(1)>")
+
+    def named(raw) -> None:
+        small = raw["networks"]["small"]
+        prefix = {"encoder": model, "max_tokens": 32, "frozen_layers": 0}
+        small["text"] = prefix | {"block": small["text"]["block"]}
+        raw["datasets"]["elsewhere"] = {"like": "vatex", "root": f"data/raw/{script}"}
+
+    checkout.edit(named)
+    checkout.run()
+    (checkout.folder / "results/report").mkdir()
+    checkout.run("--report", "results/report/tiny.workflow.html", "--", TABLE)
+    report = checkout.read("results/report/tiny.workflow.html").decode()
+    page = checkout.read("results/figures/tiny/table.html").decode()
+    assert "&lt;img src=x onerror=alert(1)&gt;" in page
+    for text in (report, page, *(unquote(uri) for uri in re.findall(r"data:[^\"\\]+", report))):
+        assert script not in text and "<img src=x" not in text
+
+
 def test_a_weight_of_one_method_trains_that_method_again(checkout):
     def change(params):
         params["methods"]["cl2cm"]["objectives"]["relation_distillation"]["weight"] = 0.25
@@ -64,6 +87,7 @@ def test_a_weight_of_one_method_trains_that_method_again(checkout):
     assert checkout.computed() == {f"results/runs/{CL2CM}/seed0", f"results/evaluations/{CL2CM}/seed0", TABLE}
 
 
+@pytest.mark.slow
 def test_a_setting_given_by_config_reaches_the_job(checkout):
     weight = "methods={cl2cm: {objectives: {relation_distillation: {weight: 0.125}}}}"
     checkout.run("--config", weight)
@@ -71,6 +95,7 @@ def test_a_setting_given_by_config_reaches_the_job(checkout):
     assert "'weight': 0.125" in str(config)
 
 
+@pytest.mark.slow
 def test_a_new_seed_trains_only_the_new_runs(checkout):
     checkout.edit(lambda params: params["tables"]["tiny"].update(seeds=[0, 1]))
     computed = checkout.computed()
@@ -78,6 +103,7 @@ def test_a_new_seed_trains_only_the_new_runs(checkout):
     assert {target for target in computed if not target.endswith("/seed1")} == {TABLE}
 
 
+@pytest.mark.slow
 def test_deleted_results_come_back_from_the_memo(checkout):
     table = checkout.read()
     shutil.rmtree(checkout.folder / "results")
@@ -100,6 +126,7 @@ def test_other_pins_or_another_order_of_params_run_nothing(checkout):
     assert "Nothing to be done" in checkout.run()
 
 
+@pytest.mark.slow
 def test_shards_make_the_bytes_of_whole_jobs(fresh, tmp_path):
     checkout = fresh.copy(tmp_path / "shards")
     targets = [f"data/{DATA}/features/descriptor.parquet", f"data/{DATA}/translations/libre/zh.parquet"]
@@ -141,6 +168,16 @@ def test_a_missing_data_root_is_one_message_before_any_job(fresh):
     assert "Traceback" not in output
 
 
+def test_a_path_that_snakemake_would_change_is_one_message_before_any_job(fresh, tmp_path):
+    root = tmp_path / "<results>"
+    root.mkdir()
+    official = fresh.start("--config", f"datasets={{vatex: {{source: official, root: '{root}', mt: human}}}}")
+    output = official.communicate(timeout=60)[0]
+    assert official.returncode != 0
+    assert f"{root}: Snakemake puts something else in the place of `<name>`" in output
+    assert "Traceback" not in output
+
+
 @pytest.fixture
 def smoke(repository, tmp_path) -> Checkout:
     """The project with preset `smoke`."""
@@ -158,6 +195,7 @@ def languages(checkout: Checkout, table: str) -> set[tuple[str, str, str]]:
 PAPERS = ("vatex_table", "msrvtt_cn_table", "multi30k_table", "mscoco_table")
 
 
+@pytest.mark.slow
 def test_a_table_of_two_languages(smoke):
     smoke.edit(lambda raw: raw["tables"]["scripts_table"].update(methods=["baseline"]))
     smoke.run("--", "results/scripts_table.csv")

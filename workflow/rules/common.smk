@@ -14,6 +14,7 @@ from ccr.artifacts.refusals import writing
 from ccr.notes import noted
 from ccr import params as settings
 from ccr.errors import CcrError
+from snakemake.pathvars import PATHVAR_REGEX
 
 
 wildcard_constraints:
@@ -77,7 +78,10 @@ class Planned:
             for need in PLAN.needs(job.target):
                 if need.target not in NOTES:
                     NOTES[need.target] = for_people(noted, need)
-        return [*sorted({made_or_found(path) for path in job.input_paths()}), NOTES[job.target]]
+        paths = sorted({made_or_found(path) for path in job.input_paths()})
+        for path in filter(PATHVAR_REGEX.search, paths):
+            sys.exit(f"{path}: Snakemake puts something else in the place of `<name>` in a path. Rename the folder.")
+        return [*paths, NOTES[job.target]]
 
     def threads(self, wildcards):
         return self.job(wildcards).threads
