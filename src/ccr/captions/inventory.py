@@ -1,6 +1,6 @@
 """What a folder of raw data holds, in which layouts, and which entries of params.yaml could run on it."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -22,10 +22,10 @@ SHOWN = 60  # characters of a file that says what is in another
 
 @dataclass(frozen=True)
 class Layout:
-    """What one importer reads in a folder: the settings of its job, and the entry of params.yaml that means it."""
+    """What one importer reads in a folder: the settings of its job, and the entries of params.yaml that mean it."""
 
     settings: dict[str, Any]
-    entry: Dataset | None = None
+    entries: dict[str, Dataset] = field(default_factory=dict)
 
 
 def inventory(root: Path, params: Params) -> list[str]:
@@ -44,7 +44,7 @@ def inventory(root: Path, params: Params) -> list[str]:
 
 
 def _layouts(root: Path, params: Params) -> list[Layout]:
-    """What the importers find: once for each entry that means it, as that entry reads it; else as it is."""
+    """What the importers find: once for all entries that read it alike, as they read it; else as it is."""
     layouts, source = [], _source(root)
     kind = "video" if (root / "videos").is_dir() else "image"
     for name, importer in IMPORTERS.items():
@@ -59,15 +59,18 @@ def _layouts(root: Path, params: Params) -> list[Layout]:
 
 def _entries(settings: dict[str, Any], params: Params) -> list[Layout]:
     """The entries of params.yaml that mean this layout: the first file that they expect is the same."""
-    importer, entries = IMPORTERS[settings["importer"]], []
+    importer, layouts = IMPORTERS[settings["importer"]], []
     for name, dataset in params.datasets.items():
         if dataset.importer == settings["importer"]:
             options = options_of(importer, dataset.options, f"datasets.{name}.options")
             meant = settings | {"data": name, "kind": dataset.kind, "options": options}
             meant |= {"entities": dataset.entities, "on_leak": dataset.on_leak}
             if importer.load().expected(meant)[0] == importer.load().expected(settings)[0]:
-                entries.append(Layout(meant, dataset.model_copy(update={"source": "official"})))
-    return entries
+                alike = [found for found in layouts if found.settings | {"data": name} == meant]
+                layout = alike[0] if alike else Layout(meant)
+                layout.entries[name] = dataset.model_copy(update={"source": "official"})
+                layouts += [] if alike else [layout]
+    return layouts
 
 
 def _source(root: Path) -> str:
@@ -91,14 +94,14 @@ def _described(root: Path, layout: Layout, features: set[str], params: Params) -
     lines += [f"  {line}" for line in summary(settings, taken).splitlines()]
     if settings["source"] == "synthetic":
         return [*lines, "  made by `ccr world`: nothing to check"]
-    if not layout.entry:
+    if not layout.entries:
         other = "" if "train" in items["split"].unique().to_pylist() else "trained_on: ANOTHER, "
         entry = f"{{importer: {settings['importer']}, options: {given}, root: {root}, {other}...}}"
         return [*lines, f"  no data set in params.yaml reads this; that would be NAME: {entry}"]
     counts = captions.group_by(["lang", "origin", "engine", "split"]).aggregate([]).to_pylist()
     held = {(row["lang"], row["origin"], row["engine"], row["split"]) for row in counts}
-    visuals = _visuals(params, layout.entry.kind, features, items["path"].null_count == 0)
-    return lines + _verdict(root, settings["data"], layout.entry, held, visuals, params)
+    visuals = _visuals(params, settings["kind"], features, items["path"].null_count == 0)
+    return lines + [line for entry in layout.entries.items() for line in _verdict(root, *entry, held, visuals, params)]
 
 
 def _visuals(params: Params, kind: str, features: set[str], media: bool) -> list[str]:
