@@ -548,7 +548,7 @@ def test_features_that_no_table_asks_for_can_be_made(raw):
     targets = set(plan.jobs)
     job = plan.job("data/vatex-synthetic/features/videomae.parquet")
     assert job.target not in targets and job.settings["options"]["fps"] == 8
-    with pytest.raises(CcrError, match="plans no such job"):  # nobody published features of the mini-world
+    with pytest.raises(CcrError, match="plans no such job"):  # no features of the mini-world are published
         plan.job("data/vatex-synthetic/features/i3d.parquet")
 
 

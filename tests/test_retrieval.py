@@ -1,4 +1,4 @@
-"""Ranks, metrics and fusion against a plain-Python oracle, the published numbers and their own laws."""
+"""Ranks, metrics and fusion against a plain-Python oracle, the published numbers, and what must not change them."""
 
 import json
 import math

@@ -875,7 +875,7 @@ def test_all_captions_of_a_step_go_through_the_encoder_at_once_and_no_padding_is
         assert most == max(tokens, frames)
 
 
-def test_training_runs_from_a_resolved_job_without_the_factory_line(data, tmp_path):
+def test_training_runs_from_a_resolved_job_without_the_pipeline(data, tmp_path):
     job = training_job(data, tmp_path / "run", BASELINE, epochs=1)
     (tmp_path / "job.json").write_text(json.dumps(dump_job(job)))
     code = (
