@@ -203,7 +203,8 @@ class StudentTraining(Training):
 
 
 def _overrides(model: type[BaseModel]) -> dict[str, Any]:
-    return {name: (field.annotation | None, None) for name, field in model.model_fields.items()}
+    """Its fields with their bounds, none of which must be given."""
+    return {name: (field.rebuild_annotation() | None, None) for name, field in model.model_fields.items()}
 
 
 TeacherOverrides = create_model("TeacherOverrides", __base__=Section, **_overrides(Training))
