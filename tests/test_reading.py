@@ -1,5 +1,6 @@
 """params.yaml as it should not be: one message each, whichever command reads it."""
 
+import copy
 import subprocess
 import sys
 import time
@@ -140,6 +141,13 @@ VALUES = [
     ("features.extractors.descriptor.size", 10**20, "less than or equal to"),
     ("methods.cl2cm.objectives.relation_distillation.tau_teacher", 1e300, "less than or equal to"),
     ("methods.cl2cm.objectives.relation_distillation.weight", 1e300, "expected a number from 0 to 1,000,000"),
+    ("methods.cl2cm.objectives.relation_distillation.tau_student", True, "expected a number, not true/false"),
+    ("datasets.multi30k_task1.options.task", True, "expected a number, not true/false"),
+    ("methods.baseline.objectives.vs.objective", ["infonce"], "unknown objective ['infonce']"),
+    ("features.extractors.mobilenet_v2.extractor", {}, "unknown extractor {}"),
+    ("methods", "baseline", "expected names, each with keys and values"),
+    ("datasets.vatex.root", "", "at least 1 character"),
+    ("preset", "smok", "did you mean 'smoke'"),
 ]
 
 
@@ -152,9 +160,32 @@ def test_a_value_that_cannot_be_meant_is_named(repository, path, value, message)
         at = at[name]
     at[last] = value
     with pytest.raises(CcrError) as error:
-        params.validate(raw)
+        params.plan(params.validate(raw))
     assert message in str(error.value) and path.split(".")[-1] in str(error.value)
     assert len(str(error.value)) < 500
+
+
+def places(raw, path=()):
+    """Paths of all that stands in settings."""
+    for name, value in raw.items() if isinstance(raw, dict) else enumerate(raw) if isinstance(raw, list) else ():
+        yield (*path, name)
+        yield from places(value, (*path, name))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("value", [None, [], {}, "", "../x", [1, [2]], {"a": 1}, True, -1, 0.5, 1e300, float("nan")])
+def test_any_other_value_anywhere_is_settings_or_a_message(value):
+    whole = yaml.safe_load(TEXT)
+    one_of_a_kind = {(path[0], str(path[-1]), len(path)): path for path in places(whole)}
+    for *above, last in one_of_a_kind.values():
+        raw = at = copy.deepcopy(whole)
+        for name in above:
+            at = at[name]
+        at[last] = value
+        try:
+            params.plan(params.validate(raw))
+        except CcrError as error:
+            assert str(error)
 
 
 def test_a_data_set_that_no_table_names_can_be_imported(repository):

@@ -278,7 +278,7 @@ app.add_typer(presets, name="params")
 
 @presets.command("use")
 def use_preset(
-    preset: Annotated[str, typer.Argument(help="paper, laptop or smoke.")], file: ParamsFile = PARAMS
+    preset: Annotated[str, typer.Argument(help="laptop, pretrained, smoke or paper.")], file: ParamsFile = PARAMS
 ) -> None:
     """Write a preset's values into params.yaml; comments stay."""
     for path, old, new in params.use(preset, file):

@@ -2,14 +2,14 @@
 
 from collections.abc import Mapping
 from functools import cache
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import BaseModel, Field, TypeAdapter, ValidationError, create_model
+from pydantic import BaseModel, BeforeValidator, Field, TypeAdapter, ValidationError, create_model
 
 from ccr import registry
 from ccr.errors import CcrError
 from ccr.params.messages import explain, known, nearest
-from ccr.params.schema import Changes, Float, Integer, Method, Params, Raw, Section, Teacher, Weight
+from ccr.params.schema import Changes, Method, Params, Raw, Section, Teacher, Weight, number
 from ccr.registry import Entry
 
 # What the published NRCCR code does where this project does otherwise, outside of objectives: the registry has theirs.
@@ -21,7 +21,7 @@ _WEIGHT = TypeAdapter(Weight)  # made once: a plan checks thousands
 @cache
 def _options_model(entry: Entry, compat: str | None) -> type[BaseModel]:
     def field(option: registry.Option) -> tuple[Any, Any]:
-        kind = {int: Integer, float: Float}.get(option.type, option.type)
+        kind = option.type if option.type is bool else Annotated[option.type, BeforeValidator(number)]
         default = option.nrccr if compat == "nrccr" and option.nrccr is not None else option.default
         return kind, Field(default, ge=option.ge, gt=option.gt, le=option.le)
 

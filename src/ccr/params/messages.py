@@ -15,8 +15,8 @@ def nearest(value: Any, valid: Iterable[str]) -> str:
     return (f"did you mean {close[0]!r}? " if close else "") + f"Valid: {', '.join(valid) or 'none'}."
 
 
-def known(value: str, valid: Iterable[str], path: str, what: str) -> None:
-    if value not in valid:
+def known(value: Any, valid: Iterable[str], path: str, what: str) -> None:
+    if not isinstance(value, str) or value not in valid:
         raise CcrError(f"params.yaml: {path}: unknown {what} {value!r}; {nearest(value, valid)}")
 
 

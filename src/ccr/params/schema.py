@@ -11,7 +11,7 @@ from ccr.errors import CcrError
 Raw = Mapping[str, Any]
 
 
-def _number(value: Any) -> Any:
+def number(value: Any) -> Any:
     """YAML 1.1 reads `3e-4` as a string and pydantic reads `true` as 1: take the first, refuse the second."""
     if isinstance(value, bool):
         raise ValueError("expected a number, not true/false")
@@ -28,13 +28,13 @@ def _different(values: list[Any]) -> list[Any]:
 # Bounds that nobody needs to exceed: beyond them is a slip, or what no machine can hold.
 MOST, LARGEST_SEED = 100_000_000, 2**32 - 1
 
-Integer = Annotated[int, BeforeValidator(_number)]
+Integer = Annotated[int, BeforeValidator(number)]
 Count = Annotated[Integer, Field(ge=1, le=MOST)]
 Natural = Annotated[Integer, Field(ge=0, le=MOST)]
 Seed = Annotated[Integer, Field(ge=0, le=LARGEST_SEED)]
 Width = Annotated[Integer, Field(ge=1, le=1 << 16)]
 Epochs = Annotated[Integer, Field(ge=1, le=100_000)]
-Float = Annotated[float, BeforeValidator(_number), Field(allow_inf_nan=False)]
+Float = Annotated[float, BeforeValidator(number), Field(allow_inf_nan=False)]
 Weight = Annotated[Float, Field(ge=0, le=1e6)]
 Positive = Annotated[Float, Field(gt=0, le=1e6)]
 LearningRate = Annotated[Float, Field(gt=0, le=100)]
@@ -232,7 +232,7 @@ class Dataset(Section):
     importer: str
     options: dict[str, Any] = {}
     source: Literal["official", "synthetic"] = "official"
-    root: str
+    root: Annotated[str, Field(min_length=1)]
     entities: Entities = "decode"
     on_leak: Literal["keep", "drop"] = "keep"
     source_lang: Language = "en"
@@ -402,7 +402,7 @@ TABLES = ("tables", "alignments", "translations")  # the sections that define ta
 class Params(Section):
     """The whole of params.yaml."""
 
-    preset: str
+    preset: Literal["laptop", "pretrained", "smoke", "paper"]
     datasets: dict[Name, Dataset]
     translate: Translate
     features: Features

@@ -36,6 +36,8 @@ def validate(raw: Raw) -> Params:
     raw = dict(raw)
     for section, model in (("datasets", None), ("methods", Method), ("teachers", Teacher)):
         entries = raw.get(section) or {}
+        if not isinstance(entries, Mapping):
+            raise CcrError(f"params.yaml: {section}: expected names, each with keys and values, found {entries!r}.")
         for name, entry in entries.items():  # each as written first, so that a typo is reported where it stands
             if not isinstance(entry, Mapping):
                 raise CcrError(f"params.yaml: {section}.{name}: expected keys and values, found {entry!r}.")
