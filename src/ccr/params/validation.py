@@ -126,7 +126,7 @@ def _check_datasets(params: Params) -> None:
             )
         for role in ("student", "teacher"):
             network = getattr(dataset.train, role).network
-            if network:
+            if network is not None:
                 known(network, params.networks, f"{path}.train.{role}.network", "network")
 
 
@@ -198,14 +198,14 @@ def _check_methods(params: Params) -> None:
     for role in ("student", "teacher"):
         known(getattr(params.train, role).network, params.networks, f"train.{role}.network", "network")
     for name, teacher in params.teachers.items():
-        if teacher.parallel:
+        if teacher.parallel is not None:
             known(teacher.parallel, params.parallel, f"teachers.{name}.parallel", "parallel text")
         if teacher.pairs == "parallel" and not (teacher.parallel and params.parallel[teacher.parallel].held_out):
             raise CcrError(
                 f"params.yaml: teachers.{name}.pairs: parallel needs `parallel` text with `held_out` pairs, on which "
                 "the best epoch is chosen."
             )
-        if teacher.network:
+        if teacher.network is not None:
             known(teacher.network, params.networks, f"teachers.{name}.network", "network")
         objectives = objectives_of(teacher.objectives, f"teachers.{name}.objectives")
         if not objectives:
