@@ -296,7 +296,7 @@ def check_params(file: ParamsFile = PARAMS) -> None:
 
 tm = typer.Typer(no_args_is_help=True, help="The translation memory: sentences that engines have translated.")
 app.add_typer(tm, name="tm")
-MemoryFile = Annotated[Path, typer.Argument(metavar="FILE", help="A Parquet file.")]
+MemoryFile = Annotated[Path, typer.Argument(metavar="FILE", dir_okay=False, help="A Parquet file.")]
 
 
 @tm.command("export")
@@ -359,9 +359,11 @@ def verify_results(
 
 @memo.command("gc")
 def collect(
-    older_than: Annotated[float, typer.Option(metavar="DAYS", help="Only what was of no use for so long.")] = 0.0,
+    older_than: Annotated[
+        float, typer.Option(metavar="DAYS", min=0, help="Only what was of no use for so long.")
+    ] = 0.0,
     down_to: Annotated[
-        float | None, typer.Option(metavar="GB", help="Only until the memo is no larger, longest unused first.")
+        float | None, typer.Option(metavar="GB", min=0, help="Only until the memo is no larger, longest unused first.")
     ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be deleted, and delete nothing.")] = False,
     file: ParamsFile = PARAMS,

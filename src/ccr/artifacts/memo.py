@@ -199,7 +199,7 @@ def unneeded(jobs: Iterable[Job], days: float = 0.0, gigabytes: float | None = N
     found += [Entry(path.name, "(set aside)", *_measured(path)) for path in DAMAGED.glob("*")]
     found = [entry for entry in found if entry.used <= time.time() - 86400 * days]
     found.sort(key=lambda entry: entry.used)
-    if gigabytes is not None:
+    if gigabytes is not None and MEMO.exists():
         freed = accumulate((entry.size for entry in found), initial=0)
         excess = _measured(MEMO)[0] - 1e9 * gigabytes
         found = [entry for entry, before in zip(found, freed, strict=False) if before < excess]

@@ -24,6 +24,7 @@ REMEDIES = {
     errno.EPERM: RIGHTS,
     errno.EIO: f"The disk may be failing (`dmesg` tells). Copy what is there, and {LINK}",
 }
+NO_PATHS = (errno.ENAMETOOLONG, errno.EISDIR, errno.ENOTDIR, errno.ELOOP)
 MEMORY = "End other programs, or run fewer jobs at a time: make CORES=1"
 TEMPORARY = re.compile(r"\.([^/]+)\.[0-9a-f]{8}\.tmp")  # a name of `ccr.artifacts.files`
 SHORT = re.compile(r"\d+ requested and \d+ written")  # numpy says no more than that
@@ -45,8 +46,7 @@ def refusal(error: BaseException, path: str | PathLike | None = None) -> CcrErro
     number = next(known, errno.ENOSPC if SHORT.search(text) else None)
     if number is None:
         return None
-    named = getattr(error, "filename2", None) or getattr(error, "filename", None)  # of a copy, the second is written
-    where = TEMPORARY.sub(r"\1", str(named or path or Path.cwd()))
+    where = _named(error) or TEMPORARY.sub(r"\1", str(path or Path.cwd()))
     reason, remedy = os.strerror(number), REMEDIES[number]
     if number == errno.ENOSPC and _inodes_are_used_up(where):
         reason, remedy = f"{reason}: its disk holds no more files, inodes are used up", f"Delete files there, or {LINK}"
@@ -54,6 +54,11 @@ def refusal(error: BaseException, path: str | PathLike | None = None) -> CcrErro
     return CcrError(
         f"{where}: cannot be {verb} ({reason}). {remedy}, and run the same again: nothing was left half-written."
     )
+
+
+def _named(error: BaseException) -> str:
+    """The path that an error names, of a copy the one that is written, without a temporary name."""
+    return TEMPORARY.sub(r"\1", str(getattr(error, "filename2", None) or getattr(error, "filename", None) or ""))
 
 
 def _inodes_are_used_up(where: str) -> bool:
@@ -87,4 +92,6 @@ def for_people() -> Iterator[None]:
     except Exception as error:
         if refused := refusal(error):
             sys.exit(f"ccr: {refused}")
+        if isinstance(error, OSError) and error.errno in NO_PATHS:
+            sys.exit(f"ccr: {_named(error)}: {error.strerror}. Give another path.")
         raise
