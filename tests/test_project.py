@@ -217,6 +217,18 @@ def test_a_line_for_each_job_warnings_and_failures_in_full(logged, fails):
         assert [line for line in lines if line.startswith("train 1/1: results/a/seed0 (")]
 
 
+def test_what_snakemake_refuses_is_shown(logged):
+    result = pipeline(logged, "--logger", "stages", "--", "results/nothing/makes/this")
+    assert result.returncode != 0 and "No rule to produce results/nothing/makes/this" in result.stderr
+
+
+def test_a_profile_that_is_not_there_is_one_message(folder, monkeypatch):
+    monkeypatch.setenv("SNAKEMAKE_PROFILE", "workflow/profiles/slrum")
+    result = pipeline(folder, "--", "results/a.csv")
+    assert result.returncode == 1
+    assert result.stderr.startswith("SNAKEMAKE_PROFILE: workflow/profiles/slrum: no such profile")
+
+
 def test_a_terminal_shows_a_line_for_each_stage(logged):
     (logged / "Snakefile").write_text(STAGES.replace("{}", ""))
     ours, theirs = os.openpty()

@@ -55,7 +55,16 @@ def snakemake_runs_here() -> bool:
     return False
 
 
+def check_profile() -> None:
+    """Snakemake passes over a profile that is not there."""
+    if not list(Path(PROFILE).glob("config*.yaml")):
+        sys.exit(
+            f"SNAKEMAKE_PROFILE: {PROFILE}: no such profile, a folder with a config.yaml as in workflow/profiles/."
+        )
+
+
 def main() -> None:
+    check_profile()
     take_lock()
     check_temporary_files()
     locks = Path(".snakemake/locks")

@@ -40,6 +40,7 @@ class LogHandler(LogHandlerBase):
         )
         self._lines: dict[str, int] = {}
         self._jobs: dict[int, tuple[str, str, list[str], float]] = {}  # job id -> stage, target, logs, start
+        self._failed = False
 
     def emit(self, record: logging.LogRecord) -> None:
         try:
@@ -63,6 +64,8 @@ class LogHandler(LogHandlerBase):
             self._finish(record.job_id)
         elif event == LogEvent.JOB_ERROR:
             self._fail(record)
+        elif event == LogEvent.ERROR and not self._failed:  # of a job, all is said
+            self._say(record.getMessage(), style="bold red")
         elif event is None and (record.levelno >= logging.WARNING or "Nothing to be done" in record.getMessage()):
             self._say(record.getMessage())
 
@@ -104,6 +107,7 @@ class LogHandler(LogHandlerBase):
             self._say(f"{stage} {task.completed:.0f}/{task.total:.0f}: {target} ({time.monotonic() - start:.0f} s)")
 
     def _fail(self, record: logging.LogRecord) -> None:
+        self._failed = True
         self._jobs.pop(record.jobid, None)
         logs = list(record.log)
         self._say(
