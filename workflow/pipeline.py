@@ -59,7 +59,7 @@ def check_profile() -> None:
     """Snakemake passes over a profile that is not there."""
     if not list(Path(PROFILE).glob("config*.yaml")):
         sys.exit(
-            f"SNAKEMAKE_PROFILE: {PROFILE}: no such profile, a folder with a config.yaml as in workflow/profiles/."
+            f"SNAKEMAKE_PROFILE: {PROFILE}: no such profile: a folder with config.yaml, as in workflow/profiles."
         )
 
 
