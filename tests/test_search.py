@@ -186,6 +186,7 @@ def test_a_run_is_loaded_in_python(project, monkeypatch):
     items = run.embed_items(FEATURES)
     assert np.linalg.norm(items, axis=1) == pytest.approx(np.ones(len(items)), abs=1e-6)
     assert run.settings["langs"] == ["zh"]
+    assert np.array_equal(run.embed(text for text in ["a red star", "一颗红色的星星"]), found)
     with pytest.raises(TypeError, match="expected a list of strings"):
         run.embed("a red star")
     with pytest.raises(CcrError, match="no such file. Name a trained run's folder"):

@@ -1,6 +1,6 @@
 """A trained run in Python: `ccr.load(folder)`."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -26,13 +26,14 @@ class Run:
         self._encoder = Encoder(run_files(folder), BATCH)
         self.settings: Mapping[str, Any] = self._encoder.description["settings"]
 
-    def embed(self, texts: Sequence[str]) -> np.ndarray:
+    def embed(self, texts: Iterable[str]) -> np.ndarray:
         """(texts, dim) float32 unit vectors; the dot product of a text's and an item's is their similarity."""
-        if isinstance(texts, str) or not all(isinstance(text, str) for text in texts):
+        listed = [None] if isinstance(texts, str) else list(texts)
+        if not all(isinstance(text, str) for text in listed):
             raise TypeError("embed: expected a list of strings")
-        if not texts:
+        if not listed:
             raise ValueError("embed: no texts")
-        return self._encoder.texts(list(texts)).numpy()
+        return self._encoder.texts(listed).numpy()
 
     def embed_items(self, features: str | PathLike[str], item_ids: Sequence[str] | None = None) -> np.ndarray:
         """(items, dim) float32 unit vectors of the items of a features file: of these, or of all in the file's order.
