@@ -92,6 +92,15 @@ def test_a_training_from_scratch_loads_neither_transformers_nor_the_compiler(rep
     assert result.stdout.splitlines()[-1] == "[]", result.stderr
 
 
+def test_the_log_is_ours_and_has_the_warnings_of_libraries(repository):
+    code = (
+        "import logging; from ccr.log import start_log; start_log(); "
+        "[logging.getLogger(name).log(n, f'{name} {n}') for name in ('fontTools', 'ccr.tables') for n in (20, 30)]"
+    )
+    result = run(sys.executable, "-c", code, cwd=repository)
+    assert result.stderr.splitlines() == ["WARNING: fontTools 30", "ccr.tables 20", "WARNING: ccr.tables 30"]
+
+
 def test_help_does_not_import_torch(repository):
     result = run(sys.executable, "-X", "importtime", "-m", "ccr", "--help", cwd=repository)
     assert result.returncode == 0

@@ -10,7 +10,8 @@ class _Formatter(logging.Formatter):
 
 
 def start_log() -> None:
-    """Write all messages from INFO up to stderr."""
+    """Write our messages from INFO up to stderr, and those of libraries from WARNING up."""
     handler = logging.StreamHandler()
     handler.setFormatter(_Formatter("%(message)s"))
-    logging.basicConfig(level=logging.INFO, handlers=[handler])
+    logging.basicConfig(level=logging.WARNING, handlers=[handler])
+    logging.getLogger("ccr").setLevel(logging.INFO)
