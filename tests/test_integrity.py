@@ -225,6 +225,7 @@ def test_tampering_with_the_memo_is_found(here, what):
         assert f"/{role}: " in damaged
 
 
+@pytest.mark.slow
 def test_a_damaged_entry_of_the_memo_is_set_aside_and_computed_anew(checkout):
     before = checkout.read()
     other_weights(kept(checkout, RUN, "model"))

@@ -462,6 +462,7 @@ class Hub(SimpleHTTPRequestHandler):
         pass
 
 
+@pytest.mark.slow
 def test_a_model_of_the_hub(folder, tmp_path):
     """Creation fetches the small files, the first translation the weights, once; then it works without a network."""
     published = shutil.copytree(folder("marian"), tmp_path / "published")
