@@ -1,8 +1,9 @@
-"""Small disks (tmpfs), which root may mount."""
+"""Small disks (tmpfs) and one with a quota (btrfs), which root may mount."""
 
 import os
+import shutil
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -18,6 +19,28 @@ def small_disk(folder: Path, options: str) -> Iterator[Path]:
         pytest.skip(f"no disk can be mounted here: {mounted.stderr}")
     try:
         yield folder
+    finally:
+        subprocess.run(["umount", "--lazy", folder], check=True)
+
+
+@contextmanager
+def disk_with_quota(folder: Path) -> Iterator[tuple[Path, Callable[[str], None]]]:
+    """A folder on a disk mounted at a new folder, and what sets the quota there (bytes, or `none`)."""
+    if not shutil.which("mkfs.btrfs"):
+        pytest.skip("no mkfs.btrfs here: apt-get install btrfs-progs")
+    folder.mkdir(parents=True)
+    image, mine = folder.with_suffix(".image"), folder / "mine"
+    image.touch()
+    os.truncate(image, 500_000_000)
+    quiet = {"check": True, "capture_output": True}
+    subprocess.run(["mkfs.btrfs", "--quiet", image], **quiet)
+    if subprocess.run(["mount", "-o", "loop", image, folder], capture_output=True).returncode:
+        pytest.skip("no btrfs can be mounted here")
+    try:
+        subprocess.run(["btrfs", "quota", "enable", folder], **quiet)
+        subprocess.run(["btrfs", "subvolume", "create", mine], **quiet)
+        # named from outside: the folder itself takes no change any more
+        yield mine, lambda limit: subprocess.run(["btrfs", "qgroup", "limit", limit, "0/256", folder], **quiet)
     finally:
         subprocess.run(["umount", "--lazy", folder], check=True)
 

@@ -12,7 +12,7 @@ import pytest
 import torch
 from checkouts import CL2CM, DATA, TABLE, Checkout
 from safetensors.torch import save_file
-from small_disks import fill, small_disk
+from small_disks import disk_with_quota, fill, small_disk
 
 from ccr.artifacts.files import atomic, atomic_folder, write_json
 from ccr.artifacts.hashes import bytes_hash
@@ -232,28 +232,39 @@ def content(checkout: Checkout, target: str) -> dict[str, str]:
     """Hashes of what lies at a target but what tells of the time."""
     path = checkout.folder / target
     files = [path] if path.is_file() else [file for file in path.rglob("*") if file.is_file()]
-    return {
-        str(file): bytes_hash(file, True) for file in files if "provenance" not in file.name and "seal" not in file.name
-    }
+    told = [file for file in files if "provenance" not in file.name and "seal" not in file.name]
+    return {str(file.relative_to(checkout.folder)): bytes_hash(file, True) for file in told}
+
+
+def without(made: Checkout, target: str, folder: Path) -> Checkout:
+    """A copy in which a target and what would bring it back are missing."""
+    checkout = made.copy(folder)
+    path = checkout.folder / target
+    shutil.rmtree(path) if path.is_dir() else path.unlink()
+    shutil.rmtree(checkout.folder / "work/memo")
+    shutil.rmtree(checkout.folder / "work/features", ignore_errors=True)
+    return checkout
+
+
+def move(checkout: Checkout, top: str, disk: Path) -> set[Path]:
+    """Let `data` or `results` lie on a disk; returns its files."""
+    shutil.copytree(checkout.folder / top, disk / top)
+    shutil.rmtree(checkout.folder / top)
+    (checkout.folder / top).symlink_to(disk / top)
+    return set(disk.rglob("*"))
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("free", [0, 16_384, 300_000])
 @pytest.mark.parametrize("stage", STAGES)
 def test_each_stage_says_it_and_goes_on_when_there_is_room(made, tmp_path, stage, free):
-    checkout, target = made.copy(tmp_path / "checkout"), STAGES[stage]
-    before, top = content(checkout, target), target.split("/")[0]
-    path = checkout.folder / target
-    shutil.rmtree(path) if path.is_dir() else path.unlink()
-    shutil.rmtree(checkout.folder / "work/memo")
-    shutil.rmtree(checkout.folder / "work/features", ignore_errors=True)
+    target = STAGES[stage]
+    before, top = content(made, target), target.split("/")[0]
+    checkout = without(made, target, tmp_path / "checkout")
     words = ("train" if stage == "teacher" else stage, target)
     with small_disk(tmp_path / "disk", "size=200m") as disk:
-        shutil.copytree(checkout.folder / top, disk / top)
-        shutil.rmtree(checkout.folder / top)
-        (checkout.folder / top).symlink_to(disk / top)
+        there = move(checkout, top, disk)
         filler = fill(disk, free)
-        there = {file for file in disk.rglob("*")}
         result = checkout.ccr(*words)
         if result.returncode:
             assert result.returncode == 1 and "Traceback" not in result.stderr, result.stderr
@@ -263,6 +274,28 @@ def test_each_stage_says_it_and_goes_on_when_there_is_room(made, tmp_path, stage
         torn = [file for file in disk.rglob("*") if file not in there and file.is_file() and ".tmp" in str(file)]
         assert not torn
         filler.unlink()
+        result = checkout.ccr(*words)
+        assert result.returncode == 0, result.stderr
+        assert content(checkout, target) == before
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("stage", STAGES)
+def test_each_stage_says_that_the_quota_is_used_up_and_goes_on_with_another(made, tmp_path, stage):
+    target = STAGES[stage]
+    before, top = content(made, target), target.split("/")[0]
+    checkout = without(made, target, tmp_path / "checkout")
+    words = ("train" if stage == "teacher" else stage, target)
+    with disk_with_quota(tmp_path / "disk") as (mine, limit):
+        there = move(checkout, top, mine)
+        os.sync()
+        limit("1")
+        result = checkout.ccr(*words)
+        assert result.returncode == 1 and "Traceback" not in result.stderr, result.stderr
+        assert f"ccr: {top}/" in result.stderr, result.stderr
+        assert "Your quota there is used up" in result.stderr, result.stderr
+        assert not [file for file in mine.rglob("*") if file not in there and file.is_file()]
+        limit("none")
         result = checkout.ccr(*words)
         assert result.returncode == 0, result.stderr
         assert content(checkout, target) == before
