@@ -46,7 +46,7 @@ def refusal(error: BaseException, path: str | PathLike | None = None) -> CcrErro
     number = next(known, errno.ENOSPC if SHORT.search(text) else None)
     if number is None:
         return None
-    where = _named(error) or TEMPORARY.sub(r"\1", str(path or Path.cwd()))
+    where = _where(error, path or Path.cwd())
     reason, remedy = os.strerror(number), REMEDIES[number]
     if number == errno.ENOSPC and _inodes_are_used_up(where):
         reason, remedy = f"{reason}: its disk holds no more files, inodes are used up", f"Delete files there, or {LINK}"
@@ -56,9 +56,10 @@ def refusal(error: BaseException, path: str | PathLike | None = None) -> CcrErro
     )
 
 
-def _named(error: BaseException) -> str:
+def _where(error: BaseException, otherwise: str | PathLike = "") -> str:
     """The path that an error names, of a copy the one that is written, without a temporary name."""
-    return TEMPORARY.sub(r"\1", str(getattr(error, "filename2", None) or getattr(error, "filename", None) or ""))
+    named = getattr(error, "filename2", None) or getattr(error, "filename", None)
+    return TEMPORARY.sub(r"\1", str(named or otherwise))
 
 
 def _inodes_are_used_up(where: str) -> bool:
@@ -93,5 +94,5 @@ def for_people() -> Iterator[None]:
         if refused := refusal(error):
             sys.exit(f"ccr: {refused}")
         if isinstance(error, OSError) and error.errno in NO_PATHS:
-            sys.exit(f"ccr: {_named(error)}: {error.strerror}. Give another path.")
+            sys.exit(f"ccr: {_where(error)}: {error.strerror}. Give another path.")
         raise

@@ -66,10 +66,10 @@ def _entries(settings: dict[str, Any], params: Params) -> list[Layout]:
             meant = settings | {"data": name, "kind": dataset.kind, "options": options}
             meant |= {"entities": dataset.entities, "on_leak": dataset.on_leak}
             if importer.load().expected(meant)[0] == importer.load().expected(settings)[0]:
-                alike = [found for found in layouts if found.settings | {"data": name} == meant]
-                layout = alike[0] if alike else Layout(meant)
+                layout = next((found for found in layouts if found.settings | {"data": name} == meant), None)
+                if layout is None:
+                    layouts.append(layout := Layout(meant))
                 layout.entries[name] = dataset.model_copy(update={"source": "official"})
-                layouts += [] if alike else [layout]
     return layouts
 
 

@@ -244,7 +244,7 @@ def _read_history(path: str | Path) -> dict[str, np.ndarray]:
 def _save(figure: Figure, path: str) -> None:
     """Write a figure as .png (`path`), .pdf and .svg, fonts embedded or as text."""
     figure.get_layout_engine().execute(figure)
-    figure.set_layout_engine("none")  # it stands; each format would lay it out anew, which takes longer than drawing it
+    figure.set_layout_engine("none")  # else each format would lay it out anew
     with rc_context({"pdf.fonttype": 42, "svg.fonttype": "none", "svg.hashsalt": "ccr"}):
         for form, metadata in FORMATS.items():
             with atomic(Path(path).with_suffix(f".{form}")) as temporary:
