@@ -918,9 +918,12 @@ def test_batches_come_in_their_order(device):
         list(ahead([partial(int, "no number")], torch.device(device)))
 
 
-def test_bf16_trains_too(data, baseline, tmp_path):
+@pytest.mark.parametrize("on_cpu", [True, False])
+def test_bf16_trains_too(data, baseline, tmp_path, monkeypatch, caplog, on_cpu):
+    monkeypatch.setattr("ccr.train.loop.cpu_has_bf16", lambda: on_cpu)
     job = training_job(data, tmp_path, BASELINE, precision="bf16")
     train.run(job)
+    assert ("bf16 is slow on this CPU" in caplog.text) == (not on_cpu and not torch.cuda.is_available())
     metrics = sumr(data, job, tmp_path)
     assert metrics["sumr"] > 2 * metrics["chance_sumr"]
     assert content_hash(job.outputs["model"]) != content_hash(baseline.outputs["model"])

@@ -2,7 +2,6 @@
 
 import os
 import platform
-import re
 import shutil
 import subprocess
 from contextlib import suppress
@@ -10,6 +9,7 @@ from importlib import import_module
 from pathlib import Path
 
 from ccr.doctor.section import Section
+from ccr.networks.bf16 import cpu_has_bf16
 
 CGROUP = Path("/sys/fs/cgroup")  # what a container or a cluster's job may take
 LEAST_MEMORY = 2.0  # GB: two jobs of the mini-world at a time
@@ -24,7 +24,7 @@ def machine() -> Section:
     memory = _memory()
     found = Section("machine", {"system": f"{platform.system()} {platform.release()} {platform.machine()}"})
     found.facts |= {"cores": len(os.sched_getaffinity(0)), "cores_limit": _cores_limit(), **memory}
-    found.facts["bf16_cpu"] = _bf16_cpu()
+    found.facts["bf16_cpu"] = cpu_has_bf16()
     if "OMP_NUM_THREADS" in os.environ:
         found.facts["OMP_NUM_THREADS"] = os.environ["OMP_NUM_THREADS"]
     if memory and memory["memory_free_gb"] < LEAST_MEMORY:
@@ -57,13 +57,7 @@ def _cores_limit() -> str:
 
 def has_bf16() -> bool:
     """Whether the CPU has instructions for bf16, or there is a GPU, of which all that torch still supports have."""
-    return _bf16_cpu() or any(Path("/dev").glob("nvidia[0-9]*"))
-
-
-def _bf16_cpu() -> bool:
-    with suppress(OSError):
-        return bool(re.search(r"\b(avx512_bf16|amx_bf16|bf16)\b", Path("/proc/cpuinfo").read_text()))
-    return False
+    return cpu_has_bf16() or any(Path("/dev").glob("nvidia[0-9]*"))
 
 
 def gpus() -> Section:

@@ -18,6 +18,7 @@ from torch.nn import functional
 from tqdm import tqdm
 
 from ccr.errors import CcrError
+from ccr.networks.bf16 import cpu_has_bf16
 from ccr.networks.dual_encoder import DualEncoder
 from ccr.networks.ragged import Padded
 from ccr.networks.tokens import Tokens
@@ -106,6 +107,8 @@ class Trainer:
         if self.precision == "auto":
             has_bf16 = network.device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
             self.precision = "bf16" if has_bf16 else "fp32"
+        elif self.precision == "bf16" and network.device.type == "cpu" and not cpu_has_bf16() and processes.rank() == 0:
+            log.warning("precision: bf16 is slow on this CPU, which has no instructions for it; fp32 is faster here.")
         tf32 = self.precision == "tf32" and network.device.type == "cuda"
         torch.set_float32_matmul_precision("high" if tf32 else "highest")
         self._half = HalfWeights(network) if self.precision == "bf16" else None
