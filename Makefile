@@ -21,8 +21,9 @@ READY := .venv/.ready
 READY_DEV := .venv/.ready-dev
 # elsewhere than here (workflow/profiles/slurm) the profile says how much there is
 PIPELINE := .venv/bin/python workflow/pipeline.py $(if $(V),,--logger stages) $(if $(SNAKEMAKE_PROFILE),,--cores $(CORES))
-# one thread for each test process: two that both take all cores slow each other tenfold
-PYTEST := OMP_NUM_THREADS=1 .venv/bin/python -m pytest -n $(CORES) --dist loadfile --no-loadscope-reorder
+# one thread for each test process: two that both take all cores slow each other tenfold; one process more than there
+# are cores, since some tests wait for servers
+PYTEST := OMP_NUM_THREADS=1 .venv/bin/python -m pytest -n $(shell expr $(CORES) + 1) --dist loadfile --no-loadscope-reorder
 
 # Whether there is something to do is Snakemake's to say, so these are always asked for (FORCE).
 default: $(READY)

@@ -102,9 +102,8 @@ class Checkout:
 
 def check_out(repository: Path, folder: Path) -> Checkout:
     """The project without what it has made."""
-    skip = shutil.ignore_patterns("__pycache__")
     for name in ("src", "workflow"):
-        shutil.copytree(repository / name, folder / name, ignore=skip)
+        shutil.copytree(repository / name, folder / name)  # compiled code too: each command would compile it anew
     for name in ("Snakefile", "params.yaml", "environment.yml"):
         shutil.copy(repository / name, folder / name)
     return Checkout(folder)

@@ -22,9 +22,13 @@ REPOSITORY = Path(__file__).parents[1]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Files that run whole pipelines come first: no process is left with one of them at the end."""
-    pipelines = {item.path for item in items if "fresh" in item.fixturenames}
-    items.sort(key=lambda item: item.path not in pipelines)
+    """Files that run whole pipelines come first: no process is left with one of them at the end.
+
+    The others of them wait for what the first one makes, so what waits for servers comes between.
+    """
+    pipelines = sorted({item.path for item in items if "fresh" in item.fixturenames})
+    first = [*pipelines[:1], REPOSITORY / "tests/test_online.py", *pipelines[1:]]
+    items.sort(key=lambda item: first.index(item.path) if item.path in first else len(first))
 
 
 @pytest.fixture(scope="session")

@@ -73,7 +73,7 @@ def publish(root: Path) -> None:
 def project(repository, tmp_path_factory) -> Path:
     """A copy of the source tree and of params.yaml with everything that the document adds."""
     folder = tmp_path_factory.mktemp("extended")
-    shutil.copytree(repository / "src/ccr", folder / "src/ccr", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(repository / "src/ccr", folder / "src/ccr")
     document = (repository / "docs/extending.md").read_text()
     modules = blocks(document, "python", r"`(src/ccr/\w+/\w+\.py)`")
     assert len(modules) == 5

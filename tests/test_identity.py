@@ -46,7 +46,7 @@ class Tree:
 
 @pytest.fixture
 def tree(tmp_path, repository) -> Tree:
-    shutil.copytree(repository / "src/ccr", tmp_path / "ccr", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(repository / "src/ccr", tmp_path / "ccr")
     return Tree(tmp_path, repository / "params.yaml")
 
 

@@ -6,8 +6,12 @@ from pathlib import Path
 import numpy as np
 import onnxruntime
 import torch
-from sentence_transformers.models import InputModule
 from tokenizers import Tokenizer
+
+try:
+    from sentence_transformers.base.modules import InputModule
+except ImportError:  # before sentence-transformers 6
+    from sentence_transformers.models import InputModule
 
 
 class Student(InputModule):
