@@ -73,7 +73,9 @@ lint: $(READY_DEV)
 .venv: $(READY)
 
 # The stamps are written last: a .venv without the first was cut short and is made again. The lock is for two makes at
-# once. Nothing is byte-compiled beforehand: Python does that for the modules that are used, a twentieth of them.
+# once. Nothing is byte-compiled beforehand: Python does that for the modules that are used. (Without that,
+# which some containers ask for, each process compiles torch anew.)
+unexport PYTHONDONTWRITEBYTECODE
 define INSTALL
 	mkdir -p work
 	exec 9>work/venv.lock

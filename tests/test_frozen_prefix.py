@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from late import Late
 from safetensors.numpy import load_file
 from safetensors.torch import load_file as load_weights
 from safetensors.torch import save_file
@@ -16,17 +17,17 @@ from ccr import params
 from ccr.artifacts.files import read_json
 from ccr.errors import CcrError
 from ccr.evaluate.encoder import Encoder
-from ccr.networks import pretrained
 from ccr.networks.ragged import Ragged
 from ccr.networks.states import States
 from ccr.networks.tokens import Tokens, pretrained_tokenizer
 from ccr.running import evaluate_ahead, execute
 from ccr.store.states import StateStore
 
+pretrained = Late("ccr.networks.pretrained")
 pytestmark = pytest.mark.usefixtures("in_a_folder_of_its_own")
 
 
-def encoder_of(folder: str, frozen: int | str, prefix: str = "cached") -> pretrained.Encoder:
+def encoder_of(folder: str, frozen: int | str, prefix: str = "cached") -> torch.nn.Module:
     """The text encoder of a folder."""
     settings = {"encoder": folder, "frozen_layers": frozen, "frozen_prefix": prefix}
     return pretrained.Encoder(settings, pretrained.encoder_config(settings, 0), pretrained=True).eval()

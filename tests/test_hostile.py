@@ -18,6 +18,7 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 from hand_made import run
+from late import Late
 from media_files import job as features_job
 from media_files import run as features_run
 from media_files import write_video
@@ -40,13 +41,13 @@ from ccr.features import published
 from ccr.features.items import Item, items_of
 from ccr.media.decoding import Unreadable, read_image, read_video
 from ccr.media.sampling import Sampling
-from ccr.networks import pretrained
 from ccr.networks.checkpoint import load_network, load_text_encoder
 from ccr.networks.tokens import pretrained_tokenizer
 from ccr.store import open_features
 from ccr.tables import as_csv
 from ccr.texts import files
 
+pretrained = Late("ccr.networks.pretrained")
 pytestmark = pytest.mark.usefixtures("in_a_folder_of_its_own")
 
 # --- weights -----------------------------------------------------------------------------------------------

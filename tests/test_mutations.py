@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 from hypothesis import HealthCheck, Phase, given, settings
+from late import Late
 from media_files import job as features_job
 from media_files import write_video
 from mutations import CHANGES, Reader, bounded, changed
@@ -34,11 +35,11 @@ from ccr.hub import Checkpoint as Model
 from ccr.media.decoding import Unreadable, read_image, read_video, upright
 from ccr.media.sampling import Sampling
 from ccr.networks.checkpoint import load_network, load_tokenizer
-from ccr.networks.published import read_checkpoint
 from ccr.store import open_features, read_embeddings
 from ccr.store.states import StateStore
 from ccr.train.checkpoint import Checkpoint
 
+importer = Late("ccr.networks.published")
 ITEMS = [Item(f"item{number}", None, "image") for number in range(3)]
 
 
@@ -109,7 +110,7 @@ def nrccr(folder: Path, runs: Path) -> Reader:
 
     parts = [{"a.weight": torch.ones(2, 2)} for _ in range(5)]
     torch.save({"model": parts, "opt": argparse.Namespace(a=1), "epoch": 2}, folder / "model_best.pth.tar")
-    return Reader(folder / "model_best.pth.tar", lambda: read_checkpoint(folder / "model_best.pth.tar"))
+    return Reader(folder / "model_best.pth.tar", lambda: importer.read_checkpoint(folder / "model_best.pth.tar"))
 
 
 def model_config(folder: Path, runs: Path) -> Reader:

@@ -3,18 +3,21 @@
 import numpy as np
 import pytest
 import torch
+import transformers as hf
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from late import Late
 from torch.nn import functional
-from transformers import BertConfig, BertModel, DistilBertConfig, DistilBertModel, XLMRobertaConfig, XLMRobertaModel
 
 from ccr.errors import CcrError
-from ccr.networks import pretrained, scratch
+from ccr.networks import scratch
 from ccr.networks.checkpoint import load_network, load_tokenizer, save_weights
 from ccr.networks.discriminator import Discriminator
 from ccr.networks.dual_encoder import CrossSide, DualEncoder
 from ccr.networks.ragged import Padded, Ragged
 from ccr.networks.tokens import Tokens, train_tokenizer
+
+pretrained = Late("ccr.networks.pretrained")
 
 TEXT = {
     "encoder": "scratch", "hidden": 32, "layers": 2, "heads": 4, "feedforward": 64, "vocabulary": 200,
@@ -98,14 +101,20 @@ def test_an_item_embeds_alike_alone_and_in_a_batch(network):
 @pytest.mark.parametrize(
     ("model", "ragged"),
     [
-        (BertModel(BertConfig(**SMALL)), True),
-        (XLMRobertaModel(XLMRobertaConfig(**SMALL)), True),
-        (DistilBertModel(DistilBertConfig(vocab_size=99, dim=32, hidden_dim=64, n_layers=2, n_heads=2)), None),
+        (lambda: hf.BertModel(hf.BertConfig(**SMALL)), True),
+        (lambda: hf.XLMRobertaModel(hf.XLMRobertaConfig(**SMALL)), True),
+        (
+            lambda: hf.DistilBertModel(
+                hf.DistilBertConfig(vocab_size=99, dim=32, hidden_dim=64, n_layers=2, n_heads=2)
+            ),
+            None,
+        ),
     ],
     ids=["bert", "xlm-roberta", "distilbert"],
 )
 def test_any_encoder_by_path_gives_what_it_gives_with_padding(model, ragged, tmp_path):
-    model.eval().save_pretrained(tmp_path)
+    model = model().eval()
+    model.save_pretrained(tmp_path)
     settings = TEXT | {"encoder": str(tmp_path)}
     encoder = pretrained.Encoder(settings, pretrained.encoder_config(settings, 0), pretrained=True).eval()
     if ragged is not None:
@@ -138,7 +147,7 @@ def test_a_bert_from_scratch_is_the_one_of_transformers(layers, batch):
     """The same weights of the same seed, and the same states, on real tokens and with padding."""
     config = scratch.encoder_config(TEXT | {"layers": layers}, 99)
     torch.manual_seed(3)
-    model = BertModel(BertConfig(**config)).eval()
+    model = hf.BertModel(hf.BertConfig(**config)).eval()
     drawn = torch.rand(1)
     torch.manual_seed(3)
     encoder = scratch.Encoder(TEXT | {"layers": layers}, config, pretrained=True).eval()

@@ -11,11 +11,13 @@ import nrccr_by_hand
 import numpy as np
 import pytest
 import torch
+from late import Late
 from safetensors.torch import load_file, save_file
 
 from ccr.errors import CcrError
-from ccr.parity import ranking, run
 from ccr.retrieval.ranks import rank_similarity
+
+parity = Late("ccr.parity")
 
 
 @pytest.fixture(scope="module")
@@ -62,7 +64,7 @@ def edit(path, name, change):
 
 def off(folder):
     """The lines that are not ok, by name; lines of files that were never there are left out."""
-    return {line.name: line for line in run(folder) if line.status != "ok" and line.note != "no such file"}
+    return {line.name: line for line in parity.run(folder) if line.status != "ok" and line.note != "no such file"}
 
 
 def nudged(array, by=1e-6):
@@ -170,7 +172,7 @@ def test_missing_groups_are_reported(part, capsys, monkeypatch):
 def test_a_directory_without_any_file(tmp_path, capsys, monkeypatch):
     for folder in (tmp_path, tmp_path / "absent"):
         with pytest.raises(CcrError, match=re.escape(str(folder))):
-            run(folder)
+            parity.run(folder)
         assert str(command(folder, capsys, monkeypatch)[0]).startswith(f"ccr: {folder}: ")
 
 
@@ -191,7 +193,7 @@ def test_nan_must_be_refused(part, monkeypatch):
     def lenient(similarity, *items):
         return rank_similarity(similarity.nan_to_num(nan=-9.0), *items)
 
-    monkeypatch.setattr(ranking, "rank_similarity", lenient)
+    monkeypatch.setattr(parity.ranking, "rank_similarity", lenient)
     assert {name.split("/")[1] for name in off(part)} == {"tie_nan"}
 
 

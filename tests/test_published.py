@@ -13,10 +13,11 @@ import numpy as np
 import pyarrow as pa
 import pytest
 import torch
+import transformers as hf
 import yaml
 from hand_made import run
+from late import Late
 from safetensors.torch import load_file
-from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
 
 from ccr import cli, params
 from ccr.artifacts.contents import content_hash
@@ -27,7 +28,6 @@ from ccr.artifacts.seals import seal
 from ccr.errors import CcrError
 from ccr.networks.checkpoint import load_network, load_tokenizer
 from ccr.networks.discriminator import Discriminator
-from ccr.networks.published import import_checkpoint, read_checkpoint, rename
 from ccr.networks.ragged import Padded
 from ccr.networks.tokens import train_tokenizer
 from ccr.store import write_features
@@ -40,7 +40,7 @@ BERT_CONFIG = {
 }  # fmt: skip
 OPTIONS = {"text_num_attention": HEADS, "video_num_attention": HEADS, "layer_list": ["layer.1"], "margin": 0.2}
 
-
+importer = Late("ccr.networks.published")
 pytestmark = pytest.mark.usefixtures("in_a_folder_of_its_own")
 
 
@@ -49,8 +49,8 @@ def encoder(tmp_path_factory):
     """A small transformer's config and tokenizer on disk."""
     folder = tmp_path_factory.mktemp("encoder")
     tokenizer = train_tokenizer(TEXTS * 3, 90)
-    PreTrainedTokenizerFast(tokenizer_object=tokenizer, pad_token="[PAD]").save_pretrained(folder)
-    BertConfig(vocab_size=tokenizer.get_vocab_size(), **BERT_CONFIG).save_pretrained(folder)
+    hf.PreTrainedTokenizerFast(tokenizer_object=tokenizer, pad_token="[PAD]").save_pretrained(folder)
+    hf.BertConfig(vocab_size=tokenizer.get_vocab_size(), **BERT_CONFIG).save_pretrained(folder)
     return str(folder)
 
 
@@ -89,7 +89,7 @@ def mapping(width):
 def published(encoder, mode="video"):
     """What the authors' training saves, with random weights: encoders wrapped for several GPUs, old `transformers`."""
     torch.manual_seed(0)
-    bert = BertModel(BertConfig.from_pretrained(encoder))
+    bert = hf.BertModel(hf.BertConfig.from_pretrained(encoder))
     text = {f"text_bert.text_bert.{name}": tensor for name, tensor in bert.state_dict().items()}
     text["text_bert.text_bert.embeddings.position_ids"] = torch.arange(40)[None]
     visual = stack(FEATURES, HIDDEN, 80) if mode == "video" else linear("proj", HIDDEN, FEATURES)
@@ -135,15 +135,15 @@ def test_names_of_discriminators_are_ours():
         + [f"convolve.{n}.conv{c}.{what}" for n in (1, 2, 3) for c in (1, 2) for what in ("weight", "bias")],
     }
     for kind, published_names in names.items():
-        renamed = {rename(f"AdvAgent[{kind}].discriminator.{name}") for name in published_names}
+        renamed = {importer.rename(f"AdvAgent[{kind}].discriminator.{name}") for name in published_names}
         assert renamed == set(Discriminator(kinds[kind], 8).state_dict())
 
 
 def test_names_without_counterpart_and_unknown_names():
-    assert rename("text_encoding.text_bert.text_bert.pooler.dense.weight") is None
+    assert importer.rename("text_encoding.text_bert.text_bert.pooler.dense.weight") is None
     for name in ("text_encoding.text_gru.weight", "vid_encoding.encoder_layers.0.self.query.weight", "fc1.weight"):
         with pytest.raises(CcrError, match=name):
-            rename(name)
+            importer.rename(name)
 
 
 # --- import ------------------------------------------------------------------------------------------------
@@ -184,7 +184,7 @@ def expected_embedding(parts, rows, heads=HEADS):
 @torch.inference_mode()
 def test_an_imported_network_is_the_one_that_was_written(encoder, mode, zipped):
     content = published(encoder, mode)
-    import_checkpoint(save(content, _use_new_zipfile_serialization=zipped), "run", encoder)
+    importer.import_checkpoint(save(content, _use_new_zipfile_serialization=zipped), "run", encoder)
     files = run_directory("run")
     network, description = load_network(files["model"], files["config"])
     assert description["feature_dim"] == FEATURES and network.shape is Padded
@@ -197,7 +197,7 @@ def test_an_imported_network_is_the_one_that_was_written(encoder, mode, zipped):
         ours = network.embed_visual(rows, Padded(torch.tensor([frames])))[0]
         assert torch.allclose(ours, expected_embedding((visual, visual_head), rows), atol=1e-5)
 
-    bert = BertModel(BertConfig.from_pretrained(encoder)).eval()
+    bert = hf.BertModel(hf.BertConfig.from_pretrained(encoder)).eval()
     prefix = "module.text_bert.text_bert."
     weights = {name.removeprefix(prefix): tensor for name, tensor in text.items() if name.startswith(prefix)}
     weights.pop("embeddings.position_ids")
@@ -210,8 +210,8 @@ def test_an_imported_network_is_the_one_that_was_written(encoder, mode, zipped):
 
 def test_what_an_imported_run_says_of_itself(encoder):
     path = save(published(encoder))
-    import_checkpoint(path, "one", encoder)
-    import_checkpoint(path, "two", encoder)
+    importer.import_checkpoint(path, "one", encoder)
+    importer.import_checkpoint(path, "two", encoder)
     description, facts = (read_json(f"one/{name}.json") for name in ("config", "provenance"))
     assert facts == {
         "key": description["key"], "file": path, "blake2b": content_hash(path), "epoch": 11
@@ -229,8 +229,8 @@ def test_the_authors_weights_give_the_authors_embeddings(repository, tmp_path, m
     if not folder.is_dir():
         pytest.skip("the oracle (../shared/reference/nrccr) is not here")
     config = json.loads((folder / f"{mode}_config.json").read_text())
-    BertConfig(**config["bert"]).save_pretrained(tmp_path)
-    PreTrainedTokenizerFast(tokenizer_object=train_tokenizer(TEXTS, 90)).save_pretrained(tmp_path)
+    hf.BertConfig(**config["bert"]).save_pretrained(tmp_path)
+    hf.PreTrainedTokenizerFast(tokenizer_object=train_tokenizer(TEXTS, 90)).save_pretrained(tmp_path)
     parts = {"vid_encoding": {}, "text_encoding": {}, "vid_mapping": {}, "text_mapping": {}, "AdvAgent": {}}
     kind = f"AdvAgent[{config['opt']['disc_type']}]"
     for name, tensor in load_file(folder / f"{mode}_weights.safetensors").items():
@@ -238,7 +238,7 @@ def test_the_authors_weights_give_the_authors_embeddings(repository, tmp_path, m
         if part == kind or part in parts:
             parts["AdvAgent" if part == kind else part][rest] = tensor
     content = {"model": list(parts.values()), "opt": argparse.Namespace(**config["opt"])}
-    import_checkpoint(save(content), "run", str(tmp_path))
+    importer.import_checkpoint(save(content), "run", str(tmp_path))
     network, _ = load_network("run/model.safetensors", "run/config.json")
     forward = np.load(folder / f"{mode}_forward.npz")
 
@@ -259,7 +259,7 @@ def test_the_authors_weights_give_the_authors_embeddings(repository, tmp_path, m
 
 def refused(encoder, path="model_best.pth.tar", match=""):
     with pytest.raises(CcrError, match=match) as error:
-        import_checkpoint(path, "run", encoder)
+        importer.import_checkpoint(path, "run", encoder)
     assert str(path) in str(error.value) and "weights_only" not in str(error.value)
     assert not Path("run").exists() and not list(Path().glob(".run*"))
     return str(error.value)
@@ -376,7 +376,7 @@ def test_another_layout_is_refused_by_name(encoder, change, message):
 
 def test_a_file_without_epoch_or_of_its_parts_alone_is_read(encoder):
     content = published(encoder)
-    checkpoint = read_checkpoint(save({"model": tuple(content["model"]), "opt": content["opt"]}))
+    checkpoint = importer.read_checkpoint(save({"model": tuple(content["model"]), "opt": content["opt"]}))
     assert checkpoint.epoch is None and checkpoint.options["margin"] == 0.2
     assert "vid_encoding.encoder_layer.self.query.weight" in checkpoint.weights
 
@@ -385,7 +385,7 @@ def test_another_transformer_is_refused_and_both_are_named(encoder, tmp_path):
     save(published(encoder))
     for name, change in (("wide", {"intermediate_size": 64}), ("deep", {"num_hidden_layers": 3})):
         other = tmp_path / name
-        config = BertConfig.from_pretrained(encoder)
+        config = hf.BertConfig.from_pretrained(encoder)
         config.update(change)
         config.save_pretrained(other)
         for file in Path(encoder).glob("token*"):
@@ -393,9 +393,9 @@ def test_another_transformer_is_refused_and_both_are_named(encoder, tmp_path):
         message = refused(str(other), match="--text-encoder")
         assert str(other) in message and "encoder.layer" in message
     with pytest.raises(CcrError, match=r"--text-encoder.*no/such/model"):
-        import_checkpoint("model_best.pth.tar", "run", "./no/such/model")
+        importer.import_checkpoint("model_best.pth.tar", "run", "./no/such/model")
     with pytest.raises(CcrError, match="scratch"):
-        import_checkpoint("model_best.pth.tar", "run", "scratch")
+        importer.import_checkpoint("model_best.pth.tar", "run", "scratch")
     assert not Path("run").exists()
 
 
@@ -404,7 +404,7 @@ def test_an_existing_folder_is_refused_and_stays(encoder):
     Path("run").mkdir()
     Path("run/mine").touch()
     with pytest.raises(CcrError, match="run: exists already"):
-        import_checkpoint("model_best.pth.tar", "run", encoder)
+        importer.import_checkpoint("model_best.pth.tar", "run", encoder)
     assert [file.name for file in Path("run").iterdir()] == ["mine"]
 
 

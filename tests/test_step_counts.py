@@ -5,12 +5,14 @@ from pathlib import Path
 
 import pytest
 import torch
+from late import Late
 
 sys.path.append(str(Path(__file__).parents[1] / "benchmarks"))
-import gpu  # noqa: E402
 from step_counts import Count, as_on_gpu  # noqa: E402
 
 from ccr.networks.ragged import Ragged  # noqa: E402
+
+gpu = Late("gpu")
 
 
 @pytest.mark.parametrize(("method", "most"), [("nrccr", 900), ("cl2cm", 665)])

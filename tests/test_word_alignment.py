@@ -1,12 +1,12 @@
 """Word alignment: optimal transport against the POT library, its two objectives, and words made of tokens."""
 
 import numpy as np
-import ot
 import pytest
 import torch
+import transformers as hf
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from transformers import BertConfig, BertModel
+from late import Late
 
 from ccr.errors import CcrError
 from ccr.networks.dual_encoder import DualEncoder
@@ -17,6 +17,7 @@ from ccr.objectives import pointer, transport_cost
 from ccr.objectives.step import Step
 from ccr.objectives.transport import cost, mutual, plans, sinkhorn
 
+ot = Late("ot")
 PAIR = ("source", "target")
 SOLVER = {"epsilon": 0.1, "iterations": 50, "marginals": "uniform", "relaxation": 1.0}
 EPSILONS = [0.02, 0.1, 1.0]
@@ -356,7 +357,7 @@ def test_the_states_of_every_layer_are_those_of_transformers(layers, padded):
     torch.manual_seed(0)
     config = encoder_config(text_settings(layers), 50)
     encoder = Encoder(text_settings(layers), config, pretrained=True, padded=padded).eval()
-    plain = BertModel(BertConfig(**config), add_pooling_layer=False).eval()
+    plain = hf.BertModel(hf.BertConfig(**config), add_pooling_layer=False).eval()
     plain.load_state_dict(encoder.model.state_dict())
     batch = (Padded if padded else Ragged)(torch.tensor([5, 3, 7]))
     tokens = torch.randint(5, 50, (15,))

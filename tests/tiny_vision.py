@@ -19,7 +19,7 @@ RESNET = {"feature_extractor_type": "ConvNextFeatureExtractor", "size": 32, "cro
 VIDEO = {"image_processor_type": "VideoMAEImageProcessor", "size": {"shortest_edge": 32}, "crop_size": 32}
 
 
-def save(model: hf.PreTrainedModel, folder: Path, processor: dict[str, Any], name: str = "preprocessor_config.json"):
+def save(model: torch.nn.Module, folder: Path, processor: dict[str, Any], name: str = "preprocessor_config.json"):
     """Save a model and what it wants its pictures to be like."""
     model.save_pretrained(folder)
     (folder / name).write_text(json.dumps(processor | {"image_mean": MEAN, "image_std": STD}))
@@ -32,7 +32,7 @@ def make(kind: str, folder: Path) -> Path:
     return save(KINDS[kind][0](), folder, KINDS[kind][1])
 
 
-def _resnet(model: type) -> hf.PreTrainedModel:
+def _resnet(model: type) -> torch.nn.Module:
     network = model(hf.ResNetConfig(embedding_size=8, hidden_sizes=[8, 16, 24, 32], depths=[1, 1, 1, 1]))
     for norm in (module for module in network.modules() if isinstance(module, torch.nn.BatchNorm2d)):
         norm.running_mean.uniform_(-0.1, 0.1)
@@ -40,23 +40,23 @@ def _resnet(model: type) -> hf.PreTrainedModel:
     return network
 
 
-def _convnext(prefix: str) -> hf.PreTrainedModel:
+def _convnext(prefix: str) -> torch.nn.Module:
     config = getattr(hf, f"{prefix}Config")(hidden_sizes=[8, 8, 16, 16], depths=[1, 1, 1, 1])
     return getattr(hf, f"{prefix}Model")(config)
 
 
-def _clip(model: type) -> hf.PreTrainedModel:
+def _clip(model: type) -> torch.nn.Module:
     return model(hf.CLIPVisionConfig(**SIZES, projection_dim=16))
 
 
-def _whole(prefix: str) -> hf.PreTrainedModel:
+def _whole(prefix: str) -> torch.nn.Module:
     """With the text encoder, as such models are published."""
     config = getattr(hf, f"{prefix}Config")(vision_config=SIZES | {"projection_dim": 16}, text_config=TEXT)
     config.projection_dim = 16
     return getattr(hf, f"{prefix}Model")(config)
 
 
-def _videomae(model: type) -> hf.PreTrainedModel:
+def _videomae(model: type) -> torch.nn.Module:
     decoder = {f"decoder_{name}": LAYERS[name] for name in LAYERS}
     return model(hf.VideoMAEConfig(**SIZES, **decoder, num_frames=4, tubelet_size=2))
 
