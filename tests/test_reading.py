@@ -56,7 +56,10 @@ def test_a_malformed_file_is_one_message(tmp_path, what):
     assert path.read_bytes() == data
 
 
-@pytest.mark.parametrize("what", ["an anchor bomb", "a key twice", "brackets 3,000 deep"])
+SLOW = [pytest.param(what, marks=pytest.mark.slow) for what in ("a key twice", "brackets 3,000 deep")]
+
+
+@pytest.mark.parametrize("what", ["an anchor bomb", *SLOW])
 def test_snakemake_and_dvc_say_the_same(fresh, tmp_path, what):
     checkout = fresh.copy(tmp_path / "checkout")
     data, message = BYTES[what]
