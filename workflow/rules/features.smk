@@ -13,6 +13,7 @@ rule features:
         "logs/features/{data}/{visual}.log",
     benchmark:
         "logs/features/{data}/{visual}.tsv"
+    priority: 1  # several cores, which jobs of one core each would not leave it
     conda:
         "../../environment.yml"
     threads: FEATURES.threads
@@ -38,6 +39,7 @@ rule features_shard:
         "logs/features/{data}/{visual}/{shard}.log",
     benchmark:
         "logs/features/{data}/{visual}/{shard}.tsv"
+    priority: 1  # several cores, which jobs of one core each would not leave it
     conda:
         "../../environment.yml"
     threads: FEATURES_SHARD.threads
