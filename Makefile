@@ -5,7 +5,7 @@
 # make test-browser                     the search page in Chromium (apt-get install chromium chromium-driver)
 # make test-slurm | test-slurm-slow     on a real SLURM of one node, which the tests set up (root, Debian)
 # make paper                            every table of the papers
-# PYTHON=python3.12 CORES=8 may be given, and V=1 for Snakemake's whole log and the output of all jobs.
+# Options: PYTHON=python3.12, CORES=8, and V=1 for Snakemake's whole log and the output of all jobs.
 
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
@@ -15,17 +15,17 @@ MAKEFLAGS += --no-builtin-rules --no-print-directory
 .PHONY: default paper test test-slow test-browser test-slurm test-slurm-slow docs lint lock .venv FORCE
 
 PYTHON ?= python3
-# nproc would obey OMP_NUM_THREADS, which says how many threads one job takes, not how many cores there are
+# nproc would obey OMP_NUM_THREADS, which sets the threads of one job, not the number of cores
 CORES ?= $(shell env -u OMP_NUM_THREADS -u OMP_THREAD_LIMIT nproc 2>/dev/null || echo 1)
 READY := .venv/.ready
 READY_DEV := .venv/.ready-dev
-# elsewhere than here (workflow/profiles/slurm) the profile says how much there is
+# a profile other than the default (workflow/profiles/slurm) sets its own limits
 PIPELINE := .venv/bin/python workflow/pipeline.py $(if $(V),,--logger stages) $(if $(SNAKEMAKE_PROFILE),,--cores $(CORES))
-# one thread for each test process: two that both take all cores slow each other tenfold; one process more than there
+# one thread per test process: two that both use all cores slow each other down tenfold; one process more than there
 # are cores, since some tests wait for servers
 PYTEST := OMP_NUM_THREADS=1 .venv/bin/python -m pytest -n $(shell expr $(CORES) + 1) --dist loadfile --no-loadscope-reorder
 
-# Whether there is something to do is Snakemake's to say, so these are always asked for (FORCE).
+# Snakemake decides whether there is anything to do, so these always run (FORCE).
 default: $(READY)
 	@$(PIPELINE)
 
@@ -72,9 +72,9 @@ lint: $(READY_DEV)
 
 .venv: $(READY)
 
-# The stamps are written last: a .venv without the first was cut short and is made again. The lock is for two makes at
-# once. Nothing is byte-compiled beforehand: Python does that for the modules that are used. (Without that,
-# which some containers ask for, each process compiles torch anew.)
+# The stamps are written last: a .venv without the first one was interrupted and is made again. The lock is for two
+# makes at once. Nothing is byte-compiled in advance: Python does that for the modules that are used. (Where it may
+# not, as some containers demand, each process would compile torch anew.)
 unexport PYTHONDONTWRITEBYTECODE
 define INSTALL
 	mkdir -p work
@@ -95,12 +95,12 @@ $(READY): pyproject.toml constraints.txt
 	$(PYTHON) is {v[0]}.{v[1]}. Name another one: make PYTHON=/path/to/python3.11 $(MAKECMDGOALS)")'
 	$(INSTALL)
 
-# what tests and lint need beside it
+# what tests and lint need in addition
 $(READY_DEV): EXTRAS := .[dev]
 $(READY_DEV): $(READY)
 	@$(INSTALL)
 
-# New pins: the newest versions that pyproject.toml admits, with the torch of the old pins (the newest one may be gigabytes
+# New pins: the newest versions that pyproject.toml allows, with the torch of the old pins (the newest may bring gigabytes
 # of CUDA), written without hosts, hashes and local versions.
 lock:
 	@rm -rf work/lock

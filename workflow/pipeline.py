@@ -1,8 +1,8 @@
 """Snakemake as the only pipeline of this folder: `python workflow/pipeline.py [OPTIONS] [-- TARGETS]`.
 
-Waits for another one that runs here, removes the lock that a killed one left, and becomes
+Waits for another one that runs here, removes the lock left by a killed one, and becomes
 `snakemake --workflow-profile workflow/profiles/local OPTIONS -- TARGETS`; SNAKEMAKE_PROFILE may name another profile.
-With `--logger stages` it shows a line for each stage, and the output of jobs goes to their logs alone.
+With `--logger stages` it shows one line per stage, and the output of jobs goes only to their logs.
 """
 
 import fcntl
@@ -12,13 +12,13 @@ import sys
 import tempfile
 from pathlib import Path
 
-# out of the environment: jobs inherit that, and their own Snakemake would take the profile for theirs
+# removed from the environment: jobs inherit that, and their own Snakemake would use the profile, too
 PROFILE = os.environ.pop("SNAKEMAKE_PROFILE", "") or "workflow/profiles/local"
 SNAKEMAKE = [sys.executable, "workflow/snakemake", "--workflow-profile", PROFILE]
 
 
 def take_lock() -> None:
-    """Hold `work/pipeline.lock` until this process and what it becomes has ended, by whatever end."""
+    """Hold `work/pipeline.lock` until this process and what it becomes has ended, in whatever way."""
     try:
         Path("work").mkdir(exist_ok=True)
         lock = os.open("work/pipeline.lock", os.O_CREAT | os.O_RDWR, 0o666)
@@ -33,7 +33,7 @@ def take_lock() -> None:
 
 
 def check_temporary_files() -> None:
-    """Snakemake's scheduler writes such, and ends in its own words where they do not fit."""
+    """Exit with a message if temporary files cannot be written, as Snakemake's scheduler must."""
     folder = os.environ.get("TMPDIR") or "/tmp"
     try:
         with tempfile.TemporaryFile(dir=folder) as file:
@@ -43,7 +43,7 @@ def check_temporary_files() -> None:
 
 
 def snakemake_runs_here() -> bool:
-    """Whether a Snakemake that someone started by hand is at work in this folder (told by /proc, so on Linux)."""
+    """Whether a Snakemake that someone started by hand is running in this folder (from /proc, so only on Linux)."""
     for process in Path("/proc").glob("[0-9]*"):
         try:
             command = (process / "cmdline").read_bytes().split(b"\0")[:3]
@@ -56,11 +56,9 @@ def snakemake_runs_here() -> bool:
 
 
 def check_profile() -> None:
-    """Snakemake passes over a profile that is not there."""
+    """Exit with a message if the profile does not exist; Snakemake would ignore that."""
     if not list(Path(PROFILE).glob("config*.yaml")):
-        sys.exit(
-            f"SNAKEMAKE_PROFILE: {PROFILE}: no such profile: a folder with config.yaml, as in workflow/profiles."
-        )
+        sys.exit(f"SNAKEMAKE_PROFILE: {PROFILE}: no such profile: a folder with config.yaml, as in workflow/profiles.")
 
 
 def main() -> None:
@@ -71,7 +69,7 @@ def main() -> None:
     if locks.is_dir() and any(locks.iterdir()) and not snakemake_runs_here():
         print("Removing the lock of a pipeline that was killed.", file=sys.stderr)
         subprocess.run([*SNAKEMAKE, "--unlock"], check=True)
-    heard = ["--quiet", "host"] if "--logger" in sys.argv else []  # a logger must hear of the jobs that end
+    heard = ["--quiet", "host"] if "--logger" in sys.argv else []  # a logger must be told of finished jobs
     os.execv(sys.executable, [*SNAKEMAKE, *heard, *sys.argv[1:]])
 
 

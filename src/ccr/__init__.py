@@ -4,7 +4,7 @@ from importlib import import_module
 
 
 def __getattr__(name: str) -> object:
-    """`load` and `Run`, imported when they are asked for: with them comes torch."""
+    """`load` and `Run`, imported on first use because they import torch."""
     if name in ("load", "Run"):
         return getattr(import_module("ccr.loading"), name)
     raise AttributeError(f"module 'ccr' has no attribute {name!r}")

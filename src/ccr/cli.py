@@ -1,4 +1,4 @@
-"""The command line: one subcommand per stage, each makes one target of the plan."""
+"""The command line: one subcommand per stage, each of which makes one target of the plan."""
 
 import json
 import logging
@@ -59,7 +59,7 @@ def _make(stage: str, target: str, file: Path, run: Path | None = None) -> None:
 
 
 def _of_run(job: Job, run: Path) -> Job:
-    """The evaluation `job` of another run directory, its results beside that run."""
+    """The evaluation `job` of another run directory, with its results in that run's folder evaluation/."""
     folder = run / "evaluation"
     outputs = {role: str(folder / Path(path).name) for role, path in job.outputs.items()}
     return replace(job, target=str(folder), inputs=job.inputs | run_files(run), outputs=outputs)
@@ -186,7 +186,7 @@ NewFolder = Annotated[Path, typer.Argument(metavar="DIR", help="The folder to wr
 
 
 def _evaluations(run: Path) -> list[Path]:
-    """The evaluation of a run, where it lies as the pipeline puts it."""
+    """The evaluation of a run, if it is where the pipeline puts it."""
     folder = Path(*("evaluations" if part == "runs" else part for part in run.parts))
     return [folder] if (folder / "metrics.json").is_file() else []
 
@@ -393,7 +393,7 @@ def doctor(
 
 
 def main() -> None:
-    """Entry point: a `CcrError`, or a disk that takes no more, is a message and exit status 1, without a traceback."""
+    """Entry point: a `CcrError` or a refused write ends in a message and exit status 1, without a traceback."""
     start_log()
     with for_people():
         app()

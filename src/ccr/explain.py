@@ -12,17 +12,17 @@ from ccr.errors import CcrError
 from ccr.params.plan import Plan
 
 Record = dict[str, Any]
-SHORTEST = 6  # digits of a key
-IDENTITY = ("dataset", "mt", "visual", "target_lang", "method", "teacher")  # of a row
+SHORTEST = 6  # digits of a key that must be given
+IDENTITY = ("dataset", "mt", "visual", "target_lang", "method", "teacher")  # what identifies a row
 
 
 def explain(key: str, plan: Plan) -> Iterator[str]:
-    """Lines that say what a key is the key of and by which settings each job behind it was made.
+    """Lines that say what a key belongs to and with which settings each job behind it ran.
 
     Args:
-        key: at least SHORTEST digits of a row's key, a table's, or any job's. plan: what params.yaml means now; where a
-            job would be made differently today, the line says so.
-    Raises `CcrError` when the memo holds no such key, or several.
+        key: at least SHORTEST digits of the key of a row, a table or any job. plan: the plan of the present
+            params.yaml; lines say where it differs from what a job ran with.
+    Raises `CcrError` if there is no such key, or several.
     """
     if len(key) < SHORTEST:
         raise CcrError(f"{key}: too short. Give the key as the table shows it, at least {SHORTEST} digits.")
@@ -53,12 +53,12 @@ def _found(key: str, plan: Plan) -> tuple[str, list[str]]:
 
 
 def row_name(row: Record) -> str:
-    """What a table's row is called, for people."""
+    """The readable name of a table's row."""
     return "/".join(row[part] for part in IDENTITY if part in row)
 
 
 def _rows(records: Iterable[Record], plan: Plan) -> Iterator[tuple[str, Record, list[str]]]:
-    """Rows of the memo's tables and of those that lie there: the table, the row's settings, its evaluations' keys."""
+    """Rows of the memo's tables, and planned rows that have metrics: table, settings of the row, evaluations' keys."""
     for record in records:
         for row in record["settings"].get("rows", ()) if record["stage"] == "tables" else ():
             yield record["target"], row, [record["makers"][path] for path in row["metrics"]]
@@ -82,7 +82,7 @@ def _behind(keys: list[str]) -> list[Record]:
 
 
 def _alike(records: list[Record]) -> list[list[Record]]:
-    """Records grouped where nothing but the seed differs."""
+    """Records in groups that differ only in the seed."""
     groups: dict[str, list[Record]] = {}
     for record in records:
         same = {name: value for name, value in record["settings"].items() if name != "seed"}

@@ -1,7 +1,7 @@
-"""Languages: codes as BCP 47 writes them, and what must be known about a language to handle its texts.
+"""Languages: BCP 47 codes, and what must be known about a language to handle its texts.
 
-A code is the shortest tag that says the same by CLDR's likely subtags: `zh-CN`, `zho_Hans` and `cmn` are `zh`, `zh-TW`
-is `zh-Hant`, `iw` is `he`, `de-AT` stays. The library langcodes knows the tags, their names and how far apart they are.
+A code is the shortest tag that means the same by CLDR's likely subtags: `zh-CN`, `zho_Hans` and `cmn` are `zh`, `zh-TW`
+is `zh-Hant`, `iw` is `he`, `de-AT` stays. The tags, their names and the distances between them are from langcodes.
 """
 
 import difflib
@@ -15,29 +15,29 @@ from langcodes import Language
 
 from ccr.errors import CcrError
 
-NONE = {"und", "mul", "zxx", "mis"}  # tags of no language
+NONE = {"und", "mul", "zxx", "mis"}  # tags that name no language
 UNSPACED = {"Hans", "Hant", "Hani", "Jpan", "Bopo", "Thai", "Laoo", "Khmr", "Mymr", "Tibt"}  # no spaces between words
-MIXED = {  # scripts of ISO 15924 that are none, or several, of Unicode's
+MIXED = {  # ISO 15924 scripts that are not a single Unicode script
     "Hans": ("Hani",),
     "Hant": ("Hani",),
     "Jpan": ("Hani", "Hira", "Kana"),
     "Kore": ("Hang", "Hani"),
 }
-# a character of a word, for the library regex: joiners, and marks such as the vowels of Hindi, are no `\w` to Python
+# a word character, for the library regex: joiners, and marks such as the vowels of Hindi, are not `\w` in Python
 WORD = r"[\w\p{M}\u200c\u200d]"
 # the letters of the scripts in UNSPACED, for a character class of the library regex
 UNSPACED_LETTERS = r"\p{Hani}\p{Hira}\p{Kana}ー\p{Bopo}\p{Thai}\p{Laoo}\p{Khmr}\p{Mymr}\p{Tibt}"
-SHOWN = 60  # characters of what is no tag, in a message
-REGION = 5  # `tag_distance` of tags of one script that differ by region, at most
-NEAR = 9  # `tag_distance` of tags of which one does for the other, at most
+SHOWN = 60  # characters of an invalid tag that a message shows
+REGION = 5  # largest `tag_distance` of tags of one script that differ by region
+NEAR = 9  # largest `tag_distance` of tags of which one can serve for the other
 
 
 @cache
 def known(tag: str) -> str | None:
-    """The code of the language that a tag names; None for what names none."""
+    """The code of the language that a tag names; None if it names none."""
     try:
         language = Language.get(langcodes.standardize_tag(tag.strip(), macro=True))
-        if language.language == "ko" and language.script == "Hang":  # Hangul alone, as it is written today
+        if language.language == "ko" and language.script == "Hang":  # Hangul only, as Korean is written today
             language = Language.make(language="ko", territory=language.territory)
         real = language.is_valid() and language.language not in {None, *NONE} and not language.private
     except ValueError:
@@ -46,10 +46,10 @@ def known(tag: str) -> str | None:
 
 
 def code(tag: str) -> str:
-    """As `known`; `CcrError`, with the nearest language that there is, for what names none."""
+    """Like `known`, but a tag that names none is a `CcrError`, with the nearest language there is."""
     found = known(tag)
     if found is None:
-        tag = tag if len(tag) <= SHOWN else f"{tag[:SHOWN]}..."  # a table with a slip may hold a page in its place
+        tag = tag if len(tag) <= SHOWN else f"{tag[:SHOWN]}..."  # a malformed table may have a whole page here
         raise CcrError(f"unknown language {tag!r}: {_nearest(tag)}expected a BCP 47 tag such as sw, pt-BR or zh-Hant.")
     return found
 
@@ -65,7 +65,7 @@ def _shortest(language: Language) -> str:
 
 
 def _nearest(tag: str) -> str:
-    """A suggestion for what is no code, by codes of two letters and English names; "" where none is like it."""
+    """A suggestion for an invalid code, from two-letter codes and English names; "" if none is similar."""
     codes = [a + b for a, b in product(ascii_lowercase, repeat=2) if langcodes.tag_is_valid(a + b)]
     known = {name(each).lower(): each for each in codes}
     word = tag.strip().lower()
@@ -82,31 +82,31 @@ def name(lang: str) -> str:
 
 @cache
 def script(lang: str) -> str:
-    """The script that a language is written in, as ISO 15924 writes it (`Latn`, `Hans`, `Jpan`)."""
+    """The script that a language is written in, as an ISO 15924 code (`Latn`, `Hans`, `Jpan`)."""
     return Language.get(lang).maximize().script
 
 
 def spaced(lang: str) -> bool:
-    """Whether spaces stand between the words of a language."""
+    """Whether a language puts spaces between words."""
     return script(lang) not in UNSPACED
 
 
 def scripts(lang: str) -> tuple[str, ...]:
-    """The scripts of Unicode that a language's letters are of."""
+    """The Unicode scripts of a language's letters."""
     return MIXED.get(script(lang), (script(lang),))
 
 
 def letters(lang: str) -> str:
     """The letters of a language's scripts, for a character class of the library regex."""
     classes = [rf"\p{{{each}}}" for each in scripts(lang)]
-    return "".join([*classes, "ー" if "Kana" in scripts(lang) else ""])  # which Unicode counts to no script
+    return "".join([*classes, "ー" if "Kana" in scripts(lang) else ""])  # Unicode assigns it to no script
 
 
 @cache
 def variety(tag: str, codes: tuple[str, ...]) -> str | None:
-    """The one of `codes` whose language, region aside, and script `tag` is of: captions in `de-AT` are German ones.
+    """The one of `codes` with the language, region aside, and the script of `tag`: captions in `de-AT` are German.
 
-    None where there is none, or `tag` is no tag.
+    None if there is none, or `tag` is not a valid tag.
     """
     own = known(tag)
     if own is None:
@@ -117,9 +117,9 @@ def variety(tag: str, codes: tuple[str, ...]) -> str | None:
 
 
 def served(lang: str, tags: Iterable[str]) -> str | None:
-    """The one of the tags that an engine or a model has which does for a language; None where none does."""
+    """The one of an engine's or a model's tags that can serve for a language; None if there is none."""
     written: dict[str, str] = {}
-    for tag in tags:  # what an engine calls a language may be a group of languages, or no tag
+    for tag in tags:  # what an engine calls a language may be a group of languages, or not a tag
         if own := known(tag):
             written.setdefault(own, tag)
     near = [own for own in written if script(own) == script(lang)]
@@ -128,5 +128,5 @@ def served(lang: str, tags: Iterable[str]) -> str | None:
 
 
 def ordered(codes: Iterable[str]) -> list[str]:
-    """Each code once: English, in which captions are written first, then by the alphabet."""
+    """Each code once: English, in which captions are first written, then the others in alphabetical order."""
     return sorted(set(codes), key=lambda each: (each != "en", each))

@@ -14,14 +14,14 @@ BATCH = 256
 
 
 class Run:
-    """A trained student or teacher that embeds texts and items; on the GPU where there is one.
+    """A trained student or teacher that embeds texts and items; on the GPU if there is one.
 
     Attributes:
-        folder: the run's. settings: the resolved settings that it was trained with.
+        folder: the run's folder. settings: the resolved settings that it was trained with.
     """
 
     def __init__(self, folder: str | PathLike[str]):
-        """Raises `CcrError` when a file is missing or torn."""
+        """Raises `CcrError` if a file is missing or torn."""
         self.folder = Path(folder)
         self._encoder = Encoder(run_files(folder), BATCH)
         self.settings: Mapping[str, Any] = self._encoder.description["settings"]
@@ -36,10 +36,10 @@ class Run:
         return self._encoder.texts(listed).numpy()
 
     def embed_items(self, features: str | PathLike[str], item_ids: Sequence[str] | None = None) -> np.ndarray:
-        """(items, dim) float32 unit vectors of the items of a features file: of these, or of all in the file's order.
+        """(items, dim) float32 unit vectors of items of a features file: of these, or of all in the file's order.
 
-        Raises `CcrError` for a file that cannot be read, items that it lacks, and features of other dimensions than
-        those of the training.
+        Raises `CcrError` for a file that cannot be read, items that it lacks, and features with other dimensions than
+        in training.
         """
         return self._encoder.items(str(features), item_ids).numpy()
 

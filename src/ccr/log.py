@@ -1,4 +1,4 @@
-"""The log of a command: plain lines on stderr; warnings say that they are."""
+"""The log of a command: plain lines on stderr; warnings are marked as such."""
 
 import logging
 
@@ -10,7 +10,7 @@ class _Formatter(logging.Formatter):
 
 
 def start_log() -> None:
-    """Write our messages from INFO up to stderr, and those of libraries from WARNING up."""
+    """Write our own messages to stderr from INFO up, and those of libraries from WARNING up."""
     handler = logging.StreamHandler()
     handler.setFormatter(_Formatter("%(message)s"))
     logging.basicConfig(level=logging.WARNING, handlers=[handler])

@@ -1,7 +1,7 @@
 """What Snakemake reads instead of comparing settings and code itself: a note for each job.
 
-Snakemake goes by file times. `noted` is an input of every job, newer than the job's outputs if, and only if, these are
-not what the job would make now.
+Snakemake goes by file times. The note (`noted`) is an input of every job, newer than the job's outputs if, and only if,
+these are not what the job would make now.
 """
 
 import json
@@ -19,22 +19,22 @@ from ccr.artifacts.refusals import writing
 from ccr.artifacts.seals import seal_path, sealed_key
 from ccr.errors import CcrError
 
-MADE = Path("work/made")  # what made the outputs that are there
+MADE = Path("work/made")  # what made the existing outputs
 
 log = logging.getLogger(__name__)
 
 
 def note(job: Job) -> None:
-    """Write down that the job's outputs are there, made under its digest and key."""
+    """Record that the job's outputs exist, made under its digest and key."""
     _write(job, {"digest": job.digest, "key": job.key}, old=True)
 
 
 def noted(job: Job) -> Path:
     """The job's note.
 
-    It is made newer when the outputs were made by other settings or other code, by whoever and wherever: when they are
-    not sealed with the key that this clone wrote down as made under the job's digest, or when one of them is missing or
-    damaged. Outputs that carry the job's present key are what it would make, wherever they are from (`dvc pull`, `dvc
+    It becomes newer than the outputs if these were made with other settings or other code, by whomever and wherever:
+    if they are not sealed with the key that this clone recorded for the job's digest, or one of them is missing or
+    damaged. Outputs that carry the job's present key are what it would make, wherever they come from (`dvc pull`, `dvc
     checkout`, a copy) and whatever their times: they become newer than its inputs, which are settled before.
     """
     path = _path(job)
@@ -54,7 +54,7 @@ def noted(job: Job) -> Path:
 
 
 def _of_tomorrow(job: Job) -> bool:
-    """Whether an output was written before the clock was set back: what is made of it now would be older."""
+    """Whether an output was written before the clock was set back: whatever is made from it now would be older."""
     return max(path.stat().st_mtime for path in _outputs(job)) > time.time() + 1
 
 
@@ -65,7 +65,7 @@ def _older_than_inputs(job: Job) -> bool:
 
 
 def _write(job: Job, made: dict[str, str | None], old: bool) -> Path:
-    """Not synced: a note that a power failure tears is as good as none."""
+    """Not synced: a note torn by a power failure is as good as none."""
     path = _path(job)
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.tmp")
     with writing(path):
@@ -74,7 +74,7 @@ def _write(job: Job, made: dict[str, str | None], old: bool) -> Path:
             temporary.write_text(json.dumps(made))
             if old:
                 os.utime(temporary, (1, 1))
-            else:  # newer than outputs with a time in the future, too
+            else:  # newer even than outputs with a time in the future
                 times = [output.stat().st_mtime for output in _outputs(job) if output.exists()]
                 latest = max([temporary.stat().st_mtime, *(time + 1 for time in times)])
                 os.utime(temporary, (latest, latest))
@@ -86,7 +86,7 @@ def _write(job: Job, made: dict[str, str | None], old: bool) -> Path:
 
 
 def _path(job: Job) -> Path:
-    """In a folder of its own: Snakemake lists a folder once, and would not see notes that come to it later."""
+    """In its own folder: Snakemake lists a folder once, and would not see notes added to it later."""
     return MADE / job.target / "note.json"
 
 
@@ -95,7 +95,7 @@ def _outputs(job: Job) -> list[Path]:
 
 
 def _marker(path: str) -> Path:
-    """The file whose time Snakemake looks at: of a folder, the manifest."""
+    """The file whose time Snakemake looks at: for a folder, the manifest."""
     return Path(path, "manifest.json") if Path(path).is_dir() else Path(path)
 
 

@@ -1,7 +1,7 @@
 """Importers, engines, extractors, encoders and objectives by name: a line each, nothing imported until it is used.
 
 `ccr.params` checks the entries of params.yaml against these options and fills in the defaults, so the plan
-shows every resolved setting without importing torch. Adding one is a module and a line here.
+shows every resolved setting without importing torch. Adding one takes a module and a line here.
 """
 
 from collections.abc import Mapping
@@ -29,11 +29,12 @@ class Option:
 class Entry:
     """Where an entry's code lives and which options it takes.
 
-    `expects` lists the files that an importer reads, `needs` what an objective uses beside the embeddings of its
-    pair: names in NEEDS, or `weights` for those of its own module. Of a need: `streams` that it is made of, and what it
-    `reads` of the text encoder's pass beside the last layer (`words`: which word each token is of, `layers`: the states
-    of every layer). `remembered`: an engine or extractor whose work is dear: the translation memory
-    or the item cache keeps it, and shards may share it. `neural`: its jobs compute with a network and ask for a GPU.
+    `expects` lists the files that an importer reads, `needs` what an objective uses in addition to the embeddings of
+    its pair: names in NEEDS, or `weights` for weights of its own module. For a need: the `streams` that it is made
+    from, and what it `reads` of the text encoder's pass in addition to the last layer (`words`: which word each token
+    belongs to, `layers`: the states of every layer). `remembered`: an expensive engine or extractor: the translation
+    memory or the item cache keeps its work, and shards may share it. `neural`: its jobs run a network and request a
+    GPU.
     """
 
     def __init__(
@@ -208,7 +209,7 @@ _TRANSPORT = {
     "relaxation": number(1.0, gt=0),
 }
 
-SOLVER = Entry("ccr.objectives.transport", **_TRANSPORT)  # of word alignment, where no objective says which
+SOLVER = Entry("ccr.objectives.transport", **_TRANSPORT)  # of word alignment, if no objective specifies one
 
 TEXT_ENCODERS = {"scratch": Entry("ccr.networks.scratch"), "pretrained": Entry("ccr.networks.pretrained")}
 VISUAL_ENCODERS = {"frames": Entry("ccr.networks.frames")}
@@ -304,12 +305,12 @@ WORLD_LANGUAGES = {
 
 
 def text_kind(settings: Mapping[str, Any]) -> str:
-    """The text encoder that `networks.*.text` ask for, where they do not name it by what they say of `encoder`."""
+    """The kind of text encoder that `networks.*.text` ask for: their `kind`, or else as `encoder` implies."""
     return settings.get("kind") or ("scratch" if settings["encoder"] == "scratch" else "pretrained")
 
 
 def streams_of(objectives: Mapping[str, Mapping[str, Any]]) -> set[str]:
-    """The streams that resolved terms use: those of their pairs, and those that their needs are made of."""
+    """The streams that resolved terms use: those of their pairs, and those that their needs are made from."""
     used = {stream for term in objectives.values() for stream in term["pair"]}
     return used.union(*(NEEDS[need].streams for need in needs_of(objectives)))
 
@@ -337,7 +338,7 @@ def providers_of(objectives: Mapping[str, Mapping[str, Any]]) -> dict[str, tuple
 
 
 def word_level(objectives: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
-    """Layer and solver of the first word-level term of resolved terms; the defaults where there is none."""
+    """Layer and solver of the first word-level term among resolved terms; the defaults if there is none."""
     for term in objectives.values():
         if "words" in OBJECTIVES[term["objective"]].needs:
             return {name: term[name] for name in SOLVER.options}

@@ -1,4 +1,4 @@
-"""Making one job's outputs: from the memo where it has them, else by the job's module."""
+"""Making one job's outputs: from the memo if it has them, else with the job's module."""
 
 import logging
 import os
@@ -35,10 +35,10 @@ def execute(job: Job) -> None:
 
 
 def evaluate_ahead(plan: Plan, run: Job) -> None:
-    """Compute the evaluations of a student that was just trained, into the memo: their own jobs find them there.
+    """Compute the evaluations of a newly trained student into the memo, where their own jobs find them.
 
-    A second of work each, which would begin with seconds of start-up in a process of its own. What goes wrong is left
-    to those jobs, and told by them.
+    Each is a second of work, and a separate process would first take seconds to start. What goes wrong is left to those
+    jobs, which report it.
     """
     for job in list(plan.jobs.values()):
         inputs = job.input_paths() if job.module == "ccr.evaluate.retrieval" else []
@@ -50,5 +50,5 @@ def evaluate_ahead(plan: Plan, run: Job) -> None:
                 start = time.perf_counter()
                 compute_into(job, import_module(job.module).run)
                 log.info("%s: computed in %.1f s, into the memo", job.target, time.perf_counter() - start)
-        except Exception as error:  # the training is done and must not fail for this
+        except Exception as error:  # the training is done and must not fail because of this
             log.info("%s: left to its own job (%s)", job.target, error)

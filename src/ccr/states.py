@@ -1,4 +1,4 @@
-"""States of the texts of one file behind a network's frozen prefix, computed before trainings ask for them."""
+"""States of one file's texts after a network's frozen prefix, computed before training runs ask for them."""
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -15,7 +15,7 @@ RECEIPT = pa.schema([("encoder", pa.string()), ("texts", pa.int64())])
 
 
 def run(job: Job) -> None:
-    """Fill the store of states; what is written is a receipt. A training computes itself what it does not find."""
+    """Fill the store of states; what is written is a receipt. A training run computes what it does not find there."""
     settings = job.settings["text"]
     torch.set_num_threads(job.settings["threads"])
     tokenizer = pretrained_tokenizer(settings["encoder"])
@@ -30,7 +30,7 @@ def run(job: Job) -> None:
 
 
 def _texts(job: Job) -> list[str]:
-    """The different texts of the file; with the setting `train_lang`, of the train split those in that language."""
+    """The distinct texts of the file; with the setting `train_lang`, from train only those in that language."""
     table, lang = read_parquet(job.inputs["texts"], CAPTIONS), job.settings["train_lang"]
     if lang is not None:
         table = table.filter(pc.or_(pc.not_equal(table["split"], "train"), pc.equal(table["lang"], lang)))

@@ -1,4 +1,4 @@
-"""Are the bytes that results rest on those that were written? And which rows of which table rest on damaged ones?"""
+"""Are the bytes behind the results those that were written? And which rows of which table depend on damaged ones?"""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,7 +15,7 @@ def verify(plan: Plan, afresh: bool) -> Iterator[str]:
     """Lines that name what is damaged: in the memo, among the cached arrays, in data/ and results/; none if nothing is.
 
     Args:
-        afresh: read files that were read before and have not changed since, too.
+        afresh: also read files again that have not changed since they were last read.
     """
     yield from filter(None, (damage_of(key, afresh) for key in kept_keys()))
     yield from (f"{array}: is not what was decoded from its features file" for array in damaged_arrays(afresh))
@@ -31,7 +31,7 @@ def verify(plan: Plan, afresh: bool) -> Iterator[str]:
 
 
 def _rows(plan: Plan, damaged: set[str]) -> Iterator[str]:
-    """The rows of tables that lie there and rest on damaged results."""
+    """Lines that name the rows of existing tables that depend on damaged results."""
     for table in plan.jobs.values():
         for row in table.settings["rows"] if table.stage == "tables" and Path(table.target).exists() else ():
             behind = {job.target for path in row["metrics"] for job in plan.needs(plan.makers[path].target)}

@@ -13,7 +13,7 @@ rule world:
         "logs/captions/{data}/world.log",
     benchmark:
         "logs/captions/{data}/world.tsv"
-    priority: 1  # several cores, which jobs of one core each would not leave it
+    priority: 1  # takes several cores, which one-core jobs would not leave free
     conda:
         "../../environment.yml"
     threads: WORLD.threads
@@ -40,7 +40,7 @@ rule captions:
         "logs/captions/{data}/captions.log",
     benchmark:
         "logs/captions/{data}/captions.tsv"
-    priority: 1  # several cores, which jobs of one core each would not leave it
+    priority: 1  # takes several cores, which one-core jobs would not leave free
     conda:
         "../../environment.yml"
     threads: CAPTIONS.threads

@@ -1,4 +1,4 @@
-# All the functions of the workflow. They ask the plan what a job reads, takes and depends on.
+# All functions of the workflow. They ask the plan what a job reads, requests and depends on.
 import json
 import os
 import re
@@ -35,7 +35,7 @@ wildcard_constraints:
 
 
 def for_people(function, *arguments):
-    """Ends Snakemake with the message, and only the message, of a CcrError: nothing else helps to mend it."""
+    """Ends Snakemake with the message, and only the message, of a CcrError: nothing else helps to fix it."""
     try:
         with writing(Path.cwd()):
             return function(*arguments)
@@ -43,16 +43,16 @@ def for_people(function, *arguments):
         sys.exit(str(error))
 
 
-# a job that waited in a queue obeys the settings that it was sent with, not a later edit of params.yaml
+# a job that waited in a queue obeys the settings that it was submitted with, not a later edit of params.yaml
 SETTINGS = os.environ.get("CCR_SETTINGS", "params.yaml")
-for_people(settings.read, SETTINGS)  # refuses what Snakemake's own reader takes, such as a key that stands twice
+for_people(settings.read, SETTINGS)  # refuses what Snakemake's own reader accepts, such as duplicate keys
 
 
 configfile: SETTINGS
 
 
 def snapshot(config):
-    """Writes the settings of this run under their hash, so that its jobs obey `--config` and no later edit."""
+    """Writes the settings of this run under their hash, so that its jobs obey `--config` and ignore later edits."""
     path = f"work/params/{digest(config)}.yaml"
     if not Path(path).exists():
         with atomic(path) as temporary:
@@ -61,7 +61,7 @@ def snapshot(config):
 
 
 class Planned:
-    """A kind of job by the pattern of its targets: functions of the wildcards, answered by the plan."""
+    """A kind of job, given by the pattern of its targets: functions of the wildcards, answered by the plan."""
 
     def __init__(self, target):
         self.target = target
@@ -70,11 +70,11 @@ class Planned:
         return for_people(PLAN.job, self.target.format(**dict(wildcards.items())))
 
     def inputs(self, wildcards):
-        """The plan's inputs, each by what stands for it: the manifest, which is written last, for what lies in the
-        mini-world's raw data, the translations for their alignment and weights. And the note of what made the outputs,
-        newer than these when other settings or other code made them, so that Snakemake runs the job again."""
+        """The plan's inputs, each replaced by the file that stands for it: the manifest, which is written last, for
+        files of the mini-world's raw data, the translations for their alignment and weights. And the note of what made
+        the outputs, newer than these if other settings or code made them, so that Snakemake runs the job again."""
         job = self.job(wildcards)
-        if job.target not in NOTES:  # its inputs before itself
+        if job.target not in NOTES:  # its inputs first
             for need in PLAN.needs(job.target):
                 if need.target not in NOTES:
                     NOTES[need.target] = for_people(noted, need)
@@ -95,12 +95,12 @@ class Planned:
 
 
 def aside(wildcards, output):
-    """Where a logger draws what jobs do, their own output goes to their logs alone. `output`: see `arguments`."""
+    """With a logger that shows progress, the output of jobs goes only to their logs. `output`: see `arguments`."""
     return "> /dev/null" if "--logger" in sys.argv else ""
 
 
 def growing(amount, times=lambda wildcards: 1):
-    """A resource of which a job gets more each time it is tried again: the want of it may have ended it."""
+    """A resource of which a job gets more with each retry: a lack of it may have ended the job."""
     return lambda wildcards, attempt: amount * times(wildcards) * attempt
 
 
@@ -110,7 +110,7 @@ def made_or_found(path):
     return f"{world}/manifest.json" if world else re.sub(r"\.(alignment|weights)\.parquet$", ".parquet", path)
 
 
-# what a job that the kernel killed cannot say itself
+# says what a job killed by the kernel cannot say itself
 shell.prefix(
     "set -euo pipefail; "
     """trap '[ $? != 137 ] || echo "ccr: killed (SIGKILL), most likely because the memory was full (dmesg tells). """

@@ -13,7 +13,7 @@ rule features:
         "logs/features/{data}/{visual}.log",
     benchmark:
         "logs/features/{data}/{visual}.tsv"
-    priority: 1  # several cores, which jobs of one core each would not leave it
+    priority: 1  # takes several cores, which one-core jobs would not leave free
     conda:
         "../../environment.yml"
     threads: FEATURES.threads
@@ -28,7 +28,7 @@ rule features:
         "ccr features {params.job} 2>&1 | tee {log:q} {params.aside}"
 
 
-# scatter: part of the items of an extractor that computes (features.shards); rule features gathers
+# scatter: part of the items of an extractor that computes features (features.shards); rule features gathers
 rule features_shard:
     input:
         FEATURES_SHARD.inputs,
@@ -39,7 +39,7 @@ rule features_shard:
         "logs/features/{data}/{visual}/{shard}.log",
     benchmark:
         "logs/features/{data}/{visual}/{shard}.tsv"
-    priority: 1  # several cores, which jobs of one core each would not leave it
+    priority: 1  # takes several cores, which one-core jobs would not leave free
     conda:
         "../../environment.yml"
     threads: FEATURES_SHARD.threads

@@ -3,7 +3,7 @@ STUDENT = Planned("results/runs/{data}/{mt}/{visual}/{langs}/{method}/seed{seed}
 STATES = Planned("work/states/{data}/{encoder}/{texts}.parquet")
 
 
-# states of texts behind the frozen layers of a named encoder (frozen_prefix: cached), for all trainings and evaluations
+# states of texts after a named encoder's frozen layers (frozen_prefix: cached), for all training runs and evaluations
 rule states:
     input:
         STATES.inputs,
@@ -28,8 +28,8 @@ rule states:
         "ccr train {params.job} 2>&1 | tee {log:q} {params.aside}"
 
 
-# SIGTERM is what SLURM sends before it kills a job: `ccr` obeys it, the shell waits for `ccr` and `tee` for its last words.
-# `train.processes` of them share a training, with a GPU and memory for each.
+# SLURM sends SIGTERM before it kills a job: `ccr` obeys it, the shell waits for `ccr`, and `tee` for its last output.
+# `train.processes` processes share a training run, with a GPU and memory for each.
 rule teacher:
     input:
         TEACHER.inputs,

@@ -3,8 +3,8 @@ SHARD = Planned("work/tm/shards/{data}/{mt}/{lang}{direction}/{shard}.parquet")
 QUALITY = Planned("data/{data}/translations/{mt}/{lang}.quality.json")
 
 
-# direction: nothing (forward), .back or .queries; a forward job may also write an alignment or weights, for which the
-# translations stand
+# direction: empty (forward), .back or .queries; a forward job may also write an alignment or weights, which the
+# translations represent
 rule translate:
     input:
         TRANSLATION.inputs,
@@ -29,7 +29,7 @@ rule translate:
         "ccr translate {params.job} 2>&1 | tee {log:q} {params.aside}"
 
 
-# scatter: part of the sentences of an engine whose work is dear (translate.shards); rule translate gathers
+# scatter: part of the sentences of an expensive engine (translate.shards); rule translate gathers
 rule translate_shard:
     input:
         SHARD.inputs,
@@ -54,7 +54,7 @@ rule translate_shard:
         "ccr translate {params.job} 2>&1 | tee {log:q} {params.aside}"
 
 
-# how good translations are
+# the quality of translations
 rule quality:
     input:
         QUALITY.inputs,

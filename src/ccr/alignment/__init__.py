@@ -1,1 +1,1 @@
-"""Which words of two sentences mean the same, by a trained text encoder: the plan, its quality, its picture."""
+"""Which words of two sentences mean the same to a trained text encoder: the plan, its quality, its figure."""

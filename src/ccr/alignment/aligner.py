@@ -1,4 +1,4 @@
-"""Sentence pairs to plans between their words, and to the words that choose each other."""
+"""From sentence pairs to plans between their words, and to the words that choose each other."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -38,7 +38,7 @@ class Aligner:
 
     Args:
         model, config, tokenizer: the run's files.
-        options: the layer whose states are compared, and the solver's (see `registry.SOLVER`).
+        options: the layer whose states are compared, and the solver's options (see `registry.SOLVER`).
     Raises:
         CcrError: a file is missing or torn, or the network has no such layer.
     """
@@ -55,10 +55,10 @@ class Aligner:
 
     @torch.inference_mode()
     def align(self, sources: Sequence[str], targets: Sequence[str], batch: int) -> Iterator[Alignment]:
-        """The alignment of each pair; words behind the network's `max_tokens` are left out."""
+        """The alignment of each pair; words beyond the network's `max_tokens` are left out."""
         sides = (sources, targets)
         tokens = [Tokens(self.tokenizer, texts, self.max_tokens, words=True, prompt=self.prompt) for texts in sides]
-        spans = [word_spans(self.tokenizer, texts, self.prompt) for texts in sides]  # as truncated as the tokens
+        spans = [word_spans(self.tokenizer, texts, self.prompt) for texts in sides]  # truncated like the tokens
         for rows in np.split(np.arange(len(sources)), range(batch, len(sources), batch)):
             source, target = (self._words(side, rows) for side in tokens)
             plan = plans(source, target, **self.solver)
@@ -80,7 +80,7 @@ class Aligner:
 
 
 def word_spans(tokenizer, texts: Sequence[str], prompt: str = "") -> list[np.ndarray]:
-    """(W, 2) int start and end of each word of each text, as the tokenizer truncates it behind its prompt."""
+    """(W, 2) int start and end of each word of each text, as the tokenizer truncates prompt and text."""
     prompted = [prompt + text for text in texts]
     encoded = zip(tokenizer.encode_batch(prompted), prompted, strict=True)
     return [_spans(encoding, text, len(prompt)) - len(prompt) for encoding, text in encoded]
@@ -89,7 +89,7 @@ def word_spans(tokenizer, texts: Sequence[str], prompt: str = "") -> list[np.nda
 def _spans(encoding, text: str, prompt: int) -> np.ndarray:
     found: dict[int, tuple[int, int]] = {}
     for place, (start, end) in zip(word_places(encoding, text, prompt), encoding.offsets, strict=True):
-        start += len(text[start:end]) - len(text[start:end].lstrip())  # some tokenizers count the space before
+        start += len(text[start:end]) - len(text[start:end].lstrip())  # some tokenizers include the space before
         if place >= 0:
             found[place] = (found.get(place, (start,))[0], end)
     return np.array(list(found.values()), int).reshape(-1, 2)

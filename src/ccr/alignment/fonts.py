@@ -9,13 +9,13 @@ from matplotlib.font_manager import FontEntry, findSystemFonts, fontManager
 from matplotlib.ft2font import FT2Font
 
 OWN = "DejaVu Sans"
-# before others: the Chinese forms of characters that Chinese and Japanese write differently
+# preferred to others: the Chinese forms of characters that Chinese and Japanese write differently
 PREFERRED = ("Noto Sans CJK SC", "Source Han Sans SC", "WenQuanYi Micro Hei", "PingFang SC", "Microsoft YaHei")
 PACKAGES = "fonts-noto-core (fonts-noto-cjk for Chinese, Japanese and Korean)"  # Debian's
 
 
 def families(text: str) -> tuple[list[str], str]:
-    """Font families that have the characters of a text between them, and the characters that no installed font has."""
+    """Font families that together cover the characters of a text, and the characters that no installed font has."""
     missing = {character for character in text if unicodedata.category(character)[0] not in "CZ"}
     found = []
     for entry in [_own(), *_others()]:
@@ -33,7 +33,7 @@ def _own() -> FontEntry:
 
 def _others() -> list[FontEntry]:
     for path in set(findSystemFonts()) - {entry.fname for entry in fontManager.ttflist}:
-        with suppress(OSError, RuntimeError):  # installed since matplotlib made its list; some it cannot read
+        with suppress(OSError, RuntimeError):  # installed since matplotlib made its list; it cannot read some
             fontManager.addfont(path)
     others = [entry for entry in fontManager.ttflist if _plain(entry) and not entry.name.startswith("Last Resort")]
     return sorted(others, key=lambda e: (e.name not in PREFERRED, "Sans" not in e.name, "Mono" in e.name, e.name))

@@ -1,4 +1,4 @@
-"""A plan as a picture: source words down, target words across, linked pairs framed."""
+"""A plan as a figure: source words down, target words across, linked pairs framed."""
 
 import logging
 import warnings
@@ -18,7 +18,7 @@ from ccr.errors import CcrError
 log = logging.getLogger(__name__)
 
 FORMATS = (".svg", ".png", ".pdf")
-LETTER = regex.compile(r"\X")  # with its marks
+LETTER = regex.compile(r"\X")  # with its combining marks
 
 
 def check(path: str | PathLike) -> None:
@@ -28,12 +28,12 @@ def check(path: str | PathLike) -> None:
 
 
 def draw(alignment: Alignment, source: str, target: str, path: str | PathLike) -> None:
-    """Write the heat map of the plan. An svg holds text as text, so the fonts are its reader's."""
+    """Write the heat map of the plan. An svg stores text as text, so its viewer chooses the fonts."""
     kind = Path(path).suffix[1:]
     families, missing = fonts.families(source + target)
     settings = {"svg.fonttype": "none", "svg.hashsalt": "ccr", "font.family": [*families, "sans-serif"]}
     with rc_context(settings), warnings.catch_warnings(), atomic(path) as temporary:
-        warnings.filterwarnings("ignore", "Glyph")  # said below, once
+        warnings.filterwarnings("ignore", "Glyph")  # reported below, once
         stamp = {"svg": "Date", "pdf": "CreationDate", "png": "Software"}[kind]
         _figure(alignment, source, target).savefig(temporary, format=kind, dpi=150, metadata={stamp: None})
     if kind != "svg" and missing:

@@ -7,10 +7,10 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Quality:
-    """Counts of sentence pairs; they add up.
+    """Counts over sentence pairs; they can be added.
 
-    `predicted`: linked pairs of words, `right`: those that lie in a linked pair of phrases. `phrases`: linked pairs
-    of phrases, `found`: those in which a predicted link lies.
+    `predicted`: linked pairs of words; `right`: those that lie in a linked pair of phrases. `phrases`: linked pairs
+    of phrases; `found`: those that contain a predicted link.
     """
 
     predicted: int = 0
@@ -28,7 +28,7 @@ class Quality:
 
     @property
     def precision(self) -> float:
-        """Share of the predicted links that are right; 0 where nothing is predicted."""
+        """Share of the predicted links that are right; 0 if nothing is predicted."""
         return self.right / max(self.predicted, 1)
 
     @property
@@ -38,12 +38,12 @@ class Quality:
 
     @property
     def aer(self) -> float:
-        """Alignment error rate (Och and Ney 2003): 0 is perfect, 1 is all wrong."""
+        """Alignment error rate (Och and Ney 2003): 0 is perfect, 1 is entirely wrong."""
         return 1 - (self.right + self.found) / max(self.predicted + self.phrases, 1)
 
 
 def judge(links: np.ndarray, phrases: np.ndarray) -> Quality:
-    """Predicted links of one sentence pair against the true ones.
+    """Compare the predicted links of one sentence pair with the true ones.
 
     Args:
         links: (A, 4) int, source start and end, target start and end of pairs of words.

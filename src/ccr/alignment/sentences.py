@@ -1,4 +1,4 @@
-"""`ccr align`: the words of two sentences that belong together, for people."""
+"""`ccr align`: the words of two sentences that belong together, in readable form."""
 
 from collections.abc import Sequence
 from os import PathLike
@@ -19,10 +19,10 @@ UNKNOWN = {"[UNK]", "<unk>"}
 
 
 def align(source: str, target: str, run: str | PathLike, figure: str | PathLike) -> list[str]:
-    """Align two sentences by the text encoder of a run directory, draw their plan and return lines to print.
+    """Align two sentences with the text encoder of a run directory, draw their plan and return lines to print.
 
-    Raises `CcrError` for a folder that is no run, a sentence of which the run knows no word, and a figure of a format
-    that there is not.
+    Raises `CcrError` for a folder that is not a run, a sentence none of whose words the run knows, and a figure of an
+    unsupported format.
     """
     heatmap.check(figure)
     names = RUN_FILES.values()
@@ -59,7 +59,7 @@ def _check_words(aligner: Aligner, text: str, run: str | PathLike) -> None:
 
 
 def describe(alignment: Alignment, source: str, target: str) -> list[str]:
-    """A line per matched words: share of the source words' mass that goes to the target words, and both.
+    """A line per group of matched words: share of the source words' mass that goes to the target words, and both.
 
     Then the words without a partner.
     """
@@ -69,7 +69,7 @@ def describe(alignment: Alignment, source: str, target: str) -> list[str]:
     lines = []
     for (rows, columns), words in zip(groups, left, strict=True):
         share = alignment.plan[np.ix_(rows, columns)].sum() / alignment.plan[rows].sum()
-        gap = " " * (width - cell_len(words))  # columns of a terminal: Chinese takes two, a mark none
+        gap = " " * (width - cell_len(words))  # terminal columns: a Chinese character takes two, a combining mark none
         lines.append(f"{share:.2f}  {words}{gap}  {_text(target, alignment.target[columns])}")
     for side, spans, text in ((0, alignment.source, source), (1, alignment.target, target)):
         matched = {word for group in groups for word in group[side]}
@@ -81,7 +81,7 @@ def describe(alignment: Alignment, source: str, target: str) -> list[str]:
 def match(alignment: Alignment) -> list[tuple[list[int], list[int]]]:
     """(source words, target words) that belong together, in the order of the source.
 
-    Each group is two linked words and those others that send more than half of their mass to one of the two.
+    Each group is two linked words and the unlinked words that send more than half of their mass to one of the two.
     """
     rows, columns = alignment.linked.nonzero()
     to_target, to_source = _favourites(alignment.plan), _favourites(alignment.plan.T)
@@ -95,12 +95,12 @@ def match(alignment: Alignment) -> list[tuple[list[int], list[int]]]:
 
 
 def _favourites(plan: np.ndarray) -> np.ndarray:
-    """(R,) int: the column that has more than half of a row's mass, -1 where there is none."""
+    """(R,) int: the column that has more than half of a row's mass, -1 if there is none."""
     return np.where(plan.max(1) > plan.sum(1) / 2, plan.argmax(1), -1)
 
 
 def _text(text: str, spans: Sequence[Sequence[int]]) -> str:
-    """The words at these spans; those that touch in the text stay together."""
+    """The words at these spans; those that touch in the text are joined without a space."""
     parts = []
     for n, (start, end) in enumerate(spans):
         parts += [" "] if n and spans[n - 1][1] != start else []

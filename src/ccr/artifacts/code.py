@@ -1,6 +1,6 @@
 """Which source code a result depends on: a module with all it imports inside `ccr`, and entries of the registry.
 
-Code is compared by its syntax trees without docstrings, so a comment changes nothing. Nothing is imported for that.
+Code is compared by syntax trees without docstrings, so comments change nothing. No module is imported for this.
 """
 
 import ast
@@ -15,17 +15,17 @@ from ccr import registry
 from ccr.artifacts.hashes import bytes_hash, digest, once
 
 SOURCE = Path(__file__).parents[2]  # the folder that holds `ccr`
-# They say which result is which, and keep it; no result is another one because of them.
+# They identify results and store them; no result changes because of them.
 APART = {"ccr", "ccr.errors", *(f"ccr.artifacts.{name}" for name in ("code", "jobs", "memo", "seals"))}
-REGISTRY = "ccr.registry"  # its tables count entry by entry
+REGISTRY = "ccr.registry"  # its tables are hashed entry by entry
 
 
 @cache
 def code_hash(module: str, entries: tuple[str, ...] = ()) -> str:
     """Hash of the code that `module` and the registry's `entries` (`OBJECTIVES.infonce`) stand for.
 
-    Of an entry: where it leads, what it says of itself, and the code that is there. The values of its options are among
-    a job's settings.
+    Of an entry: its module's name, its attributes other than `options` and `expects`, and its module's code. The values
+    of its options are among a job's settings.
     """
     modules = closure(module)
     described = {}
@@ -39,7 +39,7 @@ def code_hash(module: str, entries: tuple[str, ...] = ()) -> str:
 
 @cache
 def closure(module: str) -> frozenset[str]:
-    """`module` and the modules of `ccr` that it imports, directly or not, at its top or inside a function."""
+    """`module` and the modules of `ccr` that it imports, directly or not, at the top level or inside a function."""
     found: set[str] = set()
     todo = [module]
     while todo:
@@ -51,15 +51,15 @@ def closure(module: str) -> frozenset[str]:
 
 
 def _file(module: str) -> Path | None:
-    """The file of a module of `ccr`; None where there is no such module."""
+    """The file of a module of `ccr`; None if there is no such module."""
     path = SOURCE.joinpath(*module.split("."))
     return next((file for file in (path / "__init__.py", path.with_suffix(".py")) if file.is_file()), None)
 
 
 @cache
 def _read(module: str) -> dict[str, Any]:
-    """Of a module: `hash` of its syntax tree, and the `names` of `ccr` in its imports. Kept between processes."""
-    how = bytes_hash(__file__)  # another way of reading gives other values
+    """Of a module: the `hash` of its syntax tree, and the `names` of `ccr` in its imports. Cached between processes."""
+    how = bytes_hash(__file__)  # a change of this file invalidates what is cached
 
     def read(path: Path) -> str:
         tree = ast.parse(path.read_bytes())
@@ -74,7 +74,7 @@ def _read(module: str) -> dict[str, Any]:
 
 @cache
 def _imports(module: str) -> frozenset[str]:
-    """Modules of `ccr` that a module names in imports, and the packages that they lie in."""
+    """Modules of `ccr` that a module names in imports, and the packages that contain them."""
     named = set(_read(module)["names"])
     above = {name.rsplit(".", number)[0] for name in named | {module} for number in range(1, name.count(".") + 1)}
     return frozenset(name for name in named | above if _file(name))
@@ -91,7 +91,7 @@ def _named(module: str, tree: ast.Module) -> Iterator[str]:
             yield origin
             yield from (f"{origin}.{name.name}" for name in node.names)  # a name may be a module of the package
         elif isinstance(node, ast.Constant) and str(node.value).startswith("ccr."):
-            yield node.value  # of `import_module`, perhaps
+            yield node.value  # perhaps an argument of `import_module`
 
 
 def _written(node: object) -> Iterator[str]:

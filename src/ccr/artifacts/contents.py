@@ -10,12 +10,12 @@ from ccr.errors import CcrError
 
 
 def content_hash(path: str | os.PathLike) -> str:
-    """Hash of a file's content: of the rows and metadata of our Parquet files, else of the bytes.
+    """Hash of a file's content: of the rows and metadata of our own Parquet files, otherwise of the bytes.
 
-    Of a folder: of what its `manifest.json` says of the content (raw data of the mini-world), else of all its files'
-    names and bytes (raw data of others).
+    For a folder: of what its `manifest.json` says about the content (raw data of the mini-world), otherwise of the
+    names and bytes of all its files (other raw data).
 
-    Raises `CcrError` when a Parquet file is torn, or when its rows are not those that its metadata were written for.
+    Raises `CcrError` if a Parquet file is torn, or its rows are not those that its metadata were written for.
     """
     path = Path(path)
     if (path / "manifest.json").exists():

@@ -1,4 +1,4 @@
-"""What a job took: time, memory, energy. Kept beside its result in the memo; no key and no seal depends on it."""
+"""What a job cost: time, memory, energy. Stored with its result in the memo; no key or seal depends on it."""
 
 import resource
 import time
@@ -13,10 +13,10 @@ USED_BY = (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
 
 @contextmanager
 def measured() -> Iterator[dict[str, Any]]:
-    """Yields a dict that holds, afterwards, what was taken within.
+    """Yields a dict that holds, afterwards, the cost of what ran within.
 
-    `seconds`; `cpu_seconds`, of this process and those that it started and waited for; `peak_mb`, the memory that the
-    largest of them has had at a time since it began; `joules`, see `energy.metered`.
+    `seconds`; `cpu_seconds`, of this process and those that it started and waited for; `peak_mb`, the peak memory of
+    the largest of them since it started; `joules`, see `energy.metered`.
     """
     cost: dict[str, Any] = {}
     start, cpu = time.perf_counter(), _cpu_seconds()

@@ -1,6 +1,6 @@
-"""Energy by the counters of the machine: RAPL of its processors, NVML of its GPUs. Nothing is estimated.
+"""Energy from the counters of the machine: RAPL for processors, NVML for GPUs. Nothing is estimated.
 
-The counters are the machine's: what else runs at the same time is in them.
+The counters cover the whole machine, including whatever else runs at the same time.
 """
 
 import ctypes
@@ -11,30 +11,30 @@ from pathlib import Path
 
 POWERCAP = Path("/sys/class/powercap")
 NVML = "libnvidia-ml.so.1"
-EVERY = 60.0  # seconds: a RAPL counter of a busy processor starts at 0 again after some ten minutes
+EVERY = 60.0  # seconds: the RAPL counter of a busy processor wraps around after some ten minutes
 
 
 class Counter:
-    """A counter that grows and starts again. `read`: its state in joules. `span`: where it starts again, in joules."""
+    """A counter that grows and wraps around. `read`: its state in joules. `span`: where it wraps around, in joules."""
 
     def __init__(self, read: Callable[[], float], span: float = float("inf")):
         self._read, self._span = read, span
         self._last, self.joules = read(), 0.0
 
     def update(self) -> None:
-        """Add to `joules` what has been used since the last call, in which it has started again once at most."""
+        """Add the use since the last call to `joules`. In between, the counter may wrap around at most once."""
         now = self._read()
         self.joules += now - self._last + (self._span if now < self._last else 0.0)
         self._last = now
 
 
 def counters() -> list[Counter]:
-    """Of every processor package and GPU; none where there are none, or where this user may not read them."""
+    """The counters of all processor packages and GPUs; empty if there are none, or this user may not read them."""
     return [*_packages(), *_gpus()]
 
 
 def _packages() -> Iterator[Counter]:
-    """RAPL: `energy_uj`, in microjoules, of each package (`intel-rapl:0`, of AMD's processors too)."""
+    """RAPL: `energy_uj`, in microjoules, of each package (`intel-rapl:0`, also on AMD processors)."""
     for zone in sorted(POWERCAP.glob("intel-rapl:*")):
         try:
             if zone.name.count(":") == 1 and (zone / "name").read_text().startswith("package"):
@@ -70,14 +70,14 @@ def _gpus() -> Iterator[Counter]:
 
 @contextmanager
 def metered() -> Iterator[Callable[[], float | None]]:
-    """Yields a function that says, afterwards, how many joules were used within; None where that is not measured."""
+    """Yields a function that returns, afterwards, how many joules were used within; None if that is not measured."""
     found, over = counters(), threading.Event()
 
     def update() -> None:
         try:
             for counter in found:
                 counter.update()
-        except (OSError, ValueError):  # one that can no longer be read: a part is no sum
+        except (OSError, ValueError):  # one can no longer be read: a partial sum is useless
             found.clear()
 
     def watch() -> None:

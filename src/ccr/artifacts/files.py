@@ -1,4 +1,4 @@
-"""Files that are whole or not there: written under a temporary name, synced and renamed. JSON documents."""
+"""Files that are either complete or absent: written under a temporary name, synced and renamed. JSON documents."""
 
 import errno
 import json
@@ -27,30 +27,30 @@ def _sync(path: Path) -> None:
 
 
 def _settle(file: Path) -> None:
-    """Sync a new file and let those read it who may read its folder: safetensors writes for the owner alone."""
+    """Sync a new file and give it its folder's read and write permissions: safetensors writes for the owner only."""
     file.chmod(file.parent.stat().st_mode & 0o666)
     _sync(file)
 
 
 def make_folder(folder: Path) -> None:
-    """Make a folder and those above it. Each may be used by those who may use the one above it, whatever the umask.
+    """Make a folder and those above it. Each gets at least the permissions of the one above it, whatever the umask.
 
-    But nobody may write there whom neither owner nor group says, and a folder for everybody, /tmp, is no example.
+    Write permission for others is not passed on, and a folder shared by everybody, such as /tmp, passes on nothing.
     """
     missing = [each for each in (folder, *folder.parents) if not each.exists()]
     for each in reversed(missing):
         each.mkdir(exist_ok=True)
         above = each.parent.stat().st_mode
         if not above & stat.S_ISVTX:
-            with suppress(PermissionError):  # another user was faster
+            with suppress(PermissionError):  # another user was faster and owns it
                 each.chmod(each.stat().st_mode | (above & 0o775))
 
 
 @contextmanager
 def atomic(path: str | os.PathLike) -> Iterator[Path]:
-    """Yield a temporary name beside `path`; on success it is synced and renamed to `path`, else removed.
+    """Yield a temporary name next to `path`; on success it is synced and renamed to `path`, else removed.
 
-    `CcrError` when the disk takes no more.
+    `CcrError` if the disk refuses the write.
     """
     path = Path(path)
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.tmp")
@@ -61,15 +61,15 @@ def atomic(path: str | os.PathLike) -> Iterator[Path]:
             _settle(temporary)
             os.replace(temporary, path)
         finally:
-            with suppress(OSError):  # of a folder that takes nothing, or is gone
+            with suppress(OSError):  # the folder is not writable, or gone
                 temporary.unlink()
 
 
 @contextmanager
 def atomic_folder(path: str | os.PathLike) -> Iterator[Path]:
-    """Yield a temporary folder beside `path`; on success it takes the place of `path`, else it is removed.
+    """Yield a temporary folder next to `path`; on success it replaces `path`, else it is removed.
 
-    `CcrError` when the disk takes no more.
+    `CcrError` if the disk refuses the write.
     """
     path = Path(path)
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.tmp")
@@ -77,7 +77,7 @@ def atomic_folder(path: str | os.PathLike) -> Iterator[Path]:
         make_folder(temporary)
         try:
             yield temporary
-            with ThreadPoolExecutor(SYNCS) as pool:  # a disk syncs many files at once in the time of a few
+            with ThreadPoolExecutor(SYNCS) as pool:  # a disk syncs many files at once in the time that a few take
                 list(pool.map(_settle, [file for file in temporary.rglob("*") if file.is_file()]))
             _take_place(temporary, path)
             _sync(path.parent)
@@ -92,19 +92,19 @@ def _take_place(temporary: Path, path: Path) -> None:
                 shutil.rmtree(path)
             os.replace(temporary, path)
             return
-        except OSError as error:  # another process put its own there in between, or deletes it too
+        except OSError as error:  # another process put its own there in the meantime, or is deleting it too
             if error.errno not in (errno.ENOTEMPTY, errno.ENOENT) or not temporary.exists():
                 raise
 
 
 def write_json(obj: Any, path: str | os.PathLike) -> None:
-    """Write `obj` as JSON, sorted keys, atomically. NaN is refused (`ValueError`)."""
+    """Write `obj` atomically as JSON with sorted keys. NaN is refused (`ValueError`)."""
     with atomic(path) as temporary:
         temporary.write_text(json.dumps(obj, indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n")
 
 
 def read_json(path: str | os.PathLike) -> Any:
-    """Read a JSON file; `CcrError` when it is missing or torn."""
+    """Read a JSON file; `CcrError` if it is missing or torn."""
     try:
         return json.loads(Path(path).read_text())
     except FileNotFoundError as error:

@@ -12,9 +12,9 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-HASHES = Path("work/hashes")  # of files that were read before: a file for each of their folders
+HASHES = Path("work/hashes")  # of files that have been read before: one file for each of their folders
 SAVE_EVERY = 5.0  # seconds
-SETTLED = 2.0  # seconds after which a file's time tells of every further change
+SETTLED = 2.0  # seconds after which every further change shows in a file's modification time
 
 
 def digest(obj: Any) -> str:
@@ -23,7 +23,7 @@ def digest(obj: Any) -> str:
 
 
 def shard_of(name: str, shards: int) -> int:
-    """Which of `shards` shards a sentence or an item is in; it depends on its text or id alone."""
+    """Which of `shards` shards a sentence or an item belongs to; depends only on its text or id."""
     return int.from_bytes(hashlib.blake2b(name.encode(), digest_size=8).digest()) % shards
 
 
@@ -37,7 +37,7 @@ def bytes_hash(path: str | os.PathLike, afresh: bool = False) -> str:
     """Hash of a file's bytes, or of the names and bytes of all files below a folder.
 
     Args:
-        afresh: read what was read before, too.
+        afresh: read files again that have been read before.
     """
     path = Path(path)
     if path.is_dir():
@@ -46,13 +46,13 @@ def bytes_hash(path: str | os.PathLike, afresh: bool = False) -> str:
 
 
 def files_below(folder: Path) -> list[Path]:
-    """All files below a folder but seals, sorted; links are followed, to no folder twice."""
+    """All files below a folder except seals, sorted; links are followed, but into no folder twice."""
     found = [Path(above, name) for above, _, names in walk(folder) for name in names]
     return sorted(file for file in found if file.is_file() and not file.name.endswith("seal.json"))
 
 
 def walk(folder: Path) -> Iterator[tuple[str, list[str], list[str]]]:
-    """`os.walk` along links too, sorted, but into no folder twice: links may lead back to where they are from."""
+    """`os.walk`, sorted and following links, but into no folder twice, because links may form a cycle."""
     passed = {_place(folder)} if folder.exists() else set()
     for above, folders, names in os.walk(folder, followlinks=True):
         inside = {name: _place(Path(above, name)) for name in sorted(folders)}
@@ -70,7 +70,7 @@ def once(path: Path, what: str, compute: Callable[[Path], str], afresh: bool = F
     """`compute(path)`, or what it returned when the file was last read, if the file has not changed since.
 
     Args:
-        what: name of the value among those that are kept of a file.
+        what: name of the value among those kept for a file.
     """
     path = path.absolute()
     folder, state, settled = _Folder.of(path.parent), _state(path), time.time() - path.stat().st_mtime > SETTLED
@@ -84,7 +84,7 @@ def once(path: Path, what: str, compute: Callable[[Path], str], afresh: bool = F
 
 
 def once_of_bytes(path: Path, what: str, compute: Callable[[Path], str]) -> str:
-    """`compute(path)`, or what it returned for a file of the same bytes: copies are not computed again."""
+    """`compute(path)`, or what it returned for a file with the same bytes: copies are not computed again."""
     name = bytes_hash(path)
     folder = _Folder.of(HASHES / "by-bytes" / name[:2])
     known = folder.known.get(name)
@@ -101,7 +101,7 @@ def _state(path: Path) -> list[int]:
 
 
 def touch(path: Path) -> None:
-    """Give a file the present time; what is known of its content stays known."""
+    """Set a file's modification time to now; what is known about its content stays known."""
     path = path.absolute()
     folder, state = _Folder.of(path.parent), _state(path)
     known = folder.known.get(path.name)
@@ -111,7 +111,7 @@ def touch(path: Path) -> None:
 
 
 class _Folder:
-    """What is known of the files of one folder. A cache: lost or torn, it costs time and nothing else."""
+    """What is known about the files of one folder. A cache: losing or damaging it costs only time."""
 
     every: dict[tuple[str, str], "_Folder"] = {}
 

@@ -17,11 +17,11 @@ from ccr.artifacts.hashes import digest
 
 @dataclass(frozen=True)
 class Job:
-    """One unit of work: what it reads (role -> path or paths), writes (role -> path) and obeys.
+    """One unit of work: what it reads (role -> path or paths), what it writes (role -> path) and its settings.
 
     `target` is its name: the path of what it makes. `module` makes it (`run(job)`), with `entries` of the registry
-    (`OBJECTIVES.infonce`). `after`: files that must be there before, but do not change the result. `threads`, `gpus`:
-    what it asks for; `checkpoint_minutes`: how often a training keeps its state; `trackers`: where it can be
+    (`OBJECTIVES.infonce`). `after`: files that must exist beforehand but do not affect the result. `threads`, `gpus`:
+    what it requests; `checkpoint_minutes`: how often a training run saves its state; `trackers`: where it can be
     followed: no result depends on these. `key` identifies the result: see `job_key`.
     """
 
@@ -46,17 +46,17 @@ class Job:
 
     @property
     def digest(self) -> str:
-        """Hash of the settings and the code: what a change in params.yaml or in the source changes."""
+        """Hash of the settings and the code, which changes with params.yaml and the source."""
         return digest([self.settings, self.code])
 
     def input_paths(self) -> list[str]:
-        """All that must be there, flat."""
+        """All paths that must exist beforehand, as a flat list."""
         inputs = [p for value in self.inputs.values() for p in ([value] if isinstance(value, str) else value)]
         return [*inputs, *self.after]
 
 
 def job_key(job: Job) -> str:
-    """Key of a job's result: settings, code, and the content of every input. Names and machines do not enter."""
+    """Key of a job's result: settings, code, and the content of every input. Names and machines play no part."""
     contents = {
         role: content_hash(paths) if isinstance(paths, str) else [content_hash(p) for p in paths]
         for role, paths in job.inputs.items()
@@ -76,7 +76,7 @@ def dump_job(job: Job) -> dict[str, Any]:
 
 
 def provenance(job: Job) -> dict[str, Any]:
-    """Where, when and by which code a result was made. Nothing depends on it."""
+    """Where, when and with which code a result was made. Nothing depends on it."""
     commit = subprocess.run(
         ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty"], capture_output=True, text=True
     ).stdout.strip()

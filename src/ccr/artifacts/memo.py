@@ -1,4 +1,4 @@
-"""The memo: results by the key of what made them. Nothing is computed twice, and nothing damaged is given back."""
+"""The memo: results by the key of the job that made them. Nothing is computed twice, nothing damaged is returned."""
 
 import logging
 import shutil
@@ -23,7 +23,7 @@ from ccr.errors import CcrError
 
 MEMO = Path("work/memo")
 DAMAGED = MEMO / "damaged"  # entries that were set aside
-RECORD = "job.json"  # beside a job's outputs, which lie there under their roles
+RECORD = "job.json"  # next to a job's outputs, which are stored under their roles
 
 log = logging.getLogger(__name__)
 
@@ -39,18 +39,18 @@ def kept_keys() -> list[str]:
 
 
 def recorded_job(key: str) -> dict[str, Any]:
-    """The job that made what the memo holds under this key, as `dump_job`.
+    """The job that made what the memo holds under this key, in the form of `dump_job`.
 
-    With `makers`: input path -> the key that made it; `code`: hash of its code; `hashes`: role -> hash of its bytes;
-    `cost`: what it took, see `cost.measured`, None where it was computed elsewhere.
+    With `makers`: input path -> key of the job that made it; `code`: hash of its code; `hashes`: role -> hash of the
+    output's bytes; `cost`: see `cost.measured`, None if it was computed elsewhere.
     """
     return read_json(memo_path(key) / RECORD)
 
 
 def recall(job: Job) -> bool:
-    """Copy the outputs of an equal earlier job out of the memo; False when there is none that is whole.
+    """Copy the outputs of an identical earlier job from the memo; False if there is no intact entry.
 
-    An entry that is damaged is set aside, and the log says so.
+    A damaged entry is set aside, and the log says so.
     """
     folder = memo_path(job.key)
     if not is_kept(job.key) or any(not (folder / role).exists() for role in job.outputs):
@@ -62,19 +62,19 @@ def recall(job: Job) -> bool:
         _copy(folder / role, path)
     seal(job)
     with suppress(PermissionError):  # another user's
-        utime(folder)  # when it was last of use
+        utime(folder)  # when it was last used
     return True
 
 
 def is_kept(key: str) -> bool:
-    """Whether the memo has an entry under this key, whole or not."""
+    """Whether the memo has an entry under this key, intact or not."""
     return memo_path(key).is_dir()
 
 
 def remember(job: Job, cost: dict[str, Any] | None = None) -> None:
-    """Seal a job's outputs and keep them in the memo, and which job it was and what it took: `recorded_job`.
+    """Seal a job's outputs and store them in the memo, along with the job and its cost: `recorded_job`.
 
-    Where the memo's disk takes no more they are whole and sealed where they are, and the log says so.
+    If the memo's disk refuses the write, the outputs are complete and sealed where they are, and the log says so.
     """
     record = _record(job, seal(job), cost)
     size = sum(_measured(Path(path))[0] for path in job.outputs.values())
@@ -89,7 +89,7 @@ def remember(job: Job, cost: dict[str, Any] | None = None) -> None:
 
 
 def compute_into(job: Job, compute: Callable[[Job], None]) -> None:
-    """Compute a job's outputs into the memo alone."""
+    """Compute a job's outputs into the memo only."""
     with atomic_folder(memo_path(job.key)) as temporary:
         outputs = {role: str(temporary / role) for role in job.outputs}
         with measured() as cost:
@@ -104,9 +104,9 @@ def _record(job: Job, hashes: dict[str, str], cost: dict[str, Any] | None) -> di
 
 
 def adopt(job: Job) -> bool:
-    """Take a job's outputs into the memo if they are sealed with its present key; True if it holds them now.
+    """Take a job's outputs into the memo if they are sealed with its current key; True if it holds them now.
 
-    Raises `CcrError` when one of them is not what was sealed, or a Parquet file holds other rows than it says.
+    Raises `CcrError` if one of them is not what was sealed, or a Parquet file's rows do not match its metadata.
     """
     if any(not Path(path).exists() for path in job.input_paths()):
         return False
@@ -119,10 +119,10 @@ def adopt(job: Job) -> bool:
 
 
 def damage_of(key: str, afresh: bool = False) -> str:
-    """What is wrong with an entry; empty when it is whole.
+    """What is wrong with an entry; empty if it is intact.
 
     Args:
-        afresh: read files that were read before, too.
+        afresh: read files again that have been read before.
     """
     folder = memo_path(key)
     try:
@@ -150,10 +150,10 @@ def _set_aside(key: str, damage: str) -> None:
 
 
 def _copy(source: Path, target: str | PathLike) -> None:
-    """Copy a file or a folder; what was there is replaced at once."""
+    """Copy a file or a folder; what was there is replaced once the copy is complete."""
     if source.is_dir():
         with atomic_folder(target) as temporary:
-            for path in sorted(source.rglob("*")):  # `shutil.copytree` would go on when the disk is full
+            for path in sorted(source.rglob("*")):  # `shutil.copytree` would carry on with a full disk
                 if path.is_dir():
                     (temporary / path.relative_to(source)).mkdir()
                 else:
@@ -168,7 +168,7 @@ def _copy(source: Path, target: str | PathLike) -> None:
 
 @dataclass(frozen=True)
 class Entry:
-    """An entry of the memo: its size in bytes, and when it was last of use (seconds since the epoch)."""
+    """An entry of the memo: its size in bytes, and when it was last used (seconds since the epoch)."""
 
     key: str
     target: str
@@ -177,14 +177,14 @@ class Entry:
 
 
 def unneeded(jobs: Iterable[Job], days: float = 0.0, gigabytes: float | None = None) -> list[Entry]:
-    """Entries that none of the planned jobs would be answered with, the longest unused first.
+    """Entries that no planned job would recall, the longest unused first.
 
-    An entry is needed when its target is planned with the settings and the code that made it, and what it was made
-    from is needed too. What was set aside is needed by nobody.
+    An entry is needed if its target is planned with the settings and the code that made it, and the entries that it was
+    made from are needed too. Entries that were set aside are never needed.
 
     Args:
-        days: those alone that were of no use for so long.
-        gigabytes: no more of them than it takes to bring the memo down to this size.
+        days: only entries unused for at least this long.
+        gigabytes: only as many of them as it takes to bring the memo down to this size.
     """
     planned = {job.target: job.digest for job in jobs}
     records = {key: recorded_job(key) for key in kept_keys() if not damage_of(key)}
@@ -207,7 +207,7 @@ def unneeded(jobs: Iterable[Job], days: float = 0.0, gigabytes: float | None = N
 
 
 def _measured(path: Path) -> tuple[int, float]:
-    """Bytes of a file, or of all files in a folder; its time."""
+    """Bytes of a file, or of all files in a folder; its modification time."""
     files = path.rglob("*") if path.is_dir() else [path]
     return sum(file.stat().st_size for file in files if file.is_file()), path.stat().st_mtime
 

@@ -1,4 +1,4 @@
-"""Parquet files: the same rows give the same bytes, and the metadata say what the rows hold and which job made them."""
+"""Parquet files: the same rows give the same bytes, and the metadata have a hash of the rows and the job's key."""
 
 import hashlib
 import json
@@ -17,24 +17,24 @@ from ccr.artifacts.hashes import digest
 from ccr.artifacts.refusals import refusal
 from ccr.errors import CcrError
 
-KEY, CONTENT = "ccr.key", "ccr.content"  # names among the metadata
+KEY, CONTENT = "ccr.key", "ccr.content"  # names in the metadata
 # what pyarrow raises for a damaged file
 DAMAGED = (pa.ArrowException, OSError, ValueError, OverflowError, MemoryError)
 BATCH_ROWS = 256  # read at a time: a row may hold a video
-LARGE, DENSEST = 1 << 30, 200  # bytes that any file may unpack to, and how many times as large a larger one may become
-WIDTHS = {"BOOLEAN": 1, "INT32": 4, "INT64": 8, "FLOAT": 4, "DOUBLE": 8, "INT96": 12}  # bytes of a value
+LARGE, DENSEST = 1 << 30, 200  # a file may unpack to LARGE bytes, or to DENSEST times its size if that is more
+WIDTHS = {"BOOLEAN": 1, "INT32": 4, "INT64": 8, "FLOAT": 4, "DOUBLE": 8, "INT96": 12}  # bytes per value
 STRING_ROWS, FEW_ROWS = 1 << 16, 1 << 20
 
 
 class ContentHash:
     """Hash of a table's content, fed batch by batch: names, types and values.
 
-    Neither the sizes of the batches nor the layout of the file nor its metadata change it.
+    Neither the batch sizes nor the layout of the file nor its metadata affect it.
     """
 
     def __init__(self, schema: pa.Schema):
         self._schema = schema
-        self._parts = defaultdict(lambda: hashlib.blake2b(digest_size=16))  # of every buffer of every column
+        self._parts = defaultdict(lambda: hashlib.blake2b(digest_size=16))  # one per buffer of each column
 
     def update(self, table: pa.Table | pa.RecordBatch) -> None:
         """Add rows."""
@@ -69,7 +69,7 @@ class ContentHash:
 
 
 def _kind(kind: pa.DataType) -> str:
-    """Name of a type that does not depend on how a file stores it."""
+    """Name of a type, independent of how a file stores it."""
     if pa.types.is_dictionary(kind):
         return _kind(kind.value_type)
     return f"list of {_kind(kind.value_type)}" if pa.types.is_list(kind) else str(kind)
@@ -91,7 +91,7 @@ def write_parquet(
 ) -> None:
     """Write a table (or columns) atomically after a cast to `schema`; the same table gives the same bytes.
 
-    `metadata` (strings) goes into the schema metadata beside the job's `key` and the content hash.
+    `metadata` (strings) goes into the schema metadata, next to the job's `key` and the content hash.
     """
     if not isinstance(table, pa.Table):
         table = pa.table({name: table[name] for name in schema.names}, schema=schema)
@@ -108,7 +108,7 @@ def read_parquet(
 ) -> pa.Table:
     """Read a Parquet file, checking page checksums.
 
-    `CcrError` when it is missing, torn, or of another schema, and when it would unpack to far more than it may hold.
+    `CcrError` if it is missing, torn or of another schema, or would unpack to far more than a file of its size should.
     """
     columns = columns or (schema.names if schema else None)
     with opened(path) as file:
@@ -122,7 +122,7 @@ def read_parquet(
 
 @contextmanager
 def opened(path: str | os.PathLike, **options: Any) -> Iterator[pq.ParquetFile]:
-    """A Parquet file that checks page checksums; whatever is wrong with its bytes is a `CcrError`."""
+    """A Parquet file, opened to check page checksums; whatever is wrong with its bytes is a `CcrError`."""
     try:
         with pq.ParquetFile(path, page_checksum_verification=True, **options) as file:
             _refuse_bomb(path, file.metadata)
@@ -140,7 +140,7 @@ def _check_kind(path: str | os.PathLike, field: pa.Field, schema: pa.Schema | No
 
 
 def _refuse_bomb(path: str | os.PathLike, metadata: pq.FileMetaData) -> None:
-    """`CcrError` for a small file that packs so much, or repeats a few values so often, that memory would not do."""
+    """Raise `CcrError` for a small file that would exhaust memory: densely packed, or repeating a few values often."""
     size = os.path.getsize(path)
     most, unpacked, strings = max(LARGE, DENSEST * size), metadata.num_rows, set()
     for number in range(metadata.num_columns):
@@ -153,7 +153,7 @@ def _refuse_bomb(path: str | os.PathLike, metadata: pq.FileMetaData) -> None:
             strings.add(column.path)
     if unpacked <= most:
         unpacked += _string_bytes(path, sorted(strings), most)
-    if unpacked > most or metadata.num_rows > max(FEW_ROWS, 4 * size):  # each of our rows has an id of its own
+    if unpacked > most or metadata.num_rows > max(FEW_ROWS, 4 * size):  # each of our rows has its own id
         raise CcrError(
             f"{path}: its {size:,} bytes would unpack to more than {most:,}, or to more rows than such a file "
             "has. Do not trust it: delete it and run its job again."
@@ -161,12 +161,12 @@ def _refuse_bomb(path: str | os.PathLike, metadata: pq.FileMetaData) -> None:
 
 
 def _string_bytes(path: str | os.PathLike, names: list[str], most: int) -> int:
-    """How long the strings of columns are together, or a number above `most`. Repeated ones are not written out."""
+    """The total length of the columns' strings, or a number above `most`. Repeated strings are not expanded."""
     total = 0
     with pq.ParquetFile(path, read_dictionary=names, pre_buffer=False) as file:
         for batch in file.iter_batches(STRING_ROWS, columns=names) if names else ():
             for column in batch.columns:
-                if not pa.types.is_dictionary(column.type):  # strings within lists: none of ours
+                if not pa.types.is_dictionary(column.type):  # strings within lists: not a file of ours
                     return most + 1
                 total += pc.sum(pc.binary_length(column.dictionary).take(column.indices)).as_py() or 0
             if total > most:
@@ -181,14 +181,14 @@ def _unreadable(path: str | os.PathLike, error: Exception) -> CcrError:
 
 
 def recorded_content(path: str | os.PathLike) -> str | None:
-    """The content hash that a Parquet file's metadata name; None for a file of others. `CcrError` when it is torn."""
+    """The content hash in a Parquet file's metadata; None if the file is not ours. `CcrError` if it is torn."""
     with opened(path) as file:
         return _metadata(file.schema_arrow).get(CONTENT)
 
 
 def computed_content(path: str | os.PathLike) -> str:
-    """The content hash of a Parquet file from its rows and metadata, read in batches. `CcrError` when it is torn."""
-    with opened(path, pre_buffer=False) as file:  # buffered ahead, a whole column would be in memory
+    """The content hash of a Parquet file from its rows and metadata, read in batches. `CcrError` if it is torn."""
+    with opened(path, pre_buffer=False) as file:  # a buffer would hold a whole column in memory
         schema = file.schema_arrow
         content = ContentHash(schema)
         for batch in file.iter_batches(BATCH_ROWS):
@@ -198,16 +198,16 @@ def computed_content(path: str | os.PathLike) -> str:
 
 
 def _metadata(schema: pa.Schema) -> dict[str, str]:
-    """A schema's metadata as text; `ValueError` (of Unicode) where they are none."""
+    """A schema's metadata as text; `ValueError` (`UnicodeDecodeError`) if they are not text."""
     return {name.decode(): value.decode() for name, value in (schema.metadata or {}).items()}
 
 
 def refused_of(table: pa.Table) -> dict[str, str]:
-    """Captions that an engine refused to translate, by the metadata of a file of translations: caption id -> reason."""
+    """Captions that an engine refused to translate, from the metadata of a translation file: caption id -> reason."""
     return json.loads((table.schema.metadata or {}).get(b"refused", b"{}"))
 
 
 def recorded_refusals(path: str | os.PathLike) -> dict[str, str]:
-    """As `refused_of`, without reading the rows. `CcrError` when the file is missing or torn."""
+    """Like `refused_of`, without reading the rows. `CcrError` if the file is missing or torn."""
     with opened(path) as file:
         return json.loads(_metadata(file.schema_arrow).get("refused", "{}"))

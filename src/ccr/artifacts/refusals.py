@@ -1,4 +1,4 @@
-"""What is said where a disk or a folder takes no more: one message with the path and what to do."""
+"""What users are told if a disk or a folder refuses a write: one message with the path and what to do."""
 
 import errno
 import os
@@ -26,18 +26,18 @@ REMEDIES = {
 }
 NO_PATHS = (errno.ENAMETOOLONG, errno.EISDIR, errno.ENOTDIR, errno.ELOOP)
 MEMORY = "End other programs, or run fewer jobs at a time: make CORES=1"
-TEMPORARY = re.compile(r"\.([^/]+)\.[0-9a-f]{8}\.tmp")  # a name of `ccr.artifacts.files`
-SHORT = re.compile(r"\d+ requested and \d+ written")  # numpy says no more than that
+TEMPORARY = re.compile(r"\.([^/]+)\.[0-9a-f]{8}\.tmp")  # the temporary names of `ccr.artifacts.files`
+SHORT = re.compile(r"\d+ requested and \d+ written")  # all that numpy says
 
 
 def refusal(error: BaseException, path: str | PathLike | None = None) -> CcrError | None:
-    """What to say of an error where it means that a disk or a folder takes no more; None for any other error.
+    """The `CcrError` for an error which means that a disk or a folder refuses a write; None for any other error.
 
-    Libraries wrap such errors each in its own way (safetensors, pyarrow, `shutil.copytree`, PyAV): the system's words
-    are in all of them.
+    Each library wraps such errors in its own way (safetensors, pyarrow, `shutil.copytree`, PyAV), but the system's
+    wording is in all of them.
 
     Args:
-        path: what was being written, where the error does not name it.
+        path: what was being written, in case the error does not name it.
     """
     if isinstance(error, CcrError):
         return None
@@ -57,7 +57,7 @@ def refusal(error: BaseException, path: str | PathLike | None = None) -> CcrErro
 
 
 def _where(error: BaseException, otherwise: str | PathLike = "") -> str:
-    """The path that an error names, of a copy the one that is written, without a temporary name."""
+    """The path that an error names (for a copy, the one being written), without a temporary name."""
     named = getattr(error, "filename2", None) or getattr(error, "filename", None)
     return TEMPORARY.sub(r"\1", str(named or otherwise))
 
@@ -72,7 +72,7 @@ def _inodes_are_used_up(where: str) -> bool:
 
 @contextmanager
 def writing(path: str | PathLike) -> Iterator[None]:
-    """Whatever a disk that takes no more makes of writing `path` is one `CcrError` that names it."""
+    """Turn any error which means that the disk refuses to write `path` into one `CcrError` that names the path."""
     try:
         yield
     except Exception as error:
@@ -83,7 +83,7 @@ def writing(path: str | PathLike) -> Iterator[None]:
 
 @contextmanager
 def for_people() -> Iterator[None]:
-    """End the process with a message and status 1, without a traceback, at a `CcrError` or what a disk refuses."""
+    """At a `CcrError`, a refused write, a bad path or full memory, end the process with a message and status 1 only."""
     try:
         yield
     except CcrError as error:

@@ -1,4 +1,4 @@
-"""Room on disks: how much there is, and whether what is to come fits."""
+"""Free disk space: how much there is, and whether a planned write fits."""
 
 import errno
 import logging
@@ -10,35 +10,35 @@ from pathlib import Path
 from ccr.artifacts.refusals import ROOM, refusal
 from ccr.errors import CcrError
 
-LARGE = 100_000_000  # bytes: of less it is not spoken, though it is checked
+LARGE = 100_000_000  # bytes: less is checked, too, but not logged
 
 log = logging.getLogger(__name__)
 
 
 def existing(path: str | PathLike) -> Path:
-    """The folder itself, or the nearest one above it that is there."""
+    """The folder itself, or the nearest one above it that exists."""
     path = Path(path).absolute()
     return next(folder for folder in (path, *path.parents) if folder.is_dir())
 
 
 def free_bytes(path: str | PathLike) -> int:
-    """Free bytes on the disk of a folder that is there or will be, for a user who is not root. Quotas do not show."""
+    """Free bytes, for a user who is not root, on the disk of a folder that exists or will. Quotas are not included."""
     return shutil.disk_usage(existing(path)).free
 
 
 def free_inodes(path: str | PathLike) -> int | None:
-    """How many more files the disk of a folder can hold; None where it has no such limit."""
+    """How many more files the disk of a folder can hold; None if it has no such limit."""
     stat = os.statvfs(existing(path))
     return stat.f_favail if stat.f_files else None
 
 
 def room_for(path: str | PathLike, size: float, what: str, instead: str = "") -> None:
-    """Say how much is about to be written below `path`, and refuse what cannot fit.
+    """Log how much is about to be written below `path`, and refuse what cannot fit.
 
     Args:
-        size: bytes, an estimate that should rather be too low: what fits must not be refused.
-        what: that is written, for the message. instead: what else could be done.
-    Raises `CcrError`, also where nothing may be written.
+        size: bytes, estimated too low rather than too high: what fits must not be refused.
+        what: what is written, for the message. instead: what else could be done.
+    Raises `CcrError`, also if nothing may be written there.
     """
     folder = existing(path)
     if not os.access(folder, os.W_OK | os.X_OK):

@@ -1,10 +1,10 @@
-"""The columns of the files that pass between the stages, and the names that may stand in them."""
+"""The columns of the files that pass between the stages, and the names that may occur in them."""
 
 import pyarrow as pa
 
 SPLITS = ("train", "val", "test")
 ORIGINS = ("human", "mt", "back", "parallel")
-# what a trained network is on disk, role -> file in the run's folder
+# a trained network on disk: role -> file in the run's folder
 RUN_FILES = {"model": "model.safetensors", "config": "config.json", "tokenizer": "tokenizer.json"}
 
 _NAME = pa.dictionary(pa.int32(), pa.string())

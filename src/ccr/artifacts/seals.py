@@ -1,6 +1,6 @@
-"""Seals: which bytes a job wrote, under which key. `seal.json` in a job's folder, `{name}.seal.json` beside its file.
+"""Seals record which bytes a job wrote under which key: `seal.json` in its folder, `{name}.seal.json` next to its file.
 
-A seal travels with the results (DVC, copies), so that what is pulled is known to be whole, and to be what its key says.
+A seal travels with the results (DVC, copies), so that pulled files can be checked to be intact and to match their key.
 """
 
 import os
@@ -12,18 +12,18 @@ from ccr.artifacts.hashes import bytes_hash, digest
 from ccr.artifacts.jobs import Job
 from ccr.errors import CcrError
 
-DEPTH = 4  # folders above a file in which the seal of a folder is looked for
+DEPTH = 4  # levels above a file at which a folder's seal is looked for
 
 
 def seal_path(job: Job) -> Path:
-    """Where the seal of a job's outputs lies."""
+    """The path of the seal of a job's outputs."""
     target = Path(job.target)
     in_folder = job.stage == "world" or next(iter(job.outputs.values())) != job.target
     return target / "seal.json" if in_folder else target.with_suffix(".seal.json")
 
 
 def seal(job: Job) -> dict[str, str]:
-    """Write down the hashes of a job's outputs beside them, and return them by role."""
+    """Record the hashes of a job's outputs next to them, and return them by role."""
     path = seal_path(job)
     hashes = {role: bytes_hash(output) for role, output in job.outputs.items()}
     outputs = {_name(path, output): hashes[role] for role, output in job.outputs.items()}
@@ -32,11 +32,11 @@ def seal(job: Job) -> dict[str, str]:
 
 
 def sealed_key(job: Job, afresh: bool = False) -> str | None:
-    """The key under which a job's outputs were sealed; None where one of them, or the seal, is missing.
+    """The key under which a job's outputs were sealed; None if one of them, or the seal, is missing.
 
     Args:
-        afresh: read files that were read before, too.
-    Raises `CcrError` that names the file when one is not what was sealed.
+        afresh: read files again that have been read before.
+    Raises `CcrError`, naming the file, if one is not what was sealed.
     """
     path = seal_path(job)
     if not path.is_file() or not all(Path(output).exists() for output in job.outputs.values()):
@@ -50,10 +50,10 @@ def sealed_key(job: Job, afresh: bool = False) -> str | None:
 
 
 def check_input(path: str, maker: Job | None) -> None:
-    """Raise `CcrError` when a file that a job is about to read is not what was sealed.
+    """Raise `CcrError` if a file that a job is about to read is not what was sealed.
 
     Args:
-        maker: the job that made it, so that there must be a seal; None for a file of the user's.
+        maker: the job that made it, so that there must be a seal; None for a file provided by the user.
     """
     found = sealing(Path(path))
     if found is None and maker:
@@ -66,13 +66,13 @@ def check_input(path: str, maker: Job | None) -> None:
 
 
 def maker_of(path: str) -> str | None:
-    """The key of the job that made a file or folder, by its seal."""
+    """The key of the job that made a file or folder, according to its seal; None without a seal."""
     found = sealing(Path(path))
     return None if found is None else _read(found)["key"]
 
 
 def sealing(path: Path) -> Path | None:
-    """The seal over a file or folder: of the folder that it is or lies in, or beside it."""
+    """The seal that covers a file or folder: in the folder, in one above, or next to the file; None without one."""
     for folder in [path, *path.parents][: DEPTH + 1]:
         if (folder / "seal.json").is_file():
             return folder / "seal.json"
@@ -82,7 +82,7 @@ def sealing(path: Path) -> Path | None:
 
 def _check(path: Path, outputs: dict[str, str], output: Path, afresh: bool = False) -> None:
     name = _name(path, output)
-    if name not in outputs:  # a file of a folder that was sealed as one
+    if name not in outputs:  # a file in a folder that was sealed as a whole
         name, output = ".", path.parent
     if bytes_hash(output, afresh) != outputs.get(name):
         raise CcrError(
@@ -108,7 +108,7 @@ def with_digest(content: dict[str, Any]) -> dict[str, Any]:
 
 
 def is_whole(content: Any) -> bool:
-    """Whether a document still says what it said when it was given its digest."""
+    """Whether a document still matches the digest that it was given."""
     return isinstance(content, dict) and content.get("digest") == digest(
         {name: value for name, value in content.items() if name != "digest"}
     )

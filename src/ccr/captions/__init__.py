@@ -1,4 +1,4 @@
 """Stage captions: a raw data set in its publisher's format -> captions.parquet and items.parquet.
 
-`dataset` imports a data set through its importer, `parallel` sentence pairs without pictures.
+`dataset` imports a data set through its importer, `parallel` imports sentence pairs without pictures.
 """

@@ -1,4 +1,4 @@
-"""The one set of checks that every raw data set passes, whoever imported it."""
+"""The checks that every raw data set must pass, whichever importer read it."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -14,17 +14,17 @@ from ccr.texts.cleaning import Changes, clean
 from ccr.texts.files import short
 
 LONGEST = 10_000  # characters of a caption
-PLACE = {".json": "record", ".parquet": "row"}  # what a file's rows are called; else lines
+PLACE = {".json": "record", ".parquet": "row"}  # what a file's rows are called; otherwise lines
 
 
 def checked(raw: Raw, entities: str = "decode") -> tuple[pa.Table, pa.Table, list[str]]:
-    """Items with their split, captions with clean text and their item's split, and notes on what was put right or
+    """Items with their split, captions with cleaned text and their item's split, and notes on what was corrected or
     left out.
 
     Args:
-        entities: of HTML in captions: `decode` or `keep`.
-    Raises `CcrError` at the first item in two splits, caption id given twice, caption of an item in no split,
-    caption that is empty or too long, or translation without its original.
+        entities: what to do with HTML entities in captions: `decode` or `keep`.
+    Raises `CcrError` at the first item in two splits or listed twice, duplicate caption id, caption of an item in no
+    split, caption that is empty or too long, or translation without its original.
     """
     notes = list(raw.notes)
     check_items(raw.items)
@@ -41,7 +41,7 @@ def checked(raw: Raw, entities: str = "decode") -> tuple[pa.Table, pa.Table, lis
 
 
 def with_captions(items: pa.Table, captions: pa.Table) -> pa.Table:
-    """The items that have a caption."""
+    """The items that have at least one caption."""
     return items.filter(pc.is_in(items["item_id"], captions["item_id"].combine_chunks()))
 
 
@@ -68,7 +68,7 @@ def _first(mask: pa.ChunkedArray) -> tuple[int, int]:
 
 
 def _repeated(values: pa.ChunkedArray) -> tuple[int, int] | None:
-    """The first two places of the first value that occurs twice, None when all differ."""
+    """The first two indices of the first value that occurs twice; None if all differ."""
     codes = values.combine_chunks().dictionary_encode().indices.to_numpy()
     order = np.argsort(codes, kind="stable")
     twice = np.flatnonzero(codes[order][1:] == codes[order][:-1])
@@ -134,7 +134,7 @@ def _with_clean_text(captions: pa.Table, entities: str, notes: list[str]) -> pa.
 
 
 def _without_empty_translations(captions: pa.Table, notes: list[str]) -> pa.Table:
-    """Without machine translations that have no text, and without what was made of these."""
+    """Drop machine translations without text, and translations of these."""
     made = pc.is_in(captions["origin"], pa.array(["mt", "back"]))
     out = pc.and_(made, pc.equal(captions["text"], ""))
     while pc.any(out).as_py():
@@ -147,7 +147,7 @@ def _without_empty_translations(captions: pa.Table, notes: list[str]) -> pa.Tabl
 
 
 def listing(names: Sequence) -> str:
-    """The first of these names, for people."""
+    """The first few of these names, for messages."""
     return ", ".join(map(str, names[:3])) + (", ..." if len(names) > 3 else "")
 
 

@@ -23,10 +23,10 @@ log = logging.getLogger(__name__)
 
 
 def run(job: Job) -> None:
-    """Import, check, sort and write one data set, and a report of what was put right, left out, or is in two splits.
+    """Import, check, sort and write one data set, and a report of what was corrected, left out, or is in two splits.
 
-    `CcrError` when files are missing or when anything in them is not as their format says; nothing is dropped
-    without a word in the log.
+    `CcrError` when all files are missing or one violates its format; if only some are missing, a warning names them.
+    Nothing is dropped without a message in the log.
     """
     settings, root = job.settings, Path(job.inputs["root"])
     files = IMPORTERS[settings["importer"]].load().expected(settings)
@@ -49,10 +49,10 @@ def run(job: Job) -> None:
 
 @dataclass(frozen=True)
 class TakenIn:
-    """A data set as it is imported.
+    """A data set as imported.
 
-    `items`: with path and kind of their file. `notes`: what was put right, looks wrong, or was left out. `leaks`: what
-    its splits share, and what was done about it.
+    `items`: with path and kind of their file. `notes`: what was corrected, looks wrong, or was left out. `leaks`: what
+    the splits share, and what was done about it.
     """
 
     items: pa.Table
@@ -62,7 +62,7 @@ class TakenIn:
 
 
 def take_in(root: Path, settings: dict, threads: int = 1) -> TakenIn:
-    """Read, check, put right, and compare the splits. `threads` look at files."""
+    """Read, check and correct a data set, and compare its splits; media files are read by `threads` threads."""
     raw = IMPORTERS[settings["importer"]].load().read(root, settings)
     items, captions, notes = checked(raw, settings["entities"])
     items = with_media(items, root, settings["kind"])
@@ -79,7 +79,7 @@ def take_in(root: Path, settings: dict, threads: int = 1) -> TakenIn:
 
 
 def _missing(root: Path, files: list[str], missing: list[str], settings: dict) -> str:
-    """The one message about a data root that lacks what it needs."""
+    """The error message for a data root that lacks files."""
     name = settings["data"]
     lines = [f"datasets.{name}: files of the {settings['importer']} layout are missing under {root}"]
     lines += [f"  {'missing' if file in missing else 'found  '}  {root / file}" for file in files]
@@ -92,7 +92,7 @@ def _missing(root: Path, files: list[str], missing: list[str], settings: dict) -
 
 
 def _check_coverage(root: Path, captions: pa.Table, settings: dict) -> None:
-    """Every language that was asked for has captions, the source language human ones where there is a train split."""
+    """Check that every requested language has captions, the source language human ones if there is a train split."""
     source, *targets = settings["langs"]
     human = captions.filter(pc.equal(captions["origin"], "human"))
     held = {source: set(human["lang"].unique().to_pylist())} | dict.fromkeys(
@@ -109,7 +109,7 @@ def _check_coverage(root: Path, captions: pa.Table, settings: dict) -> None:
 
 
 def with_media(items: pa.Table, root: Path, kind: str) -> pa.Table:
-    """Items with the path of their file in `images/` or `videos/` or a folder in there, null where there is none."""
+    """Items with the path of their file in `images/` or `videos/` or a subfolder, null if there is none."""
     paths: dict[str, str] = {}
     for folder, folders, names in walk(root / f"{kind}s"):
         folders[:] = (name for name in folders if not name.startswith("."))
@@ -143,7 +143,7 @@ def _ordered(table: pa.Table, rest: list[str]) -> pa.Table:
 
 
 def summary(settings: dict, taken: TakenIn) -> str:
-    """Counts per split, language and origin, what was put right or left out, and what splits share, for people."""
+    """Human-readable counts per split, language and origin, what was corrected or left out, and what splits share."""
     items, captions = taken.items, taken.captions
     per_split = Counter(items["split"].to_pylist())
     sizes = ", ".join(f"{split} {per_split[split]:,}" for split in SPLITS)

@@ -1,4 +1,4 @@
-"""What a folder of raw data holds, in which layouts, and which entries of params.yaml could run on it."""
+"""What a folder of raw data contains, in which layouts, and which entries of params.yaml could run on it."""
 
 from dataclasses import dataclass, field
 from itertools import product
@@ -17,19 +17,19 @@ from ccr.registry import IMPORTERS
 from ccr.store.arrays import read_array
 from ccr.texts.files import read_text
 
-SHOWN = 60  # characters of a file that says what is in another
+SHOWN = 60  # characters shown of a shape.txt
 
 
 @dataclass(frozen=True)
 class Layout:
-    """What one importer reads in a folder: the settings of its job, and the entries of params.yaml that mean it."""
+    """What one importer reads in a folder: the settings of its job, and the entries of params.yaml that refer to it."""
 
     settings: dict[str, Any]
     entries: dict[str, Dataset] = field(default_factory=dict)
 
 
 def inventory(root: Path, params: Params) -> list[str]:
-    """Lines for people. `CcrError` when there is no such folder, or nothing in it that an importer reads."""
+    """Lines to print. `CcrError` if there is no such folder, or nothing in it that an importer reads."""
     if not root.is_dir():
         raise CcrError(f"{root}: no such folder.")
     layouts = _layouts(root, params)
@@ -44,7 +44,7 @@ def inventory(root: Path, params: Params) -> list[str]:
 
 
 def _layouts(root: Path, params: Params) -> list[Layout]:
-    """What the importers find: once for all entries that read it alike, as they read it; else as it is."""
+    """The layouts that the importers find: one per distinct way in which entries read it, else the layout by itself."""
     layouts, source = [], _source(root)
     kind = "video" if (root / "videos").is_dir() else "image"
     for name, importer in IMPORTERS.items():
@@ -58,7 +58,7 @@ def _layouts(root: Path, params: Params) -> list[Layout]:
 
 
 def _entries(settings: dict[str, Any], params: Params) -> list[Layout]:
-    """The entries of params.yaml that mean this layout: the first file that they expect is the same."""
+    """The entries of params.yaml that refer to this layout: they expect the same first file."""
     importer, layouts = IMPORTERS[settings["importer"]], []
     for name, dataset in params.datasets.items():
         if dataset.importer == settings["importer"]:
@@ -74,7 +74,7 @@ def _entries(settings: dict[str, Any], params: Params) -> list[Layout]:
 
 
 def _source(root: Path) -> str:
-    manifest = root / "manifest.json"  # of the mini-world
+    manifest = root / "manifest.json"  # written by the mini-world
     return "synthetic" if manifest.exists() and read_json(manifest).get("synthetic") else "official"
 
 
@@ -105,7 +105,7 @@ def _described(root: Path, layout: Layout, features: set[str], params: Params) -
 
 
 def _visuals(params: Params, kind: str, features: set[str], media: bool) -> list[str]:
-    """Extractors that can run: published ones whose folder is there, others where every item has a file."""
+    """Extractors that can run: published ones whose folder exists, others if every item has a file of their kind."""
     names = []
     for name in params.features.extractors:
         extractor = extractor_of(params, name)
@@ -116,9 +116,9 @@ def _visuals(params: Params, kind: str, features: set[str], media: bool) -> list
 
 
 def _translations(params: Params, dataset: Dataset, held: set[tuple]) -> list[str]:
-    """Variants without noise or filter that can translate: published ones that are there, engines with its languages.
+    """Variants without noise or filter that can translate: published ones that exist, engines with these languages.
 
-    What a model of the hub translates is not known before its files are.
+    Which languages a hub model translates is unknown until its files are available.
     """
     names = []
     for name in params.translate.variants:
@@ -131,7 +131,7 @@ def _translations(params: Params, dataset: Dataset, held: set[tuple]) -> list[st
 
 
 def _has(variant: dict[str, Any], dataset: Dataset) -> bool:
-    """Whether an engine has a data set's languages, as far as the plan can tell."""
+    """Whether an engine supports a data set's languages, as far as the plan can tell."""
     try:
         for lang in dataset.target_langs:
             files(variant, dataset.source_lang, lang, "")
@@ -143,7 +143,7 @@ def _has(variant: dict[str, Any], dataset: Dataset) -> bool:
 def _verdict(
     root: Path, name: str, dataset: Dataset, held: set[tuple], visuals: list[str], params: Params
 ) -> list[str]:
-    """Which tables an entry could run on these captions and features, with which settings; or what it lacks."""
+    """The tables that an entry could produce from these captions and features, and its settings; or what it lacks."""
     params = params.model_copy(update={"datasets": {**params.datasets, name: dataset}})
     tables = [table for table, entry in (params.tables | params.alignments).items() if name in entry.data]
     if home := dataset.trained_on:
@@ -166,7 +166,7 @@ def _verdict(
 
 
 def _features(root: Path) -> dict[str, str]:
-    """Folder -> what it holds, of every folder of published features in `root` or its FeatureData."""
+    """Folder -> its contents, for every folder of published features in `root` or its FeatureData."""
     return {folder.relative_to(root).as_posix(): _features_in(folder) for folder in feature_folders(root)}
 
 

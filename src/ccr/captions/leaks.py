@@ -1,4 +1,4 @@
-"""What stands in two splits: pictures, published features and texts. What is tested on must not be trained on."""
+"""Content that occurs in two splits: pictures, published features and texts. Test data must not be trained on."""
 
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -16,7 +16,7 @@ from ccr.texts.cleaning import letters
 from ccr.texts.files import short
 
 PAIRS = tuple(combinations(SPLITS, 2))
-# what is said of things of the later split, {1}
+# messages about things of the later split, {1}
 KINDS = {
     "same": "items of {1} have the picture or clip of an item of {0}, byte for byte",
     "alike": "items of {1} look like an item of {0}",
@@ -28,10 +28,10 @@ KINDS = {
 
 @dataclass(frozen=True)
 class Leak:
-    """Things that are the same, or alike, in two splits: items, or captions in one language (where `lang` is given).
+    """Identical or similar things in two splits: items, or captions in one language (if `lang` is given).
 
-    `kind`: a key of KINDS. `splits`: in the order train, val, test. `first`: ids of those of the first split. `second`:
-    of those of the second, each with one of the first.
+    `kind`: a key of KINDS. `splits`: in the order train, val, test. `first`: their ids in the first split. `second`:
+    their ids in the second split, each mapped to one match in the first.
     """
 
     kind: str
@@ -42,11 +42,11 @@ class Leak:
 
 
 def find(root: Path, items: pa.Table, captions: pa.Table, threads: int) -> tuple[list[Leak], list[str]]:
-    """What splits share, and notes on files that cannot be looked at.
+    """What the splits share, and notes on files that cannot be decoded.
 
-    Bytes of files, their difference hashes (see `likeness`), rows of features that are published in `root`, and texts:
-    human captions of val and test, letters and digits alone compared, against human captions and machine translations
-    in their language.
+    Compared are the bytes of files, their difference hashes (see `likeness`), rows of features published in `root`, and
+    texts: human captions, reduced to letters and digits, against human captions of other splits and, for val and test,
+    the machine translations of train in the same language.
     """
     names, splits = items["item_id"].to_pylist(), items["split"].to_pylist()
     files = {item: root / path for item, path in zip(names, items["path"].to_pylist(), strict=True) if path}
@@ -61,7 +61,7 @@ def find(root: Path, items: pa.Table, captions: pa.Table, threads: int) -> tuple
 
 
 def _texts(captions: pa.Table, lang: str) -> list[Leak]:
-    """Texts of people in two splits; those of val and test among the machine translations of train."""
+    """Human captions in two splits, and those of val and test among the machine translations of train."""
     keys = [letters(text) or None for text in captions["text"].to_pylist()]
     names, splits, origins = (captions[name].to_pylist() for name in ("caption_id", "split", "origin"))
     human = [origin == "human" for origin in origins]
@@ -70,14 +70,14 @@ def _texts(captions: pa.Table, lang: str) -> list[Leak]:
     def shared(kind: str, chosen: list[bool]) -> list[Leak]:
         return _shared(kind, compress(keys, chosen), *([*compress(of, chosen)] for of in (names, splits)), lang)
 
-    translated = shared("translated", machine)  # translations of train, what people wrote of val and test
+    translated = shared("translated", machine)  # machine translations of train, human captions of val and test
     return shared("text", human) + [leak for leak in translated if leak.splits[0] == SPLITS[0]]
 
 
 def _shared(
     kind: str, keys: Iterable[Hashable | None], names: Sequence[str], splits: Sequence[str], lang: str = ""
 ) -> list[Leak]:
-    """What has one key and stands in two splits; None is no key."""
+    """What occurs in two splits under the same key; None is not a key."""
     owners: dict[Hashable, dict[str, list[str]]] = {}
     for key, name, split in zip(keys, names, splits, strict=True):
         if key is not None:
@@ -92,7 +92,7 @@ def _shared(
 
 
 def _alike(looks: Mapping[str, bytes], contents: Mapping[str, str], splits: Mapping[str, str]) -> list[Leak]:
-    """Items whose files look alike and are not the same."""
+    """Items whose files look alike but are not identical."""
     leaks = []
     for pair in PAIRS:
         sides = [[item for item in looks if splits[item] == split] for split in pair]
@@ -105,7 +105,7 @@ def _alike(looks: Mapping[str, bytes], contents: Mapping[str, str], splits: Mapp
 
 
 def described(leaks: Sequence[Leak], items: pa.Table, captions: pa.Table) -> list[str]:
-    """A line for each kind and pair of splits: how many, of how many, which."""
+    """One line per leak: how many, of how many, and which."""
     lines = []
     for leak in leaks:
         table = items
@@ -119,9 +119,9 @@ def described(leaks: Sequence[Leak], items: pa.Table, captions: pa.Table) -> lis
 
 
 def without(leaks: Sequence[Leak], items: pa.Table, captions: pa.Table) -> tuple[pa.Table, pa.Table, str]:
-    """Items and captions without those of train that val or test share, and what was left out.
+    """Items and captions without those of train that val or test share, and a note on what was left out.
 
-    A caption goes with what it was translated from and into; an item that has no caption left goes, too.
+    A caption is removed with its original and all translations of that, and an item left without captions, too.
     """
     train = [leak for leak in leaks if leak.splits[0] == SPLITS[0]]
     out_items = {item for leak in train if not leak.lang for item in leak.first}

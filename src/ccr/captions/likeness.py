@@ -1,8 +1,8 @@
-"""Whether two pictures look alike: difference hashes (Krawetz, 2013), near in Hamming distance.
+"""Whether two pictures look alike: difference hashes (Krawetz, 2013), compared by Hamming distance.
 
-A picture is made 17 x 16 grey pixels; a bit says whether a pixel is darker than its neighbour on the right: 256 bits.
-They hardly change when it is scaled or compressed anew, and do when it is cropped or mirrored. Of a video, the frame in
-its middle. Pillow scales; a library for hashes would bring scipy along for the same few lines.
+A picture is reduced to 17 x 16 grey pixels; a bit says whether a pixel is darker than its right neighbour: 256 bits.
+They hardly change when the picture is scaled or recompressed, but do when it is cropped or mirrored. A video is
+represented by its middle frame. Pillow does the scaling; a hashing library would pull in scipy for the same few lines.
 """
 
 from collections.abc import Mapping, Sequence
@@ -15,20 +15,20 @@ import numpy as np
 from ccr.artifacts.hashes import bytes_hash, once
 
 SIDE = 16
-BITS, NEAR = SIDE * SIDE, 24  # of a hash; in which look-alikes may differ
+BITS, NEAR = SIDE * SIDE, 24  # bits of a hash; bits in which look-alikes may differ
 BLOCK = 1 << 22  # pairs compared at a time
 UNREADABLE = "unreadable"
 
 
 def hashes(files: Mapping[str, Path], kind: str, threads: int) -> tuple[dict[str, str], dict[str, bytes], list[str]]:
-    """By item the hash of its file's bytes, and its difference hash; and notes on files that cannot be decoded.
+    """For each item the hash of its file's bytes and its difference hash; and notes on files that cannot be decoded.
 
-    A picture with so little in it that others are near by chance (a gradient, a thing before a white wall) has no
-    difference hash. What was read once is not read again while the file stays the same (`work/hashes`).
+    A picture with so little content that others match it by chance (a gradient, an object against a white wall) has no
+    difference hash. Results are cached in `work/hashes`: a file is not read again until it changes.
     """
     compute = _of_video if kind == "video" else _of_image
     look = partial(once, what=f"difference hash of the {kind}", compute=compute)
-    there = {item: file for item, file in files.items() if file.is_file()}  # else a link that leads nowhere
+    there = {item: file for item, file in files.items() if file.is_file()}  # otherwise a dangling link
     with ThreadPoolExecutor(threads) as pool:
         contents = dict(zip(there, pool.map(bytes_hash, there.values()), strict=True))
         looks = dict(zip(there, pool.map(look, there.values()), strict=True))
@@ -38,9 +38,9 @@ def hashes(files: Mapping[str, Path], kind: str, threads: int) -> tuple[dict[str
 
 
 def near(first: Sequence[tuple[bytes, str]], second: Sequence[tuple[bytes, str]]) -> tuple[list[int], dict[int, int]]:
-    """Places in `first` that look like one in `second`, and places in `second` with the nearest in `first`.
+    """Indices in `first` that look like one in `second`, and such indices in `second` with the nearest in `first`.
 
-    Of each, its difference hash and the hash of its bytes; the same bytes are not compared.
+    Each entry has its difference hash and the hash of its bytes; files with the same bytes are not compared.
     """
     looks, contents = zip(*(zip(*side, strict=True) for side in (first, second)), strict=True)
     words = [np.frombuffer(b"".join(side), np.uint64).reshape(len(side), -1) for side in looks]
@@ -61,7 +61,7 @@ def near(first: Sequence[tuple[bytes, str]], second: Sequence[tuple[bytes, str]]
 
 
 def _of_image(path: Path) -> str:
-    from ccr.media.decoding import Unreadable, read_image  # av and Pillow only where there are pictures
+    from ccr.media.decoding import Unreadable, read_image  # av and Pillow only if there are pictures
 
     try:
         return _bits(read_image(path, _grey, draft=(4 * SIDE, 4 * SIDE))[0])

@@ -1,25 +1,25 @@
-"""MSCOCO's photos with English, Japanese and Chinese captions, each as its publisher lays it out.
+"""MSCOCO photos with English, Japanese and Chinese captions, each in its publisher's layout.
 
 - `dataset_coco.json` (Karpathy and Li, CVPR 2015), English:
-  `{"images": [{"filename", "cocoid", "split", "sentences": [{"raw"}, ...]}, ...]}`, split train, restval (trains too),
-  val or test.
+  `{"images": [{"filename", "cocoid", "split", "sentences": [{"raw"}, ...]}, ...]}`, split train, restval (used for
+  training, too), val or test.
 - `stair_captions_v1.2_train.json`, `stair_captions_v1.2_val.json` (STAIR Captions: Yoshikawa et al., ACL 2017),
   Japanese: `{"annotations": [{"image_id", "caption"}, ...]}`. An image_id is a cocoid; train and val are COCO's halves,
-  no splits of ours.
+  not our splits.
 - `coco-cn-version1805v1.1/` (COCO-CN: Li et al., IEEE TMM 2019), Chinese: `imageid.human-written-caption.txt`, a line
   is `{image}#{n}<tab>{text}`; `coco-cn_train.txt`, `coco-cn_val.txt`, `coco-cn_test.txt`, an image per line.
 
 An item's id is its file name without the extension, `COCO_val2014_000000391895`. Its split is, by option `split`:
 
-- `by_language`: each target language has the val and test images that the field takes for it, COCO-CN's for Chinese,
-  Karpathy's for Japanese. An image in the val or test of either trains neither; one in several is in test before val.
+- `by_language`: each target language has its customary val and test images, COCO-CN's for Chinese and Karpathy's for
+  Japanese. An image in val or test of either trains neither; for an image in several, test takes precedence over val.
   Target captions of an image that their publisher has in another split are left out, so that test sets are exact.
 - `karpathy`: Karpathy's, for every language.
 - `coco_cn`: COCO-CN's, for every language; other images are left out.
 
-Option `leave_out` names a file of images, one per line, that are read in no split: those of another test set, XTD10's.
+Option `leave_out` names a file of images, one per line, to leave out of every split: those of another test set, XTD10.
 
-Written from descriptions of these files and from code that reads them: none of them has been read here.
+Written from descriptions of these files and from code that reads them; the files themselves have not been read here.
 """
 
 import re
@@ -55,7 +55,7 @@ def expected(settings: dict) -> list[str]:
 
 
 def layouts(root: Path) -> list[dict]:
-    """Options and languages of what lies in `root`."""
+    """Options and languages of the data in `root`."""
     if not (root / ENGLISH).exists():
         return []
     there = {"en": True, "ja": any((root / file).exists() for file in JAPANESE), "zh": (root / CHINESE).exists()}
@@ -110,7 +110,7 @@ def _needs_lists(settings: dict) -> bool:
 
 
 def _splits(option: str, karpathy: Splits, coco_cn: Splits) -> Splits:
-    """Of the images that have English captions."""
+    """The splits of the images that have English captions."""
     if option == "karpathy":
         return karpathy
     if option == "coco_cn":
@@ -119,7 +119,7 @@ def _splits(option: str, karpathy: Splits, coco_cn: Splits) -> Splits:
 
 
 def _belongs(item: str, home: Splits, splits: Splits, exact: bool) -> bool:
-    """Whether a caption stays; one that its publisher has in no split does, for the checks to refuse."""
+    """Whether a caption is kept; one that its publisher has in no split is, so that the checks refuse it."""
     return item not in home or (item in splits and (not exact or home[item] == splits[item]))
 
 
@@ -199,6 +199,6 @@ def _chinese(path: Path) -> pa.Table:
 
 
 def _found(path: Path, lang: str, rows: list[tuple[str, int, str, int]]) -> pa.Table:
-    """Rows (item, n, text, row of the file)."""
+    """Captions from rows (item, n, text, row of the file)."""
     item_id, n, text, row = zip(*rows, strict=True) if rows else ((),) * 4
     return found(path, item_id=item_id, tag=lang, n=n, text=text, row=row, lang=lang)

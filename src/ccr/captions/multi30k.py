@@ -1,16 +1,16 @@
 """Multi30K, the official layout (Elliott et al., 2016; tasks 1 and 2 of the WMT multimodal shared tasks).
 
 Task 1: `task1/raw/{split}.{lang}.gz`, one sentence per line, aligned with the image names in
-`task1/image_splits/{split}.txt`; the German, French and Czech sentences are human translations of the English, and so
-are those of others who added to it: any language is read whose code (`ccr.languages`) names its files. Task 2:
+`task1/image_splits/{split}.txt`; the German, French and Czech sentences are human translations of the English, as are
+languages added by others: any language whose code (`ccr.languages`) names its files is read. Task 2:
 `task2/raw/{split}.{1..5}.{lang}.gz`, five independent descriptions per image in English and German, aligned with
-`task2/image_splits/{split}_images.txt`; its other languages are those of task 1, of the same images. An item's id is
+`task2/image_splits/{split}_images.txt`; other languages are taken from task 1, for the same images. An item's id is
 its file name without the extension.
 
 Option `photos` names a file of ids, one per line, of another collection that shares photos with Multi30K: Flickr8k's
 `1000268201_693b08cb0e` is Multi30K's `1000268201`. Only these photos are read, under the ids of that file, and split
-anew, since few of them lie in Multi30K's own val and test parts: sorted by the SHA-256 of their id, the first
-`held_out` are test, the next val, the rest train.
+anew, because few of them are in Multi30K's own val and test parts: sorted by the SHA-256 of their id, the first
+`held_out` are test, the next `held_out` val, the rest train.
 """
 
 import hashlib
@@ -32,13 +32,13 @@ DESCRIBED = ("en", "de")  # the languages of task 2
 
 
 def _parts(settings: dict) -> dict[str, str]:
-    """Our split -> the publisher's name of it."""
+    """Our split -> the publisher's name for it."""
     options = settings["options"]
     return {"train": "train", "val": "val", "test": options["test"] or TEST[options["task"]]}
 
 
 def _source(settings: dict, lang: str, part: str) -> tuple[int, str]:
-    """Task and part in which the captions of a language lie."""
+    """The task and part that hold the captions of a language."""
     task = settings["options"]["task"]
     if task == 1 or lang in DESCRIBED or settings["source"] == "synthetic":
         return task, part
@@ -101,7 +101,7 @@ def read(root: Path, settings: dict) -> Raw:
 
 
 def _photos(settings: dict) -> dict[str, str]:
-    """Multi30K's id -> the id in the file of option `photos`; empty without one."""
+    """Multi30K's id -> the id in the file of option `photos`; empty without that option."""
     path = settings["options"]["photos"]
     if not path:
         return {}
@@ -111,7 +111,7 @@ def _photos(settings: dict) -> dict[str, str]:
 
 
 def _split_anew(raw: Raw, photos: Mapping[str, str], options: dict) -> Raw:
-    """What is of these photos, in splits by the hash of their ids."""
+    """The items and captions of these photos, split by the hash of their ids."""
     ids = pa.array(photos.values(), pa.string())
     items, captions = (table.filter(pc.is_in(table["item_id"], ids)) for table in (raw.items, raw.captions))
     held_out, order = options["held_out"], sorted(items["item_id"].to_pylist(), key=_sha256)
@@ -139,13 +139,13 @@ def _sha256(name: str) -> str:
 def _item_ids(names: Path, photos: Mapping[str, str]) -> list[str]:
     if not names.exists():
         raise CcrError(f"{names}: missing. It names the image of each line of the captions.")
-    # COCO images carry the caption's id behind the name: COCO_train2014_000000117071.jpg#367178
+    # COCO images carry the caption's id after the name: COCO_train2014_000000117071.jpg#367178
     ids = (PurePath(name.partition("#")[0]).stem for name in read_ids(names))
     return [photos.get(item, item) for item in ids]
 
 
 def _files(folder: Path, part: str, lang: str, task: int) -> list[Path]:
-    """The caption files of a part and language that are there; a gap in their numbers is an error."""
+    """The existing caption files of a part and language; a gap in their numbers is an error."""
     if task == 1:
         path = folder / f"{part}.{lang}.gz"
         return [path] if path.exists() else []

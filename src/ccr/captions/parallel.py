@@ -1,8 +1,8 @@
-"""Sentence pairs without pictures, from line-aligned text files: more text for a CL teacher.
+"""Sentence pairs without pictures, from line-aligned text files: additional text for a CL teacher.
 
-Line k of one file says what line k of the other says. With `ids`, a line begins with an id and a space
-(`video#enc#0 a man runs`, as in VisualSearch files). A pair may share neither an item nor a text with the data set,
-whatever its split: else captions that models are tested on would reach a training.
+Line k of one file has the same meaning as line k of the other. With `ids`, a line begins with an id and a space
+(`video#enc#0 a man runs`, as in VisualSearch files). A pair must share neither an item nor a text with any split of the
+data set; otherwise captions used for testing would reach training.
 """
 
 import heapq
@@ -15,7 +15,6 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import regex
 
 from ccr.artifacts.hashes import digest
 from ccr.artifacts.jobs import Job
@@ -28,16 +27,12 @@ from ccr.texts.files import read_lines, short
 log = logging.getLogger(__name__)
 
 SIDES = ("source", "target")
-# no letter, mark or digit; joiners; vowel signs of Hebrew and Arabic, tatweel; the dot that casefold leaves of İ
-OPTIONAL = regex.compile(
-    r"[^\w\p{M}]|[_\u200c\u200d]|[\u0591-\u05c7\u0610-\u061a\u0640\u064b-\u0652\u0670]|(?<=i)\u0307"
-)
 TAG = re.compile(r"#[^#]*(#[^#]*)$")  # the language in `video#enc2zh#0`
 
 
 @dataclass(frozen=True)
 class Pair:
-    """A pair as read: `item` (None without ids) and both texts, clean, by side; lines are numbered from 1."""
+    """A pair as read: `item` (None without ids) and both texts, cleaned, source first; lines are numbered from 1."""
 
     line: int
     item: str | None
@@ -45,11 +40,11 @@ class Pair:
 
 
 def run(job: Job) -> None:
-    """Write the pairs of one target language as captions: two rows a pair, origin parallel, split train.
+    """Write the pairs of one target language as captions: two rows per pair, origin parallel, split train.
 
-    The id of a pair's item is `parallel:{name}#{line}`, with ids `parallel:{name}#{item}`: never an item of the data
-    set. `held_out` pairs are split val. Pairs left out are in `rejected`. `CcrError` for files that do not go together,
-    for pairs that leak unless `on_leak` drops them, and when no pair is left to train on.
+    The item id of a pair is `parallel:{name}#{line}`, with ids `parallel:{name}#{item}`: never an item of the data
+    set. `held_out` pairs form split val. Pairs left out are written to `rejected`. `CcrError` for files that do not
+    match, for pairs that leak unless `on_leak` drops them, and when no pair is left to train on.
     """
     settings = job.settings
     pairs = read_pairs(job)
@@ -88,7 +83,7 @@ def run(job: Job) -> None:
 
 
 def read_pairs(job: Job) -> list[Pair]:
-    """Every line of both files, clean. `CcrError` where they do not go together."""
+    """Every line of both files, cleaned. `CcrError` if the files do not match."""
     files = [Path(job.inputs[side]) for side in SIDES]
     lines = [read_lines(file) for file in files]
     if len(lines[0]) != len(lines[1]):
@@ -130,13 +125,13 @@ def _item(files: list[Path], number: int, source: str, target: str) -> str:
 
 
 def _leaks(job: Job, pairs: list[Pair]) -> dict[int, str]:
-    """Line -> why, of every pair that shares its item or a text with the data set."""
+    """Line -> reason, for every pair that shares its item or a text with the data set."""
     captions = read_parquet(job.inputs["captions"], columns=["caption_id", "item_id", "split", "origin", "text"])
     items = dict(zip(captions["item_id"].to_pylist(), captions["split"].to_pylist(), strict=True))
     human = captions.filter(pc.equal(captions["origin"], "human"))
     texts = zip(human["text"].to_pylist(), human["caption_id"].to_pylist(), human["split"].to_pylist(), strict=True)
     owners = {letters(text): f"caption {caption_id} of {split}" for text, caption_id, split in texts}
-    owners.pop("", None)  # punctuation alone is no text
+    owners.pop("", None)  # punctuation only is not text
     reasons = {}
     for pair in pairs:
         owner = next(filter(None, (owners.get(letters(text)) for text in pair.texts)), None)

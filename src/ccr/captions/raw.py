@@ -1,4 +1,4 @@
-"""What an importer hands over: items and captions as found, each with the file and the row that it comes from."""
+"""What an importer returns: items and captions as found, each with the file and row that it comes from."""
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
@@ -10,8 +10,6 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from ccr.errors import CcrError
-
-LARGEST_TEXT = 1 << 28  # bytes of a packed file of captions; those of Multi30K have 2 MB
 
 LISTED = pa.schema([("item_id", pa.string()), ("split", pa.string()), ("file", pa.string()), ("row", pa.int32())])
 FOUND = pa.schema(
@@ -55,7 +53,7 @@ class Raw:
 
 
 def check_langs(settings: dict, name: str, known: Collection[str]) -> None:
-    """`CcrError` when a language is asked for in which the data set `name` has no captions."""
+    """`CcrError` if the data set `name` has no captions in a requested language."""
     unknown = [lang for lang in settings["langs"] if lang not in known]
     if unknown:
         raise CcrError(
@@ -65,7 +63,7 @@ def check_langs(settings: dict, name: str, known: Collection[str]) -> None:
 
 
 def listed(file: Path, item_ids: Sequence[str], split: str | Sequence[str]) -> pa.Table:
-    """Items in the order in which `file` lists them, with the split of all, or of each."""
+    """Items in the order in which `file` lists them; `split` is one for all, or one per item."""
     size = len(item_ids)
     splits = _same(split, size) if isinstance(split, str) else split
     columns = [item_ids, splits, _same(str(file), size), range(1, size + 1)]
@@ -88,11 +86,11 @@ def found(
     parent_engine: str | None = None,
     translated: Any = None,
 ) -> pa.Table:
-    """The captions of one file: the arrays `item_id`, `n`, `text`, `row`, and what holds for all of them.
+    """The captions of one file: the arrays `item_id`, `n`, `text`, `row`, and values shared by all of them.
 
-    A caption's id is `{item}#{tag}#{n}`, with `@{engine}` behind it for a machine translation (two engines'
-    files carry the same ids); its parent, where `parent_tag` is given, has the same item and n. `translated`: for
-    each caption whether it has one, where not all do.
+    A caption's id is `{item}#{tag}#{n}`, followed by `@{engine}` for a machine translation (two engines' files carry
+    the same ids); its parent, if `parent_tag` is given, has the same item and n. `translated`: for each caption
+    whether it has a parent, if not all do.
     """
     item_id, n = pa.array(item_id, pa.string()), pa.array(n, pa.int32())
     size = len(item_id)
@@ -117,7 +115,7 @@ def found(
 
 
 def numbered(values: pa.Array) -> np.ndarray:
-    """0, 1, 2, ... within the rows of each value, in their order: int64."""
+    """Number the rows of each value 0, 1, 2, ... in order: int64."""
     codes = values.dictionary_encode(null_encoding="encode").indices.to_numpy()
     order = np.argsort(codes, kind="stable")
     first = np.r_[True, codes[order][1:] != codes[order][:-1]][: len(codes)]

@@ -1,4 +1,4 @@
-"""Published features in a data set's root: where they are, and which of their rows are the same."""
+"""Published features in a data set's root: where they are, and which of their rows are equal."""
 
 import hashlib
 from collections.abc import Iterator, Sequence
@@ -13,15 +13,15 @@ from ccr.texts.files import read_text
 
 
 def feature_folders(root: Path) -> list[Path]:
-    """Folders in `root` or its FeatureData that hold features by others."""
+    """Folders in `root` or its FeatureData that hold published features."""
     folders = sorted(path for path in [*root.glob("*/"), *root.glob("FeatureData/*/")] if path.is_dir())
     return [path for path in folders if (path / "feature.bin").exists() or next(path.glob("*.npy"), None)]
 
 
 def row_hashes(root: Path, items: Sequence[str]) -> Iterator[list[str | None]]:
-    """For each folder of features the hash of every item's values; None where it has none, or one value throughout.
+    """For each folder of features the hash of every item's features; None where an item has none, or a constant row.
 
-    What cannot be read is left to the stage that imports features, and so are videos by VisualSearch, whose rows are
+    Unreadable features are left to the stage that imports features, and so are VisualSearch videos, whose rows are
     frames.
     """
     for folder in feature_folders(root):
@@ -32,7 +32,7 @@ def row_hashes(root: Path, items: Sequence[str]) -> Iterator[list[str | None]]:
 
 
 def _matrix(folder: Path, items: Sequence[str]) -> list[str | None]:
-    """Empty where no one file holds the features of all items."""
+    """Hashes of the rows of the file with the features of all items; empty if there is no such file."""
     if (folder / "feature.bin").exists():
         if (folder / "video2frames.txt").exists():
             return [None] * len(items)

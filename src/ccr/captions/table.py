@@ -1,10 +1,10 @@
-"""Your own captions: one table in the root, CSV, TSV or Parquet by its ending; option `file` names it.
+"""Your own captions: one table in the root, CSV, TSV or Parquet by its extension; option `file` names it.
 
-A row is a caption: `item_id`, `split` (train, val, test), `lang` (a BCP 47 tag) and `text`; where there is more to say,
-`caption_id`, `origin` (human, mt, back; human where nothing is said), `engine` (that translated it), `parent_id` (the
-`caption_id` that it translates). The id of a caption without one is `{item_id}#{lang}#{n}`, with `@{engine}` behind it
-where it has an engine; n counts the captions of an item, language and engine from 0, in the order of the rows. An
-item's picture is the file in `images/` or `videos/` that is called `item_id`, whatever its ending.
+A row is a caption: `item_id`, `split` (train, val, test), `lang` (a BCP 47 tag) and `text`; optionally `caption_id`,
+`origin` (human, mt, back; default human), `engine` (that translated it), `parent_id` (the `caption_id` that it
+translates). The default id of a caption is `{item_id}#{lang}#{n}`, followed by `@{engine}` if there is one; n counts
+the captions of an item, language and engine from 0, in row order. An item's picture is the file in `images/` or
+`videos/` named `item_id`, with any extension.
 """
 
 from pathlib import Path
@@ -33,7 +33,7 @@ def expected(settings: dict) -> list[str]:
 
 
 def layouts(root: Path) -> list[dict]:
-    """Options and languages of every table in `root` whose first lines, or schema, name a column of captions."""
+    """Options and languages of every table in `root` whose first lines, or schema, name a caption column."""
     paths = sorted(path for ending in (*DELIMITERS, ".parquet") for path in root.glob(f"*{ending}") if path.is_file())
     return [{"options": {"file": path.name}, "langs": _langs(path)} for path in paths if _is_meant(path)]
 
@@ -67,7 +67,7 @@ def _is_meant(path: Path) -> bool:
 
 
 def _langs(path: Path) -> list[str]:
-    """The languages of a table; none where it cannot be read: then `read` says why."""
+    """The languages of a table; none if it cannot be read (`read` says why)."""
     try:
         return languages.ordered(languages.code(tag) for tag in _read(path)[0]["lang"].unique().drop_null().to_pylist())
     except CcrError:
@@ -82,7 +82,7 @@ def _parquet(path: Path) -> pq.ParquetFile:
 
 
 def _read(path: Path) -> tuple[pa.Table, list[str]]:
-    """COLUMNS and `row` (its place in the file) of every caption, empty values null; and notes."""
+    """COLUMNS and `row` (position in the file) of every caption, with null for empty values; and notes."""
     header, values, places, notes = (_read_parquet if path.suffix == ".parquet" else _read_text)(path)
     columns = {}
     for name in COLUMNS:
@@ -94,7 +94,7 @@ def _read(path: Path) -> tuple[pa.Table, list[str]]:
     return pa.table({**columns, "row": pa.array(places, pa.int32())}), notes
 
 
-Read = tuple[list[str], dict[str, pa.Array], list[int], list[str]]  # names and values of columns, rows' places, notes
+Read = tuple[list[str], dict[str, pa.Array], list[int], list[str]]  # column names and values, row positions, notes
 
 
 def _read_text(path: Path) -> Read:
@@ -119,7 +119,7 @@ def _read_parquet(path: Path) -> Read:
 
 
 def _check(path: Path, rows: pa.Table) -> None:
-    """`CcrError` at the first row that lacks or misnames its item, split or language, and at half a translation."""
+    """`CcrError` at the first missing or invalid item, split, language or origin, or incomplete machine translation."""
     if not len(rows):
         raise CcrError(f"{path}: no captions, only the names of the columns. Write a row for each caption.")
     said = {"item_id": "Name the picture that it describes.", "split": f"Write {', '.join(SPLITS)}."}
@@ -147,7 +147,7 @@ def _check(path: Path, rows: pa.Table) -> None:
 
 
 def _with_codes(rows: pa.Table, asked: list[str]) -> pa.Table:
-    """Each tag as the language asked for that it is a variety of, else as its own code: `de-AT` is `de` or `de-AT`."""
+    """Replace each tag by the requested language it is a variety of, else by its code: `de-AT` -> `de` or `de-AT`."""
     tags = rows["lang"].combine_chunks().dictionary_encode()
     codes = [languages.variety(tag, tuple(asked)) or languages.code(tag) for tag in tags.dictionary.to_pylist()]
     codes = pa.array(codes, pa.string()).take(tags.indices)

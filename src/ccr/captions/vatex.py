@@ -1,8 +1,8 @@
 """VATEX, the official layout (Wang et al., ICCV 2019).
 
 `vatex_training_v1.0.json`, `vatex_validation_v1.0.json`: `[{"videoID", "enCap": [10], "chCap": [10]}, ...]`.
-The field takes 1,500 of the 3,000 official validation videos for validation and the other 1,500 for testing:
-`val_ids.txt` and `test_ids.txt`, one id per line. Of a video's Chinese captions the last five translate its English
+By convention, 1,500 of the 3,000 official validation videos are used for validation and the other 1,500 for testing:
+`val_ids.txt` and `test_ids.txt`, one id per line. Of a video's Chinese captions, the last five translate its English
 captions of the same number; the first five were written from the video.
 """
 
@@ -26,7 +26,7 @@ def expected(settings: dict) -> list[str]:
 
 
 def layouts(root: Path) -> list[dict]:
-    """Options and languages of what lies in `root`."""
+    """Options and languages of the data in `root`."""
     there = any((root / name).exists() for name in (TRAINING, VALIDATION))
     return [{"options": {}, "langs": list(KEYS)}] if there else []
 
@@ -67,7 +67,7 @@ def _records(path: Path) -> list[dict]:
 
 
 def _captions(path: Path, records: list[dict], settings: dict) -> list[pa.Table]:
-    # the mini-world writes its Chinese captions without a look at the English ones
+    # the mini-world writes its Chinese captions independently of the English ones
     parallel = settings["source"] == "official" and set(KEYS) <= set(settings["langs"])
     tables = []
     for lang in settings["langs"]:

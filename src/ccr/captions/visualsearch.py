@@ -1,11 +1,11 @@
 """VisualSearch text lists, as the NRCCR authors publish them.
 
-`TextData/{collection}{split}[_{engine}]_{tag}.caption.txt`, no engine and no tag for the English original; a
-line is `{item}#{tag}#{n} {text}`. A tag is a chain of languages: `enc` (English), `zh` (Chinese, by people),
-`enc2zh` (English put into Chinese by the engine in the file name), `enc2zh2enc` (and back).
-`TextData/{split}.ids.txt`, where published, lists the items of a split; else they are those of its captions.
-Which human captions translate others, the files do not say: option `translated` does, `5-9` for captions number 5 to 9
-of an item in each target language, translations of its source captions of the same number.
+`TextData/{collection}{split}[_{engine}]_{tag}.caption.txt`, without engine and tag for the English original; a
+line is `{item}#{tag}#{n} {text}`. A tag is a chain of languages: `enc` (English), `zh` (Chinese, human-written),
+`enc2zh` (English translated into Chinese by the engine in the file name), `enc2zh2enc` (and back).
+`TextData/{split}.ids.txt`, if published, lists the items of a split; otherwise they are those of its captions.
+The files do not say which human captions are translations; option `translated` does: `5-9` means that captions 5 to 9
+of an item in each target language translate its source captions of the same number.
 """
 
 import logging
@@ -28,7 +28,7 @@ from ccr.texts.files import read_ids, read_lines, short
 
 log = logging.getLogger(__name__)
 
-ENGLISH = "enc"  # the format's tag of English captions; those of other languages are their codes
+ENGLISH = "enc"  # the format's tag for English captions; other languages use their codes
 NUMBER = re.compile(r"#([0-9]{1,9})(?:@.*)?$")
 LINE = r"^(?P<item>[^\s]+)#(?P<tag>[^#\s]+)#(?P<n>[0-9]{1,9})(?:\s(?P<text>.*))?$"
 ORIGIN = {1: "human", 2: "mt", 3: "back"}
@@ -38,7 +38,7 @@ NUMBERS = re.compile(r"([0-9]{1,9})-([0-9]{1,9})")
 
 @dataclass(frozen=True)
 class CaptionFile:
-    """What a caption file's name says."""
+    """What the name of a caption file says."""
 
     path: Path
     split: str
@@ -47,7 +47,7 @@ class CaptionFile:
 
     @property
     def langs(self) -> list[str | None]:
-        """The tag's chain of languages, None for one we do not know."""
+        """The tag's chain of languages; None for an unknown one."""
         return [_lang(part) for part in self.tag.split("2")]
 
 
@@ -182,7 +182,7 @@ def _complaint(file: CaptionFile, number: int, line: str) -> str:
 
 
 def _items_of(captions: list[pa.Table], split: str) -> list[pa.Table]:
-    """The items of a split without an id list: those of its captions, each where it is first seen."""
+    """The items of a split without an id list: those of its captions, each with its first occurrence."""
     rows = pa.concat_tables([c.filter(pc.equal(c["split"], split)) for c in captions]) if captions else None
     if not rows:
         return []
@@ -192,11 +192,11 @@ def _items_of(captions: list[pa.Table], split: str) -> list[pa.Table]:
 
 
 def export(job: Job, split: str, path: Path) -> None:
-    """Write one split of a translation job's captions as lines for others, `{item}#{tag}#{n} {text}`, atomically.
+    """Export one split of a translation job's captions as lines `{item}#{tag}#{n} {text}`, atomically.
 
-    n is that of the caption translated, so that pairs are found. Read back as
-    `{collection}{split}_{engine}_{tag}.caption.txt`, the lines are the same texts. `CcrError` where a caption cannot
-    be such a line, or the split has none.
+    n is that of the translated caption, so that pairs can be matched. Read back as
+    `{collection}{split}_{engine}_{tag}.caption.txt`, the lines give the same texts. `CcrError` if a caption cannot be
+    written as such a line, or the split has none.
     """
     settings = job.settings
     source, target = _tag(settings["source_lang"]), _tag(settings["target_lang"])

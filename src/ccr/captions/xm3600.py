@@ -1,10 +1,10 @@
-"""Crossmodal-3600 (XM3600; Thapliyal et al., EMNLP 2022): 3,600 photos, captions that people wrote in 36 languages.
+"""Crossmodal-3600 (XM3600; Thapliyal et al., EMNLP 2022): 3,600 photos with human captions in 36 languages.
 
-`captions.jsonl`, a photo a line: `{"image/key": "000411001ff7dd4f", "image/locale": "bn", "en": {"caption": [...],
+`captions.jsonl`, one photo per line: `{"image/key": "000411001ff7dd4f", "image/locale": "bn", "en": {"caption": [...],
 "caption/tokenized": [...], "caption/tokenized/lowercase": [...]}, ...}`. A key without a slash is a language, under its
-own tag (`quz`); a photo may lack one. The texts of `caption` are read. An item's id is its key; all are test items.
+own tag (`quz`); a photo may lack some. The texts of `caption` are read. An item's id is its key; all are test items.
 
-Written from descriptions of this file and from code that reads it: it has not been read here.
+Written from descriptions of this file and from code that reads it; the file itself has not been read here.
 """
 
 import json
@@ -79,7 +79,7 @@ def _languages(record: dict[str, Any]) -> Iterator[tuple[str, Any]]:
 
 
 def _tags(path: Path, records: list[dict[str, Any]]) -> dict[str, str]:
-    """Code of each language that there are captions in -> the file's tag."""
+    """Code of each language with captions -> the file's tag for it."""
     tags = dict.fromkeys(tag for record in records for tag, said in _languages(record) if said["caption"])
     try:
         return {languages.code(tag): tag for tag in tags}

@@ -1,11 +1,11 @@
-"""XTD10 (Aggarwal and Kale, 2020): 1,000 photos of MSCOCO, a caption of each in every language.
+"""XTD10 (Aggarwal and Kale, 2020): 1,000 MSCOCO photos with one caption per language.
 
-`test_image_names.txt` names the photos, one per line; `test_1kcaptions_{lang}.txt` are aligned with it. The publisher
-has them in three folders, and so they are looked for: `XTD10/` (Spanish, Italian, Korean, Polish, Russian, Turkish,
-Chinese), `MIC/` (German and French, of Rajendran et al., 2016), `STAIR/` (Japanese, of STAIR Captions, whose tag here
-is `jp`); or all in the root. An item's id is its file name without the extension; all are test items.
+`test_image_names.txt` names the photos, one per line; `test_1kcaptions_{lang}.txt` are aligned with it. They are
+looked for in the publisher's three folders, `XTD10/` (Spanish, Italian, Korean, Polish, Russian, Turkish, Chinese),
+`MIC/` (German and French, from Rajendran et al., 2016) and `STAIR/` (Japanese, from STAIR Captions, with the tag `jp`),
+and in the root. An item's id is its file name without the extension; all are test items.
 
-The names come from the publisher's list of files; what is in them has not been imported here.
+The names come from the publisher's list of files; the files themselves have not been imported here.
 """
 
 from pathlib import Path, PurePath
@@ -17,11 +17,11 @@ from ccr.texts.files import read_ids, read_lines
 
 NAMES, CAPTIONS = "test_image_names.txt", "test_1kcaptions_{}.txt"
 FOLDERS = ("", "XTD10", "MIC", "STAIR")
-TAGS = {"ja": "jp"}  # where the file's name says it otherwise
+TAGS = {"ja": "jp"}  # where the file name uses another tag
 
 
 def expected(settings: dict) -> list[str]:
-    """The files that the pipeline needs, in whichever folder of the root."""
+    """The files that the pipeline needs, in any folder under the root."""
     names = (NAMES, *(CAPTIONS.format(TAGS.get(lang, lang)) for lang in settings["langs"]))
     return [f"**/{name}" for name in names]
 
@@ -58,7 +58,7 @@ def _there(root: Path, name: str) -> Path | None:
 
 
 def _files(root: Path) -> dict[str, Path]:
-    """Language -> its captions: of several files the one in the first folder."""
+    """Language -> its caption file; of several, the one in the first folder."""
     files = {}
     for path in (path for folder in FOLDERS for path in sorted((root / folder).glob(CAPTIONS.format("*")))):
         if lang := _lang(path.stem.rpartition("_")[2]):
@@ -67,5 +67,5 @@ def _files(root: Path) -> dict[str, Path]:
 
 
 def _lang(tag: str) -> str | None:
-    """The language of a file's tag; None where it is none."""
+    """The language of a file's tag; None if it is not a language."""
     return {own: lang for lang, own in TAGS.items()}.get(tag) or languages.known(tag)

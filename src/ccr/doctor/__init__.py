@@ -1,7 +1,7 @@
-"""What this machine has, what the tables under `run` in params.yaml need of it, and what is wrong: for bug reports.
+"""What this machine has, what the tables under `run` in params.yaml need, and what is wrong: for bug reports.
 
-A section is a function that returns a `Section`; nothing here writes, and nothing asks a network. Of keys it is said
-whether they are set, and no more. Home folders are written as `~`.
+A section is a function that returns a `Section`; nothing here writes or uses the network. Of keys, it only says whether
+they are set. The home folder is written as `~`.
 """
 
 import json
@@ -17,12 +17,12 @@ SECTIONS = (
 
 
 def examine(file: Path) -> list[Section]:
-    """All sections, that of the settings in `file` last."""
+    """All sections, the one about the settings in `file` last."""
     return [*(section() for section in SECTIONS), needs.needs(file)]
 
 
 def as_text(sections: list[Section]) -> str:
-    """For people: the facts of every section, then what is wrong, then what the run lacks."""
+    """Human-readable: the facts of every section, then what is wrong, then what the run lacks."""
     lines = []
     for section in sections:
         lines.append(section.title)

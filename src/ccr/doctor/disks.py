@@ -1,4 +1,4 @@
-"""The folders that are written to."""
+"""Folders that the pipeline writes to."""
 
 import os
 from pathlib import Path
@@ -8,11 +8,11 @@ from ccr.artifacts.room import existing, free_bytes, free_inodes
 from ccr.doctor.section import Section
 
 FOLDERS = ("data", "work", "results", str(MEMO))
-FEW_INODES = 50_000  # the memo and the item cache have a file for each item
+FEW_INODES = 50_000  # the memo and the item cache have one file per item
 
 
 def disks() -> Section:
-    """Free space of `data`, `work`, `results`, the memo and TMPDIR; where they cannot be written to."""
+    """Free space of `data`, `work`, `results`, the memo and TMPDIR, and which of them cannot be written to."""
     found = Section("disks")
     folders = {**{folder: Path(folder) for folder in FOLDERS}, "TMPDIR": Path(os.environ.get("TMPDIR") or "/tmp")}
     disks: dict[int, str] = {}

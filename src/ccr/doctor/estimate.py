@@ -1,7 +1,7 @@
-"""About how much disk a job takes, with its copy in the memo. Rather too low than too high, and a matter of seconds.
+"""Roughly how much disk space a job takes, including its copy in the memo. Errs on the low side; takes seconds.
 
-Measured on the mini-world, and by arithmetic: float16 values of features and states, float32 weights. What the number
-of items or captions of official data decides is known once they are imported.
+Measured on the mini-world, and by arithmetic: float16 values of features and states, float32 weights. Sizes that
+depend on the number of items or captions of official data are unknown until these are imported.
 """
 
 from collections.abc import Iterable
@@ -13,22 +13,22 @@ from ccr.artifacts.jobs import Job
 from ccr.artifacts.schemas import SPLITS
 
 COPIES = 2  # a result and its copy in the memo
-PIXEL = {"video": 0.14, "image": 0.5}  # bytes of the mini-world's media, by pixel of each frame
-PACKED = {"descriptor": 0.3}  # share of their size that features have in their file; .9 of others
-CAPTION, STATES = 80, 15  # bytes of a caption in a file; tokens of a caption
-DIM = {"descriptor": 84, "image_model": 768, "video_model": 768, "published": 1024}  # of a frame; descriptor: by cell
-WEIGHTS = 100e6  # values that a network on a named encoder keeps, where its folder does not say
+PIXEL = {"video": 0.14, "image": 0.5}  # bytes of the mini-world's media per pixel of each frame
+PACKED = {"descriptor": 0.3}  # size of features in their file, as a share of the array's; .9 for others
+CAPTION, STATES = 80, 15  # bytes per caption in a file; tokens per caption
+DIM = {"descriptor": 84, "image_model": 768, "video_model": 768, "published": 1024}  # per frame; descriptor: per cell
+WEIGHTS = 100e6  # values that a run stores for a pretrained encoder that is not fully frozen
 
 
 class Estimate:
-    """Sizes of the jobs of a plan, of which the number of items is looked up once for each data set."""
+    """Sizes of the jobs of a plan; the number of items is looked up once per data set."""
 
     def __init__(self, jobs: Iterable[Job]):
         self._worlds = {job.target: job.settings for job in jobs if job.stage == "world"}
         self._counts: dict[str, tuple[int, int] | None] = {}
 
     def bytes(self, job: Job) -> float | None:
-        """Bytes that a job is going to write and leave; None where its data are not there yet."""
+        """Bytes that a job will write and leave on disk; None if its data are not there yet."""
         if job.stage == "world":
             return self._world(job.settings)
         if job.module == "ccr.train":
@@ -52,7 +52,7 @@ class Estimate:
         return COPIES * items * (pixels * PIXEL[settings["kind"]] + settings["captions"] * CAPTION)
 
     def _count(self, job: Job) -> tuple[int, int] | None:
-        """Items and captions of the data set of a job."""
+        """Number of items and captions of a job's data set."""
         paths = (Path(path).parts for path in (*job.outputs.values(), *job.input_paths()))
         data = next(parts[1] for parts in paths if parts[0] == "data" and parts[1] != "raw")
         if data not in self._counts:
@@ -66,14 +66,14 @@ class Estimate:
         files = [Path("data", data, name) for name in ("items.parquet", "captions.parquet")]
         if not all(file.is_file() for file in files):
             return None
-        from pyarrow.parquet import read_metadata  # only where there is something to read
+        from pyarrow.parquet import read_metadata  # only if there is something to read
 
         items, captions = (read_metadata(file).num_rows for file in files)
         return items, captions
 
     @staticmethod
     def _feature(settings: dict[str, Any]) -> float:
-        """Bytes of an item: its features, in the memo too, as an array, and in the item cache."""
+        """Bytes per item: its features in their file and in the memo, as an array, and in the item cache."""
         options, kind = settings["options"], settings["extractor"]
         frames = (options.get("frames") or options.get("max_frames") or 1) if settings["kind"] == "video" else 1
         dim = DIM.get(kind, 1024) * (options["grid"] ** 2 if kind == "descriptor" else 1)
@@ -81,7 +81,7 @@ class Estimate:
 
     @staticmethod
     def _training(settings: dict[str, Any]) -> float:
-        """Weights and what lies beside them. The state to go on from is gone when a training is done."""
+        """Weights and the files next to them. The checkpoint is gone when training is done."""
         network, text = settings["network"], settings["network"]["text"]
         if text["kind"] == "scratch":
             values = text["vocabulary"] * text["hidden"]

@@ -1,4 +1,4 @@
-"""Cores, memory, GPUs, and programs that are called."""
+"""Cores, memory, GPUs, and external programs."""
 
 import os
 import platform
@@ -11,7 +11,7 @@ from pathlib import Path
 from ccr.doctor.section import Section
 from ccr.networks.bf16 import cpu_has_bf16
 
-CGROUP = Path("/sys/fs/cgroup")  # what a container or a cluster's job may take
+CGROUP = Path("/sys/fs/cgroup")  # limits of a container or a cluster job
 LEAST_MEMORY = 2.0  # GB: two jobs of the mini-world at a time
 PROGRAMS = {
     "make": "--version", "git": "--version", "cc": "--version", "c++": "--version", "nvcc": "--version",
@@ -20,7 +20,7 @@ PROGRAMS = {
 
 
 def machine() -> Section:
-    """Cores and memory, with the limits of a container."""
+    """Cores and memory, with a container's limits."""
     memory = _memory()
     found = Section("machine", {"system": f"{platform.system()} {platform.release()} {platform.machine()}"})
     found.facts |= {"cores": len(os.sched_getaffinity(0)), "cores_limit": _cores_limit(), **memory}
@@ -56,12 +56,12 @@ def _cores_limit() -> str:
 
 
 def has_bf16() -> bool:
-    """Whether the CPU has instructions for bf16, or there is a GPU, of which all that torch still supports have."""
+    """Whether the CPU has bf16 instructions, or there is a GPU (all that torch still supports have them)."""
     return cpu_has_bf16() or any(Path("/dev").glob("nvidia[0-9]*"))
 
 
 def gpus() -> Section:
-    """GPUs and their driver; torch is imported where there are any, to say whether it can use them."""
+    """GPUs and their driver; torch is imported only if there are any, to see whether it can use them."""
     found = Section("gpus")
     lines = _said("nvidia-smi", "--query-gpu=name,memory.total,driver_version", "--format=csv,noheader")
     found.facts["nvidia-smi"] = lines
@@ -79,7 +79,7 @@ def gpus() -> Section:
 
 
 def programs() -> Section:
-    """Make, git, compilers, SLURM: the version that each tells, or `no`."""
+    """Make, git, compilers, SLURM: the version that each reports, or `no`."""
     found = Section("programs")
     for program, question in PROGRAMS.items():
         found.facts[program] = next(iter(_said(program, question)), "no")
@@ -92,7 +92,7 @@ def programs() -> Section:
 
 
 def _said(*command: str) -> list[str]:
-    """Lines that a program prints; none where it is not there or fails."""
+    """Lines that a program prints; none if it is missing or fails."""
     if not shutil.which(command[0]):
         return []
     try:

@@ -15,7 +15,7 @@ from ccr.params.plan import Plan
 
 
 def needs(file: Path) -> Section:
-    """The jobs of the default run, those of them that are still to be made, and what they lack."""
+    """The jobs of the default run, those that still have to run, and what they lack."""
     found = Section("run")
     try:
         plan = params.plan(params.load(file))
@@ -38,7 +38,7 @@ def needs(file: Path) -> Section:
 
 
 def _lacking(plan: Plan, jobs: list[Job]) -> Iterator[str]:
-    """Raw data, encoders' folders and keys that are not there."""
+    """Missing raw data, encoder folders and keys."""
     for job in jobs:
         try:
             plan.job(job.target)
@@ -49,13 +49,13 @@ def _lacking(plan: Plan, jobs: list[Job]) -> Iterator[str]:
 
 
 def _check_key(job: Job) -> None:
-    from ccr.translate.services import key_of  # asks for a library of its own
+    from ccr.translate.services import key_of  # needs a separate library
 
     key_of(job.settings["options"]["service"], f"translate.variants.{job.settings['variant']}")
 
 
 def _models(job: Job) -> Iterator[str]:
-    """Models by name that a job uses."""
+    """Names of the models that a job uses."""
     if job.stage == "train" and job.module == "ccr.train":
         text = job.settings["network"]["text"]
         if text["kind"] == "pretrained":

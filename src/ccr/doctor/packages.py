@@ -1,4 +1,4 @@
-"""Python, and installed packages that are others than those that are pinned."""
+"""Python, and installed packages that differ from the pinned versions."""
 
 import platform
 import re
@@ -12,7 +12,7 @@ PINS = Path("constraints.txt")
 
 
 def packages() -> Section:
-    """Which Python runs this; packages that differ from `constraints.txt`, and those that `ccr` needs and has not."""
+    """The running Python; packages that differ from `constraints.txt`, and required packages that are not installed."""
     found = Section("python", {"version": platform.python_version(), "executable": sys.executable})
     installed = {_normal(each.name): each.version.partition("+")[0] for each in distributions() if each.name}
     found.facts |= {name: installed.get(name, "not installed") for name in ("torch", "transformers", "numpy")}

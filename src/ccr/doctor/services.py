@@ -16,7 +16,7 @@ def keys() -> Section:
 
 
 def hub() -> Section:
-    """Where the hub's models are kept, which are there, and whether it may be asked."""
+    """Where hub models are cached, which ones are there, and whether the hub may be used."""
     folder = cache()
     models = sorted(path.name.removeprefix("models--").replace("--", "/") for path in folder.glob("models--*/"))
     found = Section("hub", {"cache": str(folder), "free_gb": round(free_bytes(existing(folder)) / 1e9, 1)})
@@ -25,10 +25,10 @@ def hub() -> Section:
 
 
 def cache() -> Path:
-    """The folder that huggingface_hub keeps models in."""
+    """The folder in which huggingface_hub keeps models."""
     return Path(import_module("huggingface_hub.constants").HF_HUB_CACHE)
 
 
 def is_cached(model: str) -> bool:
-    """Whether anything of a hub's model is in the cache."""
+    """Whether any file of a hub model is in the cache."""
     return any((cache() / f"models--{model.replace('/', '--')}" / "snapshots").glob("*/*"))

@@ -1,2 +1,2 @@
 """Stage evaluate: `retrieval`, a trained network on the human test captions of one language; `alignment`, a teacher's
-words; `encoder`, embeddings of any collection."""
+word alignment; `encoder`, embeddings of any collection."""

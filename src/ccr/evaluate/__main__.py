@@ -1,4 +1,4 @@
-"""`python -m ccr.evaluate JOB.json`: a resolved job (a line of `ccr plan --json`) where only torch is installed."""
+"""`python -m ccr.evaluate JOB.json`: run a resolved job (a line of `ccr plan --json`) where only torch is installed."""
 
 import sys
 from importlib import import_module

@@ -21,7 +21,7 @@ SPANS = ["source_start", "source_end", "target_start", "target_end"]
 def run(job: Job) -> None:
     """Align each source caption of the val split with its translation; write `metrics.json`.
 
-    Raises `CcrError` where there is no such pair, or where none has a true alignment.
+    Raises `CcrError` if there is no such pair, or if none has a true alignment.
     """
     torch.set_num_threads(job.settings["threads"])
     pairs = _pairs(job)

@@ -1,4 +1,4 @@
-"""A trained run as what makes embeddings: of test captions and items, and of any collection."""
+"""A trained run as a source of embeddings: of test captions and items, and of any collection."""
 
 import logging
 from collections.abc import Mapping, Sequence
@@ -25,12 +25,12 @@ log = logging.getLogger(__name__)
 
 
 class Encoder:
-    """A run's network, on the GPU where there is one.
+    """A run's network, on the GPU if there is one.
 
     Args:
-        files: the run's, by role (see `RUN_FILES`). `CcrError` when one is missing or torn.
+        files: the run's files, by role (see `RUN_FILES`). Raises `CcrError` when one is missing or damaged.
         batch: texts or items at a time.
-        keep_states: where the frozen prefix is cached, read states of texts from the cache and keep new ones there.
+        keep_states: if the frozen prefix is cached, read states of texts from the cache and store new ones there.
 
     Attributes:
         description: the run's config. tokenizer: the run's.
@@ -44,7 +44,7 @@ class Encoder:
 
     @property
     def prompt(self) -> str:
-        """What stands before each text ("query: ")."""
+        """What is prepended to each text ("query: ")."""
         return self.description["settings"]["network"]["text"]["prompt"]
 
     def texts(self, texts: Sequence[str]) -> Tensor:
@@ -57,7 +57,7 @@ class Encoder:
     def items(self, features: str, item_ids: Sequence[str] | None = None) -> Tensor:
         """(items, dim) float32 unit vectors on the CPU: of these items, or of all in the order of the features file.
 
-        Raises `CcrError` when an item has no features, and when they are not of the dimensions of the run's training.
+        Raises `CcrError` when an item has no features, and when their dimension is not that of the run's training.
         """
         store = open_features(features)
         if store.dim != self.description["feature_dim"]:
@@ -70,7 +70,7 @@ class Encoder:
         return embed_items(self._network, store, rows, self._batch)
 
     def extracted(self, features: Sequence[np.ndarray]) -> Tensor:
-        """(items, dim) float32 unit vectors of items in no file yet, by the features (frames, feature_dim) of each."""
+        """(items, dim) float32 unit vectors of items not yet in a file, from their features (frames, feature_dim)."""
         rows = np.arange(len(features))
         table = pa.table({"item_id": rows.astype(str), "frames": [len(frames) for frames in features]})
         store = FeatureStore(Path(), table, np.concatenate(features).astype(np.float16), {}, "")
@@ -81,12 +81,12 @@ def embed(files: Mapping[str, str], collection: Path, output: Path, batch: int, 
     """Write the embeddings of a collection to a safetensors file; returns how many there are.
 
     The file has one tensor, `embeddings` (rows, dim) float32, unit vectors: of the items of a features file
-    (`.parquet`), in its order, or of the lines of a text file (UTF-8), a query each, cleaned like captions.
+    (`.parquet`), in its order, or of the lines of a text file (UTF-8), one query per line, cleaned like captions.
 
     Args:
-        entities: of HTML in queries: `decode` or `keep`.
+        entities: HTML entities in queries: `decode` or `keep`.
 
-    Raises `CcrError` when a file cannot be read, and naming the line that is empty.
+    Raises `CcrError` when a file cannot be read or has an empty line, which the message names.
     """
     encoder = Encoder(files, batch)
     if collection.suffix == ".parquet":
@@ -99,7 +99,7 @@ def embed(files: Mapping[str, str], collection: Path, output: Path, batch: int, 
 
 
 def queries(path: Path, entities: str = "decode") -> list[str]:
-    """The lines of a text file, clean; the log says what was put right. `CcrError` naming the line that is empty."""
+    """The lines of a text file, cleaned; the log says what was changed. Raises `CcrError` naming an empty line."""
     lines, changes = pa.array(read_lines(path), pa.string()), Changes()
     texts = clean(lines, None, entities, changes, [f"line {number}" for number in range(1, len(lines) + 1)]).to_pylist()
     if not texts or "" in texts:

@@ -31,14 +31,14 @@ class TestSet:
 
 
 def run(job: Job) -> None:
-    """Embed the test captions and items, rank both ways, write `metrics.json` and `ranks.parquet`.
+    """Embed the test captions and items, rank in both directions, write `metrics.json` and `ranks.parquet`.
 
-    Where the job asks for it, also the embeddings: float32 tensors `items` (N, dim) and, by query, `target` or
+    If the job asks for them, also the embeddings: float32 tensors `items` (N, dim) and, by query, `target` or
     `translated` (C, dim), and `caption_item` (C,) int64, the row of `items` that a caption describes; captions and
     items in the order of `ranks.parquet`.
 
     Raises `CcrError` for an empty test set, test items that the run of another data set was trained or selected on,
-    missing translations, and embeddings that are not finite.
+    missing translations, and non-finite embeddings.
     """
     torch.set_num_threads(job.settings["threads"])
     test = _test_set(job)
@@ -80,7 +80,7 @@ def _check_unseen(job: Job, test: TestSet) -> None:
 
 
 def _query_texts(job: Job, test: TestSet, query: str) -> list[str]:
-    """The texts that stand for the test captions: themselves, or their translations into the source language."""
+    """The texts to embed for the test captions: themselves, or their translations into the source language."""
     if query == "target":
         return test.captions["text"].tolist()
     path = job.inputs["queries"]

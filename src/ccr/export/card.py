@@ -1,4 +1,4 @@
-"""A model card, written from what is known of a run."""
+"""A model card, generated from what is known about a run."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -32,7 +32,7 @@ without meaning.
 
 
 def card(files: Mapping[str, str], description: Mapping[str, Any], evaluations: list[Path]) -> str:
-    """README.md of an exported run. `evaluations`: folders with its metrics.json."""
+    """README.md of an exported run. `evaluations`: folders, each with a metrics.json."""
     settings = description["settings"]
     network, folder = settings["network"], Path(files["model"]).parent
     made = "unknown"

@@ -1,4 +1,4 @@
-"""The text side of a ccr student for sentence-transformers: ONNX Runtime computes it, ccr is not needed."""
+"""The text side of a ccr student for sentence-transformers: runs in ONNX Runtime, without ccr."""
 
 import json
 from pathlib import Path

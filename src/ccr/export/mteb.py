@@ -1,4 +1,4 @@
-"""A run for MTEB: the run's files, and which extractor makes features of a picture (`extractor.json`)."""
+"""A run for MTEB: the run's files, and the extractor that computes features of pictures (`extractor.json`)."""
 
 import shutil
 from collections.abc import Mapping
@@ -20,9 +20,9 @@ def export(files: Mapping[str, str], folder: Path, evaluations: list[Path], feat
 
     Args:
         files: the run's, by role. evaluations: folders of its evaluations, for the model card. features: the job that
-            made the features that it was trained on.
+            made the features it was trained on.
     Raises:
-        CcrError: features of which it is not known how to make them of a new picture; a folder that is there.
+        CcrError: features that cannot be computed for new pictures; a folder that already exists.
     """
     if features is None:
         run = Path(files["model"]).parent

@@ -1,4 +1,4 @@
-"""An exported run as an encoder of MTEB, for its tasks of texts and pictures."""
+"""An exported run as an MTEB encoder, for tasks with texts and pictures."""
 
 import io
 from collections.abc import Iterator, Mapping
@@ -29,13 +29,13 @@ BATCH = 256
 
 
 class Student(AbsEncoder):
-    """What `ccr export mteb RUN DIR` wrote, for `mteb.evaluate(Student(DIR), tasks)`.
+    """The output of `ccr export mteb RUN DIR`, for `mteb.evaluate(Student(DIR), tasks)`.
 
-    MTEB files results under `ccr/{name of the folder}` and the hash of the weights.
+    MTEB stores results under `ccr/{name of the folder}` and the hash of the weights.
     """
 
     def __init__(self, folder: str | PathLike[str]):
-        """Raises `CcrError` when a file is missing or torn, or the extractor's model is not there."""
+        """Raises `CcrError` if a file is missing or damaged, or the extractor's model is not available."""
         files, made_by = run_files(folder), read_json(Path(folder) / EXTRACTOR)
         self._encoder = Encoder(files, BATCH)
         extractor = EXTRACTORS[made_by["extractor"]].load().Extractor
@@ -57,7 +57,7 @@ class Student(AbsEncoder):
     def encode(self, inputs: DataLoader, *, task_metadata, **_: Any) -> np.ndarray:
         """(inputs, dim) float32 unit vectors of texts or of pictures.
 
-        Raises `CcrError` for pictures that cannot be read, and for inputs that are a picture and a text in one.
+        Raises `CcrError` for pictures that cannot be read, and for inputs that combine picture and text.
         """
         columns = {"text", "image"}.intersection(inputs.dataset.column_names)
         if columns == {"text"}:
@@ -69,7 +69,7 @@ class Student(AbsEncoder):
         )
 
     def _features(self, dataset: Dataset, task: str) -> Iterator[np.ndarray]:
-        """Features (1, feature_dim) of each picture, from the bytes of its file, as those of the training were made."""
+        """Features (1, feature_dim) of each picture, from the bytes of its file, extracted as for training."""
         pictures = dataset.select_columns(["image"]).cast_column("image", Image(decode=False))
         for number, features in enumerate(self._extractor.extract(_file(row["image"]) for row in pictures)):
             if isinstance(features, Unreadable):
@@ -82,5 +82,5 @@ def _file(picture: Mapping[str, Any]) -> File:
 
 
 def _iso(lang: str) -> str:
-    """A language as MTEB writes it: `zh` -> `zho-Hans`."""
+    """A language in MTEB's notation: `zh` -> `zho-Hans`."""
     return f"{Language.get(lang).to_alpha3()}-{languages.script(lang)}"

@@ -31,14 +31,14 @@ def export(files: Mapping[str, str], folder: Path, evaluations: list[Path]) -> N
     Args:
         files: the run's, by role. evaluations: folders of its evaluations, for the model card.
     Raises:
-        CcrError: a run whose embeddings depend on their batch; a folder that is there; a package that is missing.
+        CcrError: a run whose embeddings depend on their batch; a folder that already exists; a missing package.
     """
     with new_folder(folder) as temporary:
         write(files, temporary, evaluations, visual=True)
 
 
 def write(files: Mapping[str, str], folder: Path, evaluations: list[Path], visual: bool) -> None:
-    """Write the files of `export` into a folder that is there, with the visual side or without."""
+    """Write the files of `export` into an existing folder, with or without the visual side."""
     if find_spec("onnxscript") is None:
         raise CcrError(INSTALL)
     network, description = load_network(files["model"], files["config"])
@@ -69,7 +69,7 @@ def _text_example(length: int) -> tuple[Tensor, Tensor]:
 def _trace(tower: nn.Module, example: tuple[Tensor, ...], names: tuple[str, ...], longest: int, path: Path) -> None:
     batch, length = Dim("batch"), Dim("length", max=longest) if longest > 1 else None
     shapes: Any = tuple({0: batch, 1: length} if length else {0: batch} for _ in example)
-    for name in ("torch.onnx", "onnxscript", "onnx_ir"):  # they tell of every step
+    for name in ("torch.onnx", "onnxscript", "onnx_ir"):  # they log every step
         logging.getLogger(name).setLevel(logging.ERROR)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")

@@ -1,4 +1,4 @@
-"""A run's text side as a model of sentence-transformers."""
+"""A run's text side as a sentence-transformers model."""
 
 import json
 import shutil
@@ -19,7 +19,7 @@ MODULE = "ccr_student.py"
 
 
 def export(files: Mapping[str, str], folder: Path, evaluations: list[Path]) -> None:
-    """Write a folder for `SentenceTransformer(folder, trust_remote_code=True)`; it computes by ONNX Runtime.
+    """Write a folder for `SentenceTransformer(folder, trust_remote_code=True)`, which runs in ONNX Runtime.
 
     Args and raises: see `onnx.export`.
     """

@@ -1,4 +1,4 @@
-"""The text and the visual side of a network over padded batches with a mask, for exporters that trace them."""
+"""The text and the visual side of a network over padded batches with a mask, to be traced by exporters."""
 
 import torch
 from torch import Tensor, nn
@@ -10,10 +10,10 @@ from ccr.networks.ragged import Ragged
 
 
 class Masked:
-    """The shape of a padded batch, as networks see shapes: padding is seen by nothing and counted in no mean.
+    """The shape of a padded batch, in the networks' interface: padding is never attended to, nor counted in a mean.
 
     Args:
-        mask: (B, L) bool, true at the real positions.
+        mask: (B, L) bool, true at real positions.
     """
 
     def __init__(self, mask: Tensor):

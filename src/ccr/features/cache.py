@@ -1,8 +1,8 @@
-"""The item cache: what an extractor has made of a media file, so that no file is extracted twice.
+"""The item cache: the features that an extractor made of a media file, so that no file is extracted twice.
 
 `work/features/{hash of the extractor's metadata and code}/{first two}/{hash of the file's content}.npy`: float16
-(frames, dim) and a checksum behind it. Files get their name when they are whole, but nothing waits for the disk: what a
-power failure tears is found when it is read. Deleting any of it costs time, no result.
+(frames, dim), followed by a checksum. Files are renamed into place when complete, but not synced to disk: damage from a
+power failure is detected on reading. Deleting any of it costs time but loses no result.
 """
 
 import hashlib
@@ -22,12 +22,12 @@ from ccr.artifacts.refusals import writing
 
 FEATURES = Path("work/features")
 CHECKSUM = 16  # bytes
-# numpy reads headers with `ast`, which now and then fails in two threads at once (CPython 3.11)
+# numpy parses headers with `ast`, which occasionally fails when two threads do so at once (CPython 3.11)
 _parsing = threading.Lock()
 
 
 class ItemCache:
-    """The features that an extractor with these `metadata`, and this hash of its `code`, makes of files of one kind."""
+    """The features that an extractor with these `metadata` and this hash of its `code` makes of files of one kind."""
 
     def __init__(self, metadata: Mapping[str, str], kind: str, code: str):
         self._described = {**metadata, "kind": kind, "code": code}
@@ -37,7 +37,7 @@ class ItemCache:
         return self.folder / content[:2] / f"{content}.npy"
 
     def get(self, content: str) -> np.ndarray | None:
-        """Features float16 (frames, dim) of the file with this content hash; None when there are none, or torn ones."""
+        """Features float16 (frames, dim) of the file with this content hash; None if absent or damaged."""
         try:
             data = self._path(content).read_bytes()
         except FileNotFoundError:
@@ -49,7 +49,7 @@ class ItemCache:
             return np.load(io.BytesIO(array), allow_pickle=False)
 
     def put(self, content: str, features: np.ndarray) -> None:
-        """Keep features float16 (frames, dim); `CcrError` when they cannot be written."""
+        """Store features float16 (frames, dim); `CcrError` when they cannot be written."""
         buffer = io.BytesIO()
         np.save(buffer, features)
         data = buffer.getvalue()

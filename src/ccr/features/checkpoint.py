@@ -1,11 +1,11 @@
-"""A vision model's files: which model they make and what is to be done to pictures. Without torch."""
+"""A vision model's files: its config, and how to preprocess pictures. Without torch."""
 
 from typing import Any
 
 from ccr import hub
 from ccr.errors import CcrError
 
-PREPROCESSING = ("preprocessor_config.json", "processor_config.json")  # the second holds it under `image_processor`
+PREPROCESSING = ("preprocessor_config.json", "processor_config.json")  # the second nests it under `image_processor`
 NEEDED = (("config.json",), PREPROCESSING)
 NAMES = [" or ".join(names) for names in NEEDED]
 
@@ -23,18 +23,18 @@ class Checkpoint(hub.Checkpoint):
 
     @property
     def preprocessing(self) -> dict[str, Any]:
-        """What is to be done to pictures."""
+        """How to preprocess pictures."""
         whole, nested = PREPROCESSING
         return self.json(whole) or self.json(nested).get("image_processor", {})
 
 
 def find(model: str, revision: str, setting: str) -> Checkpoint:
-    """The model's small files, fetched where they are at the hub; a folder's weights must be there too.
+    """The model's small files, fetched if it is a hub model; a folder must also contain the weights.
 
     Args:
-        model: name at the hub, or folder. revision: branch, tag or commit at the hub.
+        model: name on the hub, or folder. revision: branch, tag or commit on the hub.
         setting: the key in params.yaml that names it, for messages.
-    Raises `CcrError` where files are missing: which, and how to give a folder.
+    Raises `CcrError` when files are missing: which, and how to give a folder.
     """
     if not model:
         files = ", ".join([*NAMES, hub.WEIGHTS_NAMES])

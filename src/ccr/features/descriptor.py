@@ -1,14 +1,14 @@
-"""Fixed descriptors of real pixels, without a download: which colours and which edges are where.
+"""Fixed descriptors of real pixels, without a download: the distribution of colours and edges over the picture.
 
-A frame is squeezed to `size` x `size` pixels.
+A frame is scaled to `size` x `size` pixels, whatever its shape.
 - Colours: a joint histogram of hue, saturation and value (12 x 2 x 2 bins) in each of `grid` x `grid` cells:
   shares of the cell, square-rooted so that small things count.
 - Edges: a histogram of oriented gradients (9 unsigned orientations, weighted by magnitude) in each of 2 `grid` x
-  2 `grid` cells, the frame being one block, normalised `L1-sqrt` (Dalal and Triggs 2005, section 6.4) and scaled
+  2 `grid` cells, with the frame as one block, normalised `L1-sqrt` (Dalal and Triggs 2005, section 6.4) and scaled
   so that edges weigh as much as colours.
 
-A frame's feature has grid^2 x 84 values: colours cell by cell, then edges cell by cell. The pixel work is OpenCV's,
-which lets go of Python's lock: with scikit-image's `hog` a second thread made it hardly faster.
+A frame's feature has grid^2 x 84 values: colours cell by cell, then edges cell by cell. OpenCV does the pixel work
+because it releases Python's lock: with scikit-image's `hog`, a second thread was hardly any faster.
 """
 
 from collections.abc import Iterable, Iterator
@@ -32,7 +32,7 @@ MAX_GRID = 15  # cells are numbered in a uint8 channel
 
 
 class Extractor:
-    """Decodes and describes files with `threads` workers; the features do not depend on their number.
+    """Decodes and describes files with `threads` workers; the features do not depend on the number of workers.
 
     Options: `frames` per video, `size`, `grid`.
     """
@@ -57,7 +57,7 @@ class Extractor:
 
     def extract(self, files: Iterable[File]) -> Iterator[np.ndarray | Unreadable]:
         """Float16 (frames, grid^2 x 84) of every file, in order."""
-        cv2.setNumThreads(1)  # the workers are the parallelism
+        cv2.setNumThreads(1)  # the workers already run in parallel
         return in_order(self._describe, files, self._threads, ahead=8 * self._threads)
 
     def _describe(self, file: File) -> np.ndarray | Unreadable:
@@ -67,7 +67,7 @@ class Extractor:
             return error
 
     def _pixels(self, file: File) -> np.ndarray:
-        """Uint8 RGB (frames, size, size, 3), squeezed to squares."""
+        """Uint8 RGB (frames, size, size, 3), scaled to squares."""
         square = (self._size, self._size)
         if file.kind == "image":
             return read_image(file.path, lambda image: np.asarray(image.resize(square, Image.Resampling.BOX)), square)
@@ -92,19 +92,19 @@ def _colours(picture: np.ndarray, cells: np.ndarray) -> np.ndarray:
     """Float (cells x 48,): each cell has unit length."""
     count = int(cells[-1, -1]) + 1
     hsv = cv2.cvtColor(picture, cv2.COLOR_RGB2HSV)
-    # OpenCV's hue has 180 steps: half a bin further, so that red is the middle of a bin and not an edge.
+    # OpenCV's hue has 180 steps: shift by half a bin, so that red is the middle of a bin and not an edge.
     hsv[..., 0] = (hsv[..., 0] + 90 // BINS[0]) % 180
     histogram = cv2.calcHist([hsv, cells], [3, 0, 1, 2], None, [count, *BINS], [0, count, 0, 180, 0, 256, 0, 256])
     return np.sqrt(histogram.ravel() * (count / cells.size))
 
 
 def _edges(pictures: np.ndarray, cells: np.ndarray) -> np.ndarray:
-    """Float (frames, cells x 9): each frame has unit length, or is zero when it is all of one grey."""
+    """Float (frames, cells x 9): each frame has unit length, or is zero if it is a uniform grey."""
     gradients = [cv2.spatialGradient(cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY)) for picture in pictures]
     x, y = np.asarray(gradients, np.float32).swapaxes(0, 1)
     magnitude, angle = cv2.cartToPolar(x.reshape(-1, 1), y.reshape(-1, 1), angleInDegrees=True)
     width = 180 / ORIENTATIONS
-    orientation = ((angle.ravel() + width / 2) % 180 // width).astype(np.intp)  # upright: the middle of a bin
+    orientation = ((angle.ravel() + width / 2) % 180 // width).astype(np.intp)  # vertical edges: middle of a bin
     frame = np.arange(len(pictures)).repeat(cells.size)
     cell = np.tile(cells.ravel(), len(pictures))
     shape = (len(pictures), int(cells[-1, -1]) + 1, ORIENTATIONS)
@@ -115,6 +115,6 @@ def _edges(pictures: np.ndarray, cells: np.ndarray) -> np.ndarray:
 
 @cache
 def _cells(size: int, grid: int) -> np.ndarray:
-    """Number of the cell that each pixel is in, (size, size): one more axis for the histograms."""
+    """Number of the cell of each pixel, (size, size): one more axis for the histograms."""
     line = np.arange(size) // (size // grid)
     return line[:, None] * grid + line

@@ -1,4 +1,4 @@
-"""Features that an extractor of ours makes of the media files."""
+"""Features computed from the media files by one of our extractors."""
 
 from collections.abc import Iterator
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Media files through an extractor, each once: what the item cache holds is not extracted again."""
+"""Run an extractor on media files, each once: files in the item cache are not extracted again."""
 
 import logging
 from collections.abc import Iterator, Mapping, Sequence
@@ -19,7 +19,7 @@ from ccr.features.items import Item
 from ccr.features.pool import in_order
 from ccr.media.decoding import File, Unreadable
 
-AHEAD = 1000  # files that may have been looked at before their turn
+AHEAD = 1000  # files that may be looked at before their turn
 
 log = logging.getLogger(__name__)
 
@@ -36,14 +36,14 @@ class Extraction:
 
     An extractor is a module of the registry with a class `Extractor(options, name, threads)`, which has
 
-    - `metadata`: all that its features depend on beside the media file (`extractor`, `weights`, `preprocess`,
+    - `metadata`: everything that its features depend on except the media file (`extractor`, `weights`, `preprocess`,
       `frame_sampling`), known without torch and before anything is extracted;
-    - `extract(files)`: what becomes of each `File`, in order: features, float (frames, dim), or `Unreadable` with the
+    - `extract(files)`: the result for each `File`, in order: features, float (frames, dim), or `Unreadable` with the
       reason.
     """
 
     def __init__(self, job: Job, name: str):
-        """`name`: what params.yaml calls the extractor. Raises `CcrError` for bad options and models not there."""
+        """`name`: the extractor's name in params.yaml. Raises `CcrError` for bad options and missing models."""
         entry = registry.EXTRACTORS[job.settings["extractor"]]
         self._extractor = entry.load().Extractor(job.settings["options"], name, job.threads)
         self._job, self._setting = job, f"features.extractors.{name}"
@@ -54,9 +54,9 @@ class Extraction:
         """Make sure that the cache has the features of every item with a readable file.
 
         Args:
-            known: (kind, content hash) -> why such a file is unreadable, where another job has found that out.
+            known: (kind, content hash) -> why such a file is unreadable, as found by other jobs.
         Raises `CcrError` for the first unreadable file under `on_unreadable: error`, for features that are not finite,
-        and when the disk is full. What was extracted before is kept.
+        and when the disk is full. Features extracted before the error are kept.
         """
         outcomes, missing = [], {}
         looked = in_order(self._look, items, self._job.threads, AHEAD)
@@ -66,7 +66,7 @@ class Extraction:
             self._allow(item, outcome)
             outcomes.append(outcome)
             if not (cached or outcome.reason):
-                missing[item.kind, found.content] = item  # equal files once
+                missing[item.kind, found.content] = item  # identical files only once
         log.info("%s: %s items, %s files to extract", self._job.target, f"{len(items):,}", f"{len(missing):,}")
         refused = dict(self._fill(missing))
         return [
@@ -75,7 +75,7 @@ class Extraction:
         ]
 
     def features(self, item: Item, outcome: Outcome) -> np.ndarray:
-        """Float16 (frames, dim) out of the cache."""
+        """Float16 (frames, dim) from the cache."""
         cache = self._caches[item.kind]
         found = cache.get(outcome.content)
         if found is None:
@@ -86,7 +86,7 @@ class Extraction:
         return File(Path(self._job.inputs["root"], item.path), item.kind)
 
     def _look(self, item: Item) -> tuple[Outcome, bool]:
-        """An item's outcome as far as it can be seen without decoding its file, and whether it is cached."""
+        """An item's outcome as far as it is known without decoding its file, and whether it is cached."""
         if item.path is None:
             return Outcome(None, "no media file is published for it"), False
         try:
@@ -96,7 +96,7 @@ class Extraction:
         return Outcome(content), self._caches[item.kind].get(content) is not None
 
     def _fill(self, missing: Mapping[tuple[str, str], Item]) -> Iterator[tuple[tuple[str, str], str]]:
-        """Extract into the cache; yields the unreadable ones with their reasons."""
+        """Extract into the cache; yield the unreadable files with their reasons."""
         if not missing:
             return
         results = self._extractor.extract(self._file(item) for item in missing.values())
@@ -108,7 +108,7 @@ class Extraction:
                 yield (kind, content), str(result)
             else:
                 features = self._checked(item, result)
-                if not told:  # the first one says about how large they are
+                if not told:  # estimated from the first one
                     room_for(self._caches[kind].folder, features.nbytes * len(missing), "the item cache")
                     told = True
                 self._caches[kind].put(content, features)

@@ -1,4 +1,4 @@
-"""Which models of `transformers` can be extractors, and what is taken as their feature."""
+"""Which models of `transformers` can be extractors, and which output is their feature."""
 
 from collections.abc import Mapping
 from typing import Any, NamedTuple
@@ -9,7 +9,7 @@ from ccr.errors import CcrError
 class Family(NamedTuple):
     """`model`: class of `transformers`. `output`: its field, or `first token` or `mean of tokens` of its last states.
 
-    `processor`: see `preprocess.PROCESSORS`, where the model's files name none. `options`: of the class.
+    `processor`: a key of `preprocess.PROCESSORS`, used if the model's files name none. `options`: of the class.
     """
 
     model: str
@@ -22,7 +22,7 @@ _CLIP = Family("CLIPVisionModelWithProjection", "image_embeds", "CLIP")
 _SIGLIP = Family("SiglipVisionModel", "pooler_output", "Siglip")
 _UNPOOLED = {"add_pooling_layer": False}  # classifiers come without a pooler
 
-# By the config's `architectures` where one stands here, else by its `model_type`.
+# Looked up by the config's `architectures`, then by its `model_type`.
 IMAGE = {
     "CLIPVisionModel": Family("CLIPVisionModel", "pooler_output", "CLIP"),  # saved without the projection
     "clip": _CLIP,

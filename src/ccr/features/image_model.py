@@ -10,7 +10,7 @@ FRAMES = 8
 
 
 class Extractor(ModelExtractor):
-    """See `ModelExtractor`. Of a video 8 frames where the options say nothing."""
+    """See `ModelExtractor`. Takes 8 frames of a video by default."""
 
     kind = "image_model"
     families = IMAGE

@@ -1,4 +1,4 @@
-"""Features that somebody else has extracted."""
+"""Features that were extracted elsewhere."""
 
 from pathlib import Path
 

@@ -10,7 +10,7 @@ from ccr.errors import CcrError
 
 
 class Item(NamedTuple):
-    """An image or a video; `path` is relative to the root, None when no media file is published."""
+    """An image or a video; `path` is relative to the root, None if no media file is published."""
 
     item_id: str
     path: str | None
@@ -18,7 +18,7 @@ class Item(NamedTuple):
 
 
 def items_of(job: Job) -> list[Item]:
-    """All items of the job's data set, ascending by item_id. `CcrError` where a path leads out of the data set."""
+    """All items of the job's data set, ascending by item_id. `CcrError` if a path leads out of the data set."""
     table = read_parquet(job.inputs["items"], ITEMS, list(Item._fields)).sort_by("item_id")
     items = [Item(*row) for row in zip(*(table[name].to_pylist() for name in Item._fields), strict=True)]
     for item in items:

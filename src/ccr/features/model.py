@@ -1,4 +1,4 @@
-"""What extractors that run a model share: its files, their options, decoding and computing at the same time."""
+"""The common part of extractors that run a model: its files, options, and decoding while computing."""
 
 from abc import ABC, abstractmethod
 from collections import deque
@@ -20,16 +20,16 @@ from ccr.media.sampling import Sampling
 
 
 class ModelExtractor(ABC):
-    """`threads` threads decode and cut out pixels while the model computes the batch before.
+    """`threads` threads decode and crop pictures while the model computes the previous batch.
 
-    Options: `model`, `revision`; `frames`, evenly spread, or `fps` with at most `max_frames`; `batch`; `precision`.
+    Options: `model`, `revision`; `frames`, evenly spaced, or `fps` with at most `max_frames`; `batch`; `precision`.
     """
 
     kind: str  # the extractor's name in the registry
     families: Mapping[str, Family]
 
     def __init__(self, options: dict[str, Any], name: str, threads: int):
-        """Without torch. `CcrError` for options that contradict each other, and models not there or not known."""
+        """Without torch. `CcrError` for contradictory options, and for missing or unknown models."""
         setting = f"features.extractors.{name}"
         if options["frames"] and options["fps"]:
             raise CcrError(f"{setting}: it has `frames` and `fps`; give one of the two.")
@@ -51,26 +51,26 @@ class ModelExtractor(ABC):
 
     @abstractmethod
     def _usual_frames(self) -> int:
-        """Frames that are taken of a video where the options say nothing."""
+        """The default number of frames of a video."""
 
     @abstractmethod
     def _sampled(self) -> str:
-        """What is taken of a file, in words."""
+        """What is sampled from a file, in words."""
 
     @abstractmethod
     def _inputs(self, file: File) -> np.ndarray:
-        """The model's inputs of a file, uint8, one feature each; raises `Unreadable`."""
+        """The model's inputs from a file, uint8, one per feature; raises `Unreadable`."""
 
     def extract(self, files: Iterable[File]) -> Iterator[np.ndarray | Unreadable]:
         """Float32 (frames or clips, dim) of every file, in order."""
-        from ccr.features.network import Network  # torch, for those who have something to extract
+        from ccr.features.network import Network  # imports torch, needed only if there is something to extract
 
         options = self._options
         network = Network(
             self._checkpoint.weights(), self._family, self._preprocess,
             options["batch"], options["precision"], self._threads,
         )  # fmt: skip
-        read: deque[int | Unreadable] = deque()  # of files whose features are to come: how many, or why there are none
+        read: deque[int | Unreadable] = deque()  # per pending file: number of features, or why there are none
         rows = network.rows(self._read(files, read))
         for first in rows:
             while isinstance(read[0], Unreadable):

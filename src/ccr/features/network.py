@@ -1,4 +1,4 @@
-"""A vision model at work: batches of pixels to features."""
+"""Run a vision model: batches of pixels to features."""
 
 import os
 from collections.abc import Iterable, Iterator
@@ -19,13 +19,13 @@ from ccr.features.preprocess import Preprocess
 class Network:
     """A model that computes one batch while the next one is filled: on the GPU, or `threads` batches at once.
 
-    A feature depends on its own pixels alone, not on what stands beside them, although matrix kernels round differently
-    for different shapes: all batches have one shape, the last one filled up, and one thread computes a batch.
+    A feature depends only on its own pixels, not on the rest of its batch. Matrix kernels round differently for
+    different shapes, so all batches have one shape (the last one is padded), and one thread computes a batch.
     """
 
     def __init__(self, folder: Path, family: Family, preprocess: Preprocess, batch: int, precision: str, threads: int):
-        """Load the weights; `CcrError` where they are not whole or not the model's."""
-        os.environ["CUBLAS_WORKSPACE_CONFIG"] = ":4096:8"  # the same features in every run on a GPU too
+        """Load the weights; `CcrError` if they are incomplete or not the model's."""
+        os.environ["CUBLAS_WORKSPACE_CONFIG"] = ":4096:8"  # the same features in every run, also on a GPU
         torch.backends.cudnn.deterministic = True
         torch.backends.cudnn.allow_tf32 = False  # fp32 is fp32
         torch.set_num_threads(1)
@@ -53,7 +53,7 @@ class Network:
         return self.forward(torch.from_numpy(filled))[: len(batch)].numpy()
 
     def _on_gpu(self, batches: Iterable[list[np.ndarray]]) -> Iterator[np.ndarray]:
-        """While one buffer is being copied and computed, the other one is filled."""
+        """Fill one buffer while the other one is being copied and computed."""
         buffers: list[Tensor] = []
         before: tuple[Tensor, torch.cuda.Event] | None = None
         for number, batch in enumerate(batches):
@@ -103,7 +103,7 @@ def _load(folder: Path, family: Family, dtype: torch.dtype) -> transformers.PreT
         model, found = getattr(transformers, family.model).from_pretrained(
             folder, dtype=dtype, output_loading_info=True, **family.options
         )
-    except Exception as error:  # bytes that are cut off, a pickle that is refused, weights of another model
+    except Exception as error:  # truncated files, a refused pickle, weights of another model
         reason = str(error).partition("\n")[0] or type(error).__name__
         raise CcrError(f"{folder}: the model's weights cannot be read ({reason}). Fetch the model again.") from error
     if found["missing_keys"]:

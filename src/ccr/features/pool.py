@@ -1,4 +1,4 @@
-"""Files decoded by threads, in order."""
+"""Decode files in threads, in order."""
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -18,7 +18,7 @@ def in_order(
 ) -> Iterator[Result]:
     """Map with `workers` threads, results in order.
 
-    Memory is bounded: the sizes of the results that wait for the reader add up to `ahead`, and one more result.
+    Memory is bounded: the sizes of the results waiting for the consumer add up to at most `ahead`, plus one result.
     """
     with ThreadPoolExecutor(workers) as pool:
         pending: deque[tuple[Future, int]] = deque()

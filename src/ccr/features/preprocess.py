@@ -1,7 +1,7 @@
-"""What a model wants its pictures to be like, by the preprocessor_config.json beside its weights.
+"""How a model's pictures are preprocessed, by the preprocessor_config.json next to its weights.
 
-The pixels are those of the model's image processor in `transformers` (its PIL form); but they are cut out as bytes, in
-threads and without torch, and scaled where the model is: a quarter of the bytes goes to the GPU.
+The pixels are those of the model's image processor in `transformers` (its PIL version), but they are cropped as bytes,
+in threads and without torch, and scaled on the model's device: only a quarter of the bytes is copied to the GPU.
 """
 
 import re
@@ -15,8 +15,8 @@ from PIL import Image
 from ccr.errors import CcrError
 
 BICUBIC, BILINEAR = int(Image.Resampling.BICUBIC), int(Image.Resampling.BILINEAR)
-# What image processors of `transformers` do where a file is silent. `edge`: a `size` that is one number is that of the
-# shorter edge, else of both.
+# Defaults of the image processors of `transformers`. `edge`: whether a `size` given as one number is that of the
+# shorter edge; otherwise it is that of both.
 PROCESSORS = {
     "CLIP": {"edge": True, "do_center_crop": True, "resample": BICUBIC},
     "Bit": {"edge": True, "do_center_crop": True, "resample": BICUBIC},
@@ -31,7 +31,7 @@ USUAL = {
     "do_center_crop": False,
     "rescale_factor": 1 / 255,
 }
-SQUEEZED = 384  # pixels from which ConvNext's processor squeezes pictures instead of cropping them
+SQUEEZED = 384  # pixels from which ConvNext's processor squeezes pictures instead of cropping
 
 
 Size = tuple[int, int]  # height and width
@@ -39,9 +39,9 @@ Size = tuple[int, int]  # height and width
 
 @dataclass(frozen=True)
 class Preprocess:
-    """Resize, cut out the middle, then (pixel x scale - mean) / std.
+    """Resize, crop the centre, then (pixel x scale - mean) / std.
 
-    resize: to this size, whatever the shape; or the shorter edge to this length. crop: the size that is cut out.
+    resize: to this size, whatever the shape; or the shorter edge to this length. crop: the size of the crop.
     resample: one of PIL's filters.
     """
 
@@ -74,11 +74,11 @@ class Preprocess:
 
 
 def preprocess_of(config: Mapping[str, Any], default: str, folder: str) -> Preprocess:
-    """The `Preprocess` that a preprocessor_config.json means.
+    """The `Preprocess` that a preprocessor_config.json describes.
 
     Args:
-        default: the processor (a name of `PROCESSORS`) where the file names none. folder: the model's, for messages.
-    Raises `CcrError` for a processor or a step that is not known here, and where pictures would differ in size.
+        default: the processor (a key of `PROCESSORS`) if the file names none. folder: the model's, for messages.
+    Raises `CcrError` for a processor or step that is not known here, and if pictures would differ in size.
     """
     named = config.get("image_processor_type") or config.get("feature_extractor_type") or default
     processor = re.sub(r"(ImageProcessor|FeatureExtractor)(Fast|Pil)?$", "", named)
@@ -119,7 +119,7 @@ def _sizes(config: Mapping[str, Any], folder: str) -> tuple[int | Size, Size]:
 
 
 def _pair(size: Any) -> Size | None:
-    """(height, width) of a size as the files give it."""
+    """(height, width) of a size in the files' notation."""
     if isinstance(size, int):
         return size, size
     return (size["height"], size["width"]) if isinstance(size, Mapping) and size.keys() == {"height", "width"} else None

@@ -1,6 +1,6 @@
-"""Features that somebody else extracted and published, looked up by item id.
+"""Features extracted and published by others, looked up by item id.
 
-A folder under the root (option `path`; the plan fills in `FeatureData/{name}`) that holds one of
+A folder under the root (option `path`; the plan fills in `FeatureData/{name}`) holds one of
 
 - `feature.bin`, `id.txt`, `shape.txt` and, for videos, `video2frames.txt`: VisualSearch, see `visualsearch`;
 - `features.npy`, (items, dim) or (items, frames, dim), and `ids.txt`, one id per line;
@@ -24,7 +24,7 @@ from ccr.texts.files import read_text
 def read(
     items: list[Item], root: Path, options: dict[str, Any]
 ) -> tuple[dict[str, str], Iterator[tuple[str, np.ndarray]]]:
-    """Metadata, and (item id, features) of these items; `CcrError` when the dump is absent, torn or lacks items."""
+    """Metadata, and (item id, features) of these items; `CcrError` if the dump is absent, damaged or lacks items."""
     relative = options["path"]
     folder = root / relative
     ids = [item.item_id for item in items]

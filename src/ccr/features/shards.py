@@ -1,7 +1,7 @@
-"""Scatter: a part of the items, extracted by a job of its own.
+"""Scatter: a part of the items, extracted by a separate job.
 
-A shard's features go into the item cache. The job that gathers finds there all that it would extract itself, and so
-writes what it writes without shards, byte for byte.
+A shard's features go into the item cache. The gathering job finds there everything it would otherwise extract itself,
+so its output is the same as without shards, byte for byte.
 """
 
 from collections.abc import Iterable
@@ -19,7 +19,7 @@ SHARD = pa.schema([(name, pa.string()) for name in ("item_id", "kind", "content"
 
 
 def run(job: Job) -> None:
-    """Extract one shard: settings `shard` {number, of}; which shard an item is in depends on its id alone."""
+    """Extract one shard: settings `shard` {number, of}; an item's shard depends only on its id."""
     shard = job.settings["shard"]
     extraction = Extraction(job, Path(job.target).parent.name)
     items = [item for item in items_of(job) if shard_of(item.item_id, shard["of"]) == shard["number"]]
@@ -34,6 +34,6 @@ def run(job: Job) -> None:
 
 
 def unreadable(paths: Iterable[str]) -> dict[tuple[str, str], str]:
-    """(kind, content hash) -> reason of the files that shards could not read."""
+    """(kind, content hash) -> reason, for the files that shards could not read."""
     rows = [row for path in paths for row in read_parquet(path, SHARD).to_pylist()]
     return {(row["kind"], row["content"]): row["reason"] for row in rows if row["content"] and row["reason"]}

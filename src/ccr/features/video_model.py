@@ -9,7 +9,7 @@ from ccr.media.decoding import File
 
 
 class Extractor(ModelExtractor):
-    """See `ModelExtractor`. One clip, over the whole video, where the options say nothing."""
+    """See `ModelExtractor`. By default one clip, over the whole video."""
 
     kind = "video_model"
     families = VIDEO
@@ -28,9 +28,9 @@ class Extractor(ModelExtractor):
 
 
 def clips(frames: int, length: int) -> np.ndarray:
-    """Positions of the frames of as few clips as hold them all, (clips, length).
+    """Frame positions of the fewest clips that cover all frames, (clips, length).
 
-    Where clips do not fit end to end they overlap; a video shorter than a clip shows its frames for longer.
+    Clips that do not fit end to end overlap; a video shorter than a clip repeats its frames.
     """
     if frames < length:
         return (2 * np.arange(length)[None] + 1) * frames // (2 * length)

@@ -1,10 +1,10 @@
-"""Features in the layout of VisualSearch, in which the authors of NRCCR publish theirs.
+"""Features in the VisualSearch layout, in which the authors of NRCCR publish theirs.
 
-`feature.bin`: float32, row after row; `shape.txt`: rows and dim; `id.txt`: an id for every row, separated by spaces.
-Rows are images, or frames of videos; then `video2frames.txt`, a Python dict, lists the frames of each video.
+`feature.bin`: float32, row after row; `shape.txt`: rows and dim; `id.txt`: one id per row, separated by white space.
+Rows are images, or frames of videos; in that case `video2frames.txt`, a Python dict, lists the frames of each video.
 
-Such a dump has gigabytes, and millions of names. Features are memory-mapped; names are read piece by piece (the dict by
-its grammar, it is never evaluated) and held in Arrow's arrays.
+Such a dump has gigabytes, and millions of names. Features are memory-mapped; names are read piece by piece (the dict is
+parsed by its grammar, never evaluated) and kept in Arrow arrays.
 """
 
 import ast
@@ -21,7 +21,7 @@ from ccr.artifacts.contents import content_hash
 from ccr.errors import CcrError
 from ccr.texts.files import read_text
 
-BLOCK, MANY = 1 << 24, 1 << 20  # bytes of id.txt, and names of frames, that are held as Python's objects
+BLOCK, MANY = 1 << 24, 1 << 20  # bytes of id.txt, and names of frames, held as Python objects at a time
 STRING = rb"""(?>'[^'\\]*+(?:\\.[^'\\]*+)*+'|"[^"\\]*+(?:\\.[^"\\]*+)*+")"""
 ENTRY = re.compile(rb"(%s)\s*+:\s*+\[\s*+((?:%s\s*+,?\s*+)*+)\]\s*+,?\s*+" % (STRING, STRING))
 FIRST, NAME, LAST = re.compile(rb"\s*+\{\s*+"), re.compile(STRING), re.compile(rb"\}\s*+\Z")
@@ -30,7 +30,7 @@ FIRST, NAME, LAST = re.compile(rb"\s*+\{\s*+"), re.compile(STRING), re.compile(r
 def open_dump(folder: Path, items: list[str]) -> tuple[Container[str], Callable[[str], np.ndarray], str]:
     """The ids among `items` that have features, their features float32 (frames, dim), and the features' name and hash.
 
-    Raises `CcrError` for files that are missing, torn, or do not go together.
+    Raises `CcrError` for files that are missing, damaged, or do not match.
     """
     matrix = _matrix(folder)
     ids = _ids(folder / "id.txt")
@@ -59,7 +59,7 @@ def _matrix(folder: Path) -> np.ndarray:
 
 
 def _ids(path: Path) -> pa.ChunkedArray:
-    """The rows' ids, binary; `CcrError` when one comes twice."""
+    """The rows' ids, binary; `CcrError` if one occurs twice."""
     chunks, rest = [], b""
     with path.open("rb") as file:
         while block := file.read(BLOCK):
@@ -74,7 +74,7 @@ def _ids(path: Path) -> pa.ChunkedArray:
 
 
 def _rows(folder: Path, items: list[str], ids: pa.ChunkedArray) -> dict[str, np.ndarray]:
-    """Rows of every item that there is, int (frames,)."""
+    """Rows of every item with features, int (frames,)."""
     if not (folder / "video2frames.txt").is_file():  # rows are images
         found = pc.index_in(pa.array([item.encode() for item in items], pa.binary()), value_set=ids)
         if found.null_count == len(items):
@@ -98,7 +98,7 @@ def _rows(folder: Path, items: list[str], ids: pa.ChunkedArray) -> dict[str, np.
 
 
 def _frames(path: Path, wanted: set[str]) -> tuple[pa.ChunkedArray, dict[str, int]]:
-    """Names of the frames of these videos, one after the other, binary; and where each video's end."""
+    """Names of the frames of these videos, concatenated, binary; and the end position of each video."""
     chunks: list[pa.Array] = []
     names: list[bytes] = []
     ends: dict[str, int] = {}
@@ -116,7 +116,7 @@ def _frames(path: Path, wanted: set[str]) -> tuple[pa.ChunkedArray, dict[str, in
 
 
 def _entries(path: Path) -> Iterator[tuple[str, list[bytes]]]:
-    """Keys and values of a Python dict of lists of strings; `CcrError` where the text is something else."""
+    """Keys and values of a Python dict of lists of strings; `CcrError` if the text is something else."""
     with path.open("rb") as file:
         text = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) if path.stat().st_size else b""
         entry = FIRST.match(text)
@@ -124,7 +124,7 @@ def _entries(path: Path) -> Iterator[tuple[str, list[bytes]]]:
         while entry and (entry := ENTRY.match(text, at)):
             try:
                 found = _text(entry[1]).decode(), [_text(name) for name in NAME.findall(entry[2])]
-            except (ValueError, SyntaxError) as error:  # no UTF-8, or an escape that there is not
+            except (ValueError, SyntaxError) as error:  # not UTF-8, or an invalid escape
                 raise CcrError(f"{path}: from byte {at:,} on it holds no names ({error}). Fetch it again.") from error
             at = entry.end()
             yield found

@@ -1,4 +1,4 @@
-"""How every job of the stage writes its features."""
+"""Write features, for every job of the stage."""
 
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -12,16 +12,16 @@ from ccr.artifacts.schemas import REJECTED
 from ccr.features.items import Item
 from ccr.store import write_features
 
-PACKED = 0.25  # share of float16 features that is left when they compress well
+PACKED = 0.25  # compressed size of float16 features that compress well, as a share
 
 
 def write(
     job: Job, metadata: dict[str, str], rows: Iterable[tuple[str, np.ndarray]], count: int, rejected: dict[Item, str]
 ) -> None:
-    """Write `features`, rows in ascending order of their ids, and `rejected`, items with the reasons, perhaps none.
+    """Write `features`, rows in ascending order of their ids, and `rejected`, items with reasons (possibly none).
 
     Args:
-        count: how many rows there are.
+        count: number of rows.
     """
     columns = {
         "item_id": [item.item_id for item in rejected],
@@ -33,7 +33,7 @@ def write(
 
 
 def _with_room(job: Job, rows: Iterable[tuple[str, np.ndarray]], count: int) -> Iterator[tuple[str, np.ndarray]]:
-    """The rows; `CcrError` at the first one where so many of its size cannot fit."""
+    """The rows; `CcrError` at the first one if `count` rows of its size cannot fit."""
     for number, (item, features) in enumerate(rows):
         if number == 0:
             room_for(Path(job.outputs["features"]).parent, PACKED * 2 * features.size * count, job.target)

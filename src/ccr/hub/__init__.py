@@ -1,4 +1,4 @@
-"""Models that others published: their files, in a folder of the user's or at the hub (Hugging Face). Without torch."""
+"""Published models: their files, in a local folder or on the hub (Hugging Face). Does not need torch."""
 
 import json
 from collections.abc import Iterable
@@ -10,7 +10,7 @@ from ccr.artifacts.contents import content_hash
 from ccr.artifacts.hashes import digest
 from ccr.errors import CcrError
 
-WEIGHTS = (  # the first pair that is there is used
+WEIGHTS = (  # the first pair that exists is used
     ("model*.safetensors", "model.safetensors.index.json"),
     ("pytorch_model*.bin", "pytorch_model.bin.index.json"),
 )
@@ -19,9 +19,9 @@ WEIGHTS_NAMES = "model.safetensors or pytorch_model.bin"
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """The files of a model. `repository`: its name at the hub, "" for a folder of the user's.
+    """The files of a model. `repository`: its name on the hub, "" for a local folder.
 
-    `revision`: the commit at the hub, or the hash of the folder's files. `setting`: the key in params.yaml that names
+    `revision`: the commit on the hub, or the hash of the folder's files. `setting`: the key in params.yaml that names
     the model, for messages.
     """
 
@@ -34,13 +34,13 @@ class Checkpoint:
     def find(
         cls, model: str, revision: str, setting: str, small: Iterable[str], every: Iterable[str], advice: str = ""
     ) -> Self:
-        """The model's small files; those of a hub's model are fetched.
+        """The model's small files; those of a hub model are fetched.
 
         Args:
-            model: name at the hub, or folder. revision: branch, tag or commit at the hub.
-            small: patterns of all files that a result depends on, but the weights.
-            every: names of the small files that are needed, for the message when nothing can be fetched.
-            advice: what else could be done where the hub does not know the model.
+            model: name on the hub, or folder. revision: branch, tag or commit on the hub.
+            small: patterns of all files that a result depends on, except the weights.
+            every: names of the small files that are needed, for the message if nothing can be fetched.
+            advice: what else to try if the hub does not have the model.
         """
         folder = Path(model).expanduser()
         if folder.is_dir():
@@ -51,16 +51,16 @@ class Checkpoint:
 
     @property
     def name(self) -> str:
-        """The last part of the name at the hub, or the folder's name."""
+        """The last part of the name on the hub, or the folder's name."""
         return self.repository.rsplit("/", 1)[-1] or self.folder.resolve().name
 
     @property
     def identity(self) -> dict[str, str]:
-        """Which model this is. Where a folder of the user's lies, and what it is called, says nothing about that."""
+        """Which model this is. The path and the name of a local folder are not part of it."""
         return {"model": self.repository or "local files", "revision": self.revision}
 
     def check(self, needed: Iterable[tuple[str, ...]]) -> None:
-        """Raise `CcrError` that names what is missing: small files, any of each tuple will do; a folder's weights."""
+        """Raise a `CcrError` that names what is missing: small files (any one of each tuple), a folder's weights."""
         missing = [" or ".join(names) for names in needed if not any((self.folder / name).exists() for name in names)]
         if not self.repository and not _weights(self.folder):
             missing.append(WEIGHTS_NAMES)
@@ -68,7 +68,7 @@ class Checkpoint:
             raise _absent(self.repository or str(self.folder), self.setting, missing, self.folder)
 
     def weights(self) -> Path:
-        """The folder, with weights in it. Those of a hub's model are fetched; `CcrError` where they cannot be."""
+        """The folder, with weights in it. Those of a hub model are fetched; `CcrError` if they are missing."""
         for patterns in WEIGHTS if self.repository else ():
             _fetch(self.repository, self.revision, patterns, self.setting, [WEIGHTS_NAMES])
             if _matching(self.folder, patterns):
@@ -78,7 +78,7 @@ class Checkpoint:
         return self.folder
 
     def json(self, file: str) -> dict[str, Any]:
-        """A file's object; empty where the file is not there. `CcrError` for what is not JSON."""
+        """The JSON object in a file; empty if the file does not exist. `CcrError` if it is not a JSON object."""
         path = self.folder / file
         try:
             content = json.loads(path.read_text()) if path.exists() else {}
@@ -92,7 +92,7 @@ class Checkpoint:
 def _fetch(
     repository: str, revision: str, patterns: Iterable[str], setting: str, missing: list[str], advice: str = ""
 ) -> Path:
-    """The folder with a hub's files that match; what is in its cache is not fetched again."""
+    """The folder with the matching files of a hub model; cached files are not fetched again."""
     from huggingface_hub import constants, errors, snapshot_download
 
     try:

@@ -1,1 +1,1 @@
-"""Pictures and videos: what is decoded of a file."""
+"""Pictures and videos: decoding of media files."""

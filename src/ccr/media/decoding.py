@@ -10,7 +10,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from ccr.media.sampling import Sampling
 
-# A stream may hold somewhat fewer frames than its header says; far fewer means that it was cut off.
+# A stream may have slightly fewer frames than its header says; far fewer means that it was cut off.
 WHOLE = 0.8
 
 
@@ -28,10 +28,10 @@ class Unreadable(Exception):
 def read_image(
     path: Path | BinaryIO, convert: Callable[[Image.Image], np.ndarray], draft: tuple[int, int] | None = None
 ) -> np.ndarray:
-    """What `convert` makes of the picture, with an axis before it; `Unreadable` with the reason.
+    """What `convert` makes of the picture, with a leading axis added; `Unreadable` with the reason.
 
     Args:
-        draft: (width, height) that suffices: a JPEG may be decoded at half, a quarter or an eighth of its size.
+        draft: sufficient (width, height): a JPEG may be decoded at half, a quarter or an eighth of its size.
     """
     try:
         with Image.open(path) as image:
@@ -43,12 +43,12 @@ def read_image(
         raise Unreadable("not an image file of a known format") from error
     except (MemoryError, Unreadable):
         raise
-    except Exception as error:  # a broken file: each format's decoder has errors of its own
+    except Exception as error:  # a broken file: each format's decoder has its own errors
         raise Unreadable(getattr(error, "strerror", None) or str(error) or repr(error)) from error
 
 
 def _rgb(image: Image.Image) -> Image.Image:
-    if image.mode.startswith("I;16"):  # grey, 16 bits: PIL would cut off all above 255
+    if image.mode.startswith("I;16"):  # 16-bit grey: PIL would clip everything above 255
         image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
     if image.mode in ("I", "F"):
         raise Unreadable(f"pixels of mode {image.mode!r} have no range; expected 8 or 16 bits")
@@ -58,7 +58,8 @@ def _rgb(image: Image.Image) -> Image.Image:
 def read_video(path: Path, sampling: Sampling, convert: Callable[[av.VideoFrame], np.ndarray]) -> np.ndarray:
     """What `convert` makes of the frames that `sampling` takes, stacked.
 
-    Decodes in order and once, never seeks: exact for any codec. `Unreadable` with the reason.
+    Decodes in order and never seeks: exact for any codec; twice if there are fewer frames than the header says.
+    `Unreadable` with the reason.
     """
     try:
         by_time = sampling.fps is not None
@@ -76,14 +77,14 @@ def read_video(path: Path, sampling: Sampling, convert: Callable[[av.VideoFrame]
 
 
 def upright(pixels: np.ndarray, frame: av.VideoFrame) -> np.ndarray:
-    """A frame's pixels (height, width, 3), turned by the quarters that the file says, as phones need it."""
+    """A frame's pixels (height, width, 3), rotated by the quarter turns that the file gives, as phones need it."""
     return np.rot90(pixels, round(frame.rotation / 90))
 
 
 def _decode(
     path: Path, positions: np.ndarray, convert: Callable[[av.VideoFrame], np.ndarray]
 ) -> tuple[dict[int, np.ndarray], int]:
-    """The frames at these ascending positions, as far as there are any; how many frames were decoded."""
+    """The frames at these ascending positions, as far as they exist; how many frames were decoded."""
     pictures: dict[int, np.ndarray] = {}
     wanted, seen = set(positions.tolist()), 0
     with av.open(str(path)) as container:
@@ -104,8 +105,8 @@ def _timeline(path: Path, by_time: bool, scan: bool) -> np.ndarray:
     """When each frame begins, in seconds, and when the last one ends: float (frames + 1,).
 
     Args:
-        by_time: by the frames' time stamps; else frames are merely numbered.
-        scan: go through the packets of the file, undecoded; else its header is believed, if it says how many there are.
+        by_time: use the frames' time stamps; otherwise frames are merely numbered.
+        scan: read the packets of the file without decoding; otherwise trust its header, if it gives a frame count.
     """
     with av.open(str(path)) as container:
         if not container.streams.video:
@@ -114,12 +115,12 @@ def _timeline(path: Path, by_time: bool, scan: bool) -> np.ndarray:
         if stream.codec_context is None:
             raise Unreadable("no decoder for its video stream")
         announced = stream.frames
-        if 0 < announced <= path.stat().st_size and not scan:  # a frame has a byte at least
+        if 0 < announced <= path.stat().st_size and not scan:  # a frame has at least one byte
             return np.arange(announced + 1.0)
         packets = [(p.is_discard, (p.pts, p.duration or 0)) for p in container.demux(stream) if p.size]
         if len(packets) < WHOLE * announced:
             raise Unreadable(f"ends after {len(packets)} of {announced} frames")
-        stamps = [stamp for discarded, stamp in packets if not discarded]  # what an edit list leaves
+        stamps = [stamp for discarded, stamp in packets if not discarded]  # what an edit list keeps
         if not stamps:
             raise Unreadable("no frames")
         if not by_time:
@@ -127,6 +128,6 @@ def _timeline(path: Path, by_time: bool, scan: bool) -> np.ndarray:
         if all(start is not None for start, _ in stamps):
             starts = sorted(start for start, _ in stamps)
             return np.array([*starts, sum(max(stamps))]) * float(stream.time_base)
-        if not stream.average_rate:  # else as in AVI: only the rate is known
+        if not stream.average_rate:  # otherwise, as in AVI, only the rate is known
             raise Unreadable("its frames have no time stamps")
         return np.arange(len(stamps) + 1) / float(stream.average_rate)

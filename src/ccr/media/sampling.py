@@ -7,13 +7,13 @@ import numpy as np
 from ccr.store import uniform_positions
 
 MOST_MOMENTS = 1 << 31
-TIME_ERROR = 1e-6  # seconds; time stamps are fractions, sums of floats are not
+TIME_ERROR = 1e-6  # seconds; time stamps are exact fractions, sums of floats are not
 
 
 @dataclass(frozen=True)
 class Sampling:
-    """`frames` frames, evenly spread by their number (all of a shorter video, none twice); or, with `fps`, the frame on
-    screen at the start and every 1/`fps` seconds, and of more than `limit` of these so many, evenly spread.
+    """`frames` frames, evenly spread by number (all of a shorter video, none twice); or, with `fps`, the frame on
+    screen at the start and every 1/`fps` seconds, reduced to `limit` evenly spread ones if there are more.
     """
 
     frames: int | None = None
@@ -22,7 +22,7 @@ class Sampling:
 
     @property
     def most(self) -> int:
-        """The most frames that are taken of a video."""
+        """The maximum number of frames taken from a video."""
         return self.frames or self.limit
 
     def positions(self, timeline: np.ndarray) -> np.ndarray:

@@ -1,1 +1,1 @@
-"""What has weights: text encoder, visual encoder, heads, and the dual encoder made of them."""
+"""Everything with weights: text encoder, visual encoder, heads, and the dual encoder made of them."""

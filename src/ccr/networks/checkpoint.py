@@ -22,17 +22,17 @@ def save_weights(state: Mapping[str, torch.Tensor], path: str | PathLike) -> Non
 
 
 def load_network(model: str | PathLike, config: str | PathLike) -> tuple[DualEncoder, dict[str, Any]]:
-    """The network in eval mode and its config. `CcrError` when a file is missing, torn or of another shape."""
+    """The network in eval mode and its config. `CcrError` when a file is missing, damaged or of another shape."""
     description = read_json(config)
     try:
         settings = description["settings"]
-        frozen = description.get("frozen_weights")  # of the named model; they are not among the run's
+        frozen = description.get("frozen_weights")  # hash of the named model's; the run has no copy
         network = DualEncoder(
             settings["network"], description["text_config"], description["feature_dim"], pretrained=frozen is not None
         )
     except KeyError as error:
         raise CcrError(f"{config}: has no {error}: another version of ccr wrote it. Train the run again.") from error
-    except (TypeError, ValueError, AttributeError, RuntimeError) as error:  # values that are none of a network's
+    except (TypeError, ValueError, AttributeError, RuntimeError) as error:  # values that no network has
         raise CcrError(f"{config}: describes no network ({error}). Train the run again.") from error
     if frozen is not None and network.text.frozen_hash != frozen:
         raise CcrError(
@@ -52,7 +52,7 @@ def load_network(model: str | PathLike, config: str | PathLike) -> tuple[DualEnc
 
 
 def _weights(model: str | PathLike, network: DualEncoder) -> dict[str, torch.Tensor]:
-    """The tensors of a file; `RuntimeError` where one has another type than the network's: numbers would change."""
+    """The tensors of a file; `RuntimeError` if one has another type than the network's: numbers would change."""
     weights = load_file(model)
     for name, tensor in network.own_state().items():
         if name in weights and weights[name].dtype != tensor.dtype:
@@ -61,9 +61,9 @@ def _weights(model: str | PathLike, network: DualEncoder) -> dict[str, torch.Ten
 
 
 def load_text_encoder(network: DualEncoder, model: str | PathLike) -> None:
-    """Give the network the text encoder and the text head of another one (a CL teacher's), in place.
+    """Load the text encoder and the text head of another network (a CL teacher) into this one, in place.
 
-    `CcrError` when the file is missing or torn, or when the two have other shapes.
+    Raises `CcrError` when the file is missing or damaged, or when the two have different shapes.
     """
     try:
         weights = _weights(model, network)
@@ -78,7 +78,7 @@ def load_text_encoder(network: DualEncoder, model: str | PathLike) -> None:
 
 
 def load_tokenizer(path: str | PathLike) -> Tokenizer:
-    """The tokenizer of a run; `CcrError` when it is missing or torn."""
+    """The tokenizer of a run; `CcrError` when it is missing or damaged."""
     try:
         return Tokenizer.from_str(Path(path).read_text())
     except FileNotFoundError as error:

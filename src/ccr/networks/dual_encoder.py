@@ -1,4 +1,4 @@
-"""The dual encoder: text and visual encoder with a head each into one common space (docs/methods.md, "Networks")."""
+"""The dual encoder: text and visual encoder, each with a head into a common space (docs/methods.md, "Networks")."""
 
 import math
 from collections import OrderedDict
@@ -21,7 +21,7 @@ SHAPES = {"masked_mean": Ragged, "padded_mean": Padded}
 
 
 def text_encoder(settings: Mapping[str, Any]) -> ModuleType:
-    """The module of the text encoder that `networks.*.text` ask for."""
+    """The module of the text encoder that `networks.*.text` asks for."""
     return TEXT_ENCODERS[text_kind(settings)].load()
 
 
@@ -36,8 +36,8 @@ def _head(width: int, settings: Mapping[str, Any]) -> nn.Sequential:
 class TextStates:
     """A batch of captions on the way to their embeddings.
 
-    `layers`: states (N, width) of the transformer, the last layer's last; those before it only where asked for.
-    `pooled` (B, h): what the head maps. `attended`: the block's states, None without one. `shape`: of the batch.
+    `layers`: states (N, width) of the transformer, the last layer's last; those before it only if asked for.
+    `pooled` (B, h): what the head maps. `attended`: the block's states, None without a block. `shape`: of the batch.
     """
 
     layers: tuple[Tensor, ...]
@@ -90,8 +90,8 @@ class DualEncoder(nn.Module):
     Attributes:
         shape: class of the batches that this network takes, `Ragged` or (`pooling: padded_mean`) `Padded`.
         cached: texts come as states of the frozen prefix (`frozen_prefix: cached`), not as token ids.
-        in_bf16: parts whose weights are all in bf16 now (`HalfWeights`).
-        slices: in how many the text encoder takes a batch when there is a gradient.
+        in_bf16: parts whose weights are all in bf16 at the moment (`HalfWeights`).
+        slices: in how many slices the text encoder processes a batch when there is a gradient.
     """
 
     in_bf16: Sequence[nn.Module] = ()
@@ -134,7 +134,7 @@ class DualEncoder(nn.Module):
         return [part for part in parts if getattr(part, "any_type", False)]
 
     def own_state(self) -> dict[str, Tensor]:
-        """The state dict, without the frozen weights that the named text encoder brings."""
+        """The state dict, without the frozen weights that come from the named text encoder."""
         brought = {f"text.{name}" for name in getattr(self.text, "brought", ())}
         return {name: weight for name, weight in self.state_dict().items() if name not in brought}
 
@@ -147,14 +147,14 @@ class DualEncoder(nn.Module):
         return TextStates(layers, shape.mean(attended.after), attended, shape)
 
     def _text_states(self, tokens: Tensor, shape: Ragged, every_layer: bool) -> tuple[Tensor, ...]:
-        """The text encoder's states, slice after slice: a gradient needs the activations of one at a time.
+        """The text encoder's states, slice by slice: a gradient needs the activations of only one at a time.
 
-        So the batch of a contrastive loss may be larger than what memory holds of the encoder, as with GradCache (Gao
-        et al., 2021).
+        So the batch of a contrastive loss may be larger than the encoder's memory allows, as with GradCache (Gao et
+        al., 2021).
         """
         if self.slices == 1 or not torch.is_grad_enabled():
             return self.text(tokens, shape, every_layer)
-        from torch.utils.checkpoint import checkpoint  # seconds of imports
+        from torch.utils.checkpoint import checkpoint  # takes seconds to import
 
         parts = shape.split(self.slices)
         rows = tokens.split([len(part.sequence) for part in parts])
@@ -165,14 +165,14 @@ class DualEncoder(nn.Module):
         return tuple(None if layer[0] is None else torch.cat(layer) for layer in zip(*states, strict=True))
 
     def _run(self, part: nn.Module, function: Callable[..., Any], rows: Tensor, *others: Any) -> Any:
-        """What a part makes of rows: in bf16 where all its weights are, else in autocast's types."""
+        """What a part computes from rows: in bf16 if all its weights are, else in autocast's types."""
         if part not in self.in_bf16:
             return function(rows, *others)
         with torch.autocast(self.device.type, enabled=False):
             return function(rows.bfloat16() if rows.is_floating_point() else rows, *others)
 
     def width_at(self, layer: int | str) -> int:
-        """Width of the states of a layer, or of the block. `CcrError` where the network has no such layer."""
+        """Width of the states of a layer, or of the block. Raises `CcrError` if the network has no such layer."""
         if layer == "block" and self.text_layers is not None:
             return self.text_layers.width
         if layer == "block" or not -1 <= layer <= self.text.layers:
@@ -184,7 +184,7 @@ class DualEncoder(nn.Module):
         """NRCCR's teacher before the head (docs/methods.md, item 5): (B, h).
 
         Source positions attend to the target's, and the result is averaged together with the target's states from
-        before attention. Padding sees everything, which tells only where it is counted.
+        before attention. Padding attends to everything, which matters only where it is counted.
         """
         visible = target.real[:, None, None, :] | ~source.real[:, None, :, None]
         across = self.text_layers.block.across
@@ -201,10 +201,10 @@ class DualEncoder(nn.Module):
         return functional.normalize(self.project_text(pooled, searched), dim=-1)
 
     def project_text(self, pooled: Tensor, searched: bool = True) -> Tensor:
-        """Pooled text states (B, h) -> (B, dim), embeddings but for their length.
+        """Pooled text states (B, h) -> (B, dim), embeddings before they are scaled to unit length.
 
         `searched`: evaluation embeds texts like these. Others (back-translations, the cross-attention teacher's) are
-        normalised by their own batch and left out of the running statistics that evaluation normalises by, except with
+        normalised by their own batch and left out of the running statistics used in evaluation, except with
         `norm: batch_all_streams`.
         """
         if isinstance(self.text_head.norm, nn.BatchNorm1d):

@@ -1,7 +1,7 @@
 """The visual encoder g of the papers: frame features through an input layer and, for videos, one attention block.
 
 A visual encoder is a module with a class `Encoder(feature_dim, settings)` and a line in the registry's VISUAL_ENCODERS.
-`settings` are `networks.*.visual`, options of its own under `options`. It has `width` and maps frame features (N,
+`settings` are `networks.*.visual`, with its own options under `options`. It has `width` and maps frame features (N,
 feature_dim) of a ragged batch to states (N, width), whose mean over an item's frames goes to the head.
 """
 

@@ -15,7 +15,7 @@ class FrozenPrefix(nn.Module):
     """A text encoder that may freeze its prefix. Frozen parts stay in eval mode, so their dropout is off.
 
     Attributes:
-        frozen: how many layers are frozen, None where the embeddings are not either.
+        frozen: how many layers are frozen, None if not even the embeddings are.
         any_type: computes in whatever type its weights have.
     """
 
@@ -42,7 +42,7 @@ class FrozenPrefix(nn.Module):
 
     @cached_property
     def frozen_hash(self) -> str:
-        """Hash of the frozen weights by name; computed once, for they do not change."""
+        """Hash of the frozen weights by name; computed once, since they do not change."""
         data = save({name: weight.detach().cpu().contiguous() for name, weight in self.frozen_weights.items()})
         return hashlib.blake2b(data, digest_size=16).hexdigest()
 
@@ -55,5 +55,5 @@ class FrozenPrefix(nn.Module):
 
 
 def is_states(tokens: Tensor) -> bool:
-    """Whether a batch brings states of the frozen prefix (N, width) instead of token ids (N,)."""
+    """Whether a batch consists of states of the frozen prefix (N, width) instead of token ids (N,)."""
     return tokens.is_floating_point()

@@ -1,9 +1,9 @@
 """The text encoder f of the papers: any `transformers` encoder, run on real tokens only (docs/methods.md, "Networks").
 
-Importing `transformers` takes longer than importing torch: only what uses a named model imports this module.
+Importing `transformers` takes longer than importing torch, so this module is imported only where a named model is used.
 
-A text encoder is a module with a function `encoder_config`, a class `Encoder` with the arguments, `width`, `layers` and
-`forward` of those here, and a line in the registry's TEXT_ENCODERS. Options of its own stand under `options` of
+A text encoder is a module with a function `encoder_config` and a class `Encoder` with the arguments, `width`, `layers`
+and `forward` of the one here, and a line in the registry's TEXT_ENCODERS. Its own options are under `options` of
 `networks.*.text`. Weights that it freezes have `requires_grad` off.
 """
 
@@ -24,18 +24,18 @@ from ccr.networks.ragged import Ragged
 def encoder_config(settings: Mapping[str, Any], vocabulary: int) -> dict[str, Any]:
     """The `transformers` config of the model that `settings` (`networks.*.text`) name.
 
-    Raises `CcrError` when it is neither on disk nor to be had.
+    Raises `CcrError` when it is not on disk and cannot be downloaded.
     """
     return _pretrained(AutoConfig, settings["encoder"]).to_dict()
 
 
 def _pretrained(loader: Any, name: str) -> Any:
     verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
-    logging.set_verbosity_error()  # else a table of what the model brings and does not use
+    logging.set_verbosity_error()  # else it prints a table of the model's unused weights
     logging.disable_progress_bar()
     try:
         return loader.from_pretrained(name)
-    except Exception as error:  # no such model, bytes that are cut off, a pickle that asks for more than weights
+    except Exception as error:  # no such model, a truncated file, a pickle that asks for more than weights
         raise CcrError(
             f"networks.*.text.encoder: {name!r} could not be loaded ({error}). Give a folder with config.json, "
             f"model.safetensors and tokenizer.json, a model name that this machine can download, or `scratch`."
@@ -75,9 +75,9 @@ class Encoder(FrozenPrefix):
 
     @torch.no_grad()
     def _runs_ragged(self) -> bool:
-        """Whether the model, run without padding, gives what it gives with padding."""
+        """Whether the model gives the same without padding as with padding."""
         ragged = Ragged(torch.tensor([5, 3]))
-        tokens = self.model.config.vocab_size - 1 - torch.arange(8)  # ordinary words stand at the end
+        tokens = self.model.config.vocab_size - 1 - torch.arange(8)  # ordinary words are at the end
         training = self.model.training
         self.model.eval()
         try:
@@ -98,7 +98,7 @@ class Encoder(FrozenPrefix):
 
     @torch.no_grad()
     def _check_split(self) -> None:
-        """`CcrError` unless the prefix and the layers above it, run one after the other, are the model."""
+        """Raise `CcrError` unless the prefix and the layers above it, run one after the other, equal the model."""
         ragged = Ragged(torch.tensor([5, 3]))
         tokens = self.model.config.vocab_size - 1 - torch.arange(8)
         training = self.training
@@ -116,9 +116,10 @@ class Encoder(FrozenPrefix):
             )
 
     def _run(self, model: nn.Module, tokens: Tensor, ragged: Ragged, every_layer: bool = False) -> tuple[Tensor, ...]:
-        """What a model, or a part of one, makes of token ids or states: of the last layer, or what each layer gets too.
+        """The last states that a model, or a part of one, computes from token ids or states.
 
-        `transformers` records states by hooks that stay in the layers, which parts of a model share.
+        `every_layer`: preceded by the input of each layer. The hooks for it are our own, because those of
+        `transformers` stay in the layers, which parts of a model share.
         """
         run, found = self._flat if self._ragged else self._padded, []
 
@@ -149,11 +150,11 @@ class Encoder(FrozenPrefix):
     def forward(self, tokens: Tensor, ragged: Ragged, every_layer: bool = False) -> tuple[Tensor, ...]:
         """Token ids (N,) int64, or states of the frozen prefix (N, width) -> token states (N, width).
 
-        Of the last layer, alone in a tuple.
+        A tuple with those of the last layer only.
 
         Args:
-            every_layer: of the embeddings and of every layer instead, lowest first; from states, of those above the
-                prefix (the others are None).
+            every_layer: those of the embeddings and of every layer instead, lowest first; from states, those below
+                the last frozen layer's are None.
         """
         if not is_states(tokens):
             return self._run(self.model, tokens, ragged, every_layer)
@@ -165,7 +166,7 @@ class Encoder(FrozenPrefix):
 
     @torch.no_grad()
     def prefix(self, tokens: Tensor, ragged: Ragged) -> Tensor:
-        """Token ids (N,) int64 -> states (N, width) behind the frozen layers."""
+        """Token ids (N,) int64 -> states (N, width) after the frozen layers."""
         if self.frozen == self.layers:
             return self(tokens, ragged)[-1]
         below = _part(self.model, slice(self.frozen + 1), self.model.embeddings)
@@ -173,7 +174,7 @@ class Encoder(FrozenPrefix):
 
     @property
     def brought(self) -> list[str]:
-        """Names of the weights that are the named model's, and stay so: a run does not keep them."""
+        """Names of the weights that stay those of the named model: a run does not store them."""
         return list(self.frozen_weights)
 
     @property
@@ -183,7 +184,7 @@ class Encoder(FrozenPrefix):
 
 
 class _Given(nn.Module):
-    """In the place of a model's embeddings: the states that it is given for them."""
+    """Stands in for a model's embeddings: returns the states that it is given instead."""
 
     def forward(self, *inputs: Any, **named: Any) -> Tensor:
         found = (x for x in (*inputs, *named.values()) if isinstance(x, Tensor) and is_states(x))
@@ -191,13 +192,13 @@ class _Given(nn.Module):
 
 
 def _stack(model: nn.Module) -> tuple[str, nn.ModuleList]:
-    """A model's layers, and where they are in it."""
+    """The path of a model's layers, and the layers."""
     lists = ((name, module) for name, module in model.named_modules() if isinstance(module, nn.ModuleList))
     return next(lists, ("", nn.ModuleList()))
 
 
 def _part(model: nn.Module, layers: slice, embeddings: nn.Module) -> nn.Module:
-    """The model with some of its layers and with these embeddings; its weights are the model's own."""
+    """The model with some of its layers and with these embeddings; it shares the model's weights."""
     path, stack = _stack(model)
     part: nn.Module = nn.ModuleList(stack[layers])
     *parents, name = path.split(".")
@@ -210,7 +211,7 @@ def _part(model: nn.Module, layers: slice, embeddings: nn.Module) -> nn.Module:
 
 
 def _first_position(config: Any) -> int:
-    """RoBERTa and its relatives number positions from behind their padding id."""
+    """Id of the first position: RoBERTa and its relatives count from after their padding id."""
     return config.pad_token_id + 1 if "roberta" in config.model_type else 0
 
 

@@ -1,7 +1,7 @@
-"""NRCCR's published checkpoints: their layout, a reader that runs nothing of them, and their import as a run.
+"""NRCCR's published checkpoints: their layout, a reader that executes none of their code, and their import as a run.
 
 A checkpoint is a torch file (`model_best.pth.tar`) with five state dicts in a list under `model` and an
-`argparse.Namespace` under `opt`. It is a pickle, and so a program: only torch's restricted unpickler reads it here.
+`argparse.Namespace` under `opt`. It is a pickle and thus a program, so only torch's restricted unpickler reads it here.
 """
 
 import argparse
@@ -58,7 +58,7 @@ _CONVOLUTION = {".conv1.": ".first.", ".conv2.": ".second."}
 
 
 def rename(name: str) -> str | None:
-    """Our name of a published weight: in a `DualEncoder`, and for `AdvAgent[...]` in a `Discriminator`.
+    """Our name for a published weight: in a `DualEncoder`, or for `AdvAgent[...]` in a `Discriminator`.
 
     Args:
         name: `{part}.{name in the part's state dict}`, the part one of `PARTS` or `AdvAgent[kind]`.
@@ -87,10 +87,10 @@ class Checkpoint:
 
 
 def read_checkpoint(path: str | PathLike) -> Checkpoint:
-    """Read a published checkpoint without running anything of it.
+    """Read a published checkpoint without executing any of it.
 
-    Raises `CcrError` when the file is missing or torn, holds anything but tensors, containers and a Namespace, or is
-    not of the published layout.
+    Raises `CcrError` when the file is missing or damaged, holds anything but tensors, containers and a Namespace, or
+    does not have the published layout.
     """
     content = _unpickle(path)
     if not isinstance(content, dict) or not {"model", "opt"} <= content.keys():
@@ -113,7 +113,7 @@ def _unpickle(path: str | PathLike) -> Any:
         with torch.serialization.safe_globals([argparse.Namespace]), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # torch asks for bug reports about foreign pickles
             return torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:  # its text recommends to read the file without protection: not passed on
+    except pickle.UnpicklingError as error:  # its text recommends reading the file without protection: not passed on
         name = re.search(r"GLOBAL (\S+)", str(error))
         asks = f"asks for `{name[1]}`" if name else "is not one that torch.save writes"
         raise CcrError(
@@ -122,7 +122,7 @@ def _unpickle(path: str | PathLike) -> Any:
         ) from error
     except FileNotFoundError as error:
         raise CcrError(f"{path}: no such file. Expected an NRCCR checkpoint (model_best.pth.tar).") from error
-    except Exception as error:  # bytes that are cut off or no torch file at all: anything from EOFError to KeyError
+    except Exception as error:  # truncated, or no torch file at all: anything from EOFError to KeyError
         reason = str(error).partition("\n")[0].partition(". ")[0] or type(error).__name__
         raise CcrError(f"{path}: not a whole torch file ({reason}). Fetch it again.") from error
 
@@ -138,7 +138,7 @@ def import_checkpoint(path: str | PathLike, folder: str | PathLike, text_encoder
         path: the checkpoint. folder: the run directory, which must not exist yet.
         text_encoder: name or folder of the transformer that was fine-tuned: its config and tokenizer are used.
 
-    Raises `CcrError` for what `read_checkpoint` refuses, for weights that are not those of NRCCR over
+    Raises `CcrError` for what `read_checkpoint` refuses, for weights that are not those of NRCCR on top of
     `text_encoder`, and for a folder that exists.
     """
     if Path(folder).exists():
@@ -157,7 +157,7 @@ def import_checkpoint(path: str | PathLike, folder: str | PathLike, text_encoder
         model = DualEncoder(network, text_config, feature_dim, pretrained=False)
     except KeyError as error:
         raise CcrError(f"{path}: it has no {error.args[0]}, which every NRCCR checkpoint has.") from error
-    except (ValueError, RuntimeError) as error:  # sizes that cannot be, or for which memory does not suffice
+    except (ValueError, RuntimeError) as error:  # sizes that are impossible, or too large for the memory
         raise CcrError(f"{path}: {error}") from error
     _load(model, checkpoint, path, text_encoder)
 
@@ -177,9 +177,9 @@ def import_checkpoint(path: str | PathLike, folder: str | PathLike, text_encoder
 def _network_settings(
     checkpoint: Checkpoint, text_encoder: str, text_config: Mapping[str, Any]
 ) -> tuple[dict[str, Any], int]:
-    """Settings (`networks.*`) of the checkpoint's network and the dimensions of its features.
+    """Settings (`networks.*`) of the checkpoint's network and the dimension of its features.
 
-    Raises `KeyError` for a missing weight or option, `ValueError` for one that cannot be.
+    Raises `KeyError` for a missing weight or option, `ValueError` for an impossible one.
     """
     weights, options = checkpoint.weights, checkpoint.options
     image = "vid_encoding.proj.weight" in weights
@@ -210,7 +210,7 @@ def _network_settings(
         "hidden": visual_hidden,
         "layer_norm": not image,
         **undropped,
-        "max_frames": min(frames, 64),  # the published limit; the table has some places more
+        "max_frames": min(frames, 64),  # the published limit; the table has a few more positions
         "block": None if image else _heads(checkpoint, "video"),
     }
     return {
@@ -241,7 +241,7 @@ def _heads(checkpoint: Checkpoint, side: str) -> dict[str, int]:
 
 
 def _load(model: DualEncoder, checkpoint: Checkpoint, path: str | PathLike, text_encoder: str) -> None:
-    """Load the checkpoint's weights; every one must be there and have its place."""
+    """Load the checkpoint's weights; every weight of the network must be there, and every one in the file must fit."""
     published, state = {}, {"log_tau": model.log_tau.detach()}  # NRCCR has fixed temperatures
     for name, tensor in checkpoint.weights.items():
         try:

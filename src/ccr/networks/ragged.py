@@ -2,10 +2,10 @@
 
 A ragged batch is one long (N, d) tensor, N the number of real tokens or frames, and the lengths of its
 sequences. Everything that works position by position (embeddings, linear layers, norms) runs on the N real
-rows. Attention does too where torch has kernels for it; elsewhere its scores are computed on padded blocks, of
+rows. Attention does too where torch has kernels for it; elsewhere its scores are computed on padded blocks of
 neighbours: a batch sorted by length has next to no padding there either.
 
-Where rows go is worked out on the processor from the lengths and then copied: a GPU is never waited for.
+Row indices are computed on the CPU from the lengths and then copied, without ever waiting for a GPU.
 """
 
 from collections.abc import Sequence
@@ -24,7 +24,7 @@ CHUNK = 64  # sequences per attention block
 
 @dataclass(frozen=True)
 class _Chunk:
-    """Neighbouring sequences: how many rows they have, and where those stand among the cells of (sequences, width)."""
+    """Neighbouring sequences: how many rows they have, and the rows' places among the cells of (sequences, width)."""
 
     rows: int
     shape: tuple[int, int]
@@ -34,9 +34,9 @@ class _Chunk:
 
 @dataclass(frozen=True)
 class WordPlaces:
-    """Which tokens of a batch make a word.
+    """Which tokens of a batch form a word.
 
-    `shape`: sequences and the most words of one. `counts` (n,) int64, tokens of each run of tokens that belong
+    `shape`: number of sequences and the most words in one. `counts` (n,) int64, size of each run of tokens that belong
     together; `real` (w,) int64, the runs that are words; `cells` (w,) int64, the words' places in a table of `shape`.
     """
 
@@ -46,7 +46,7 @@ class WordPlaces:
     cells: Tensor
 
     def pool(self, rows: Tensor) -> tuple[Tensor, Tensor]:
-        """Mean over the tokens of each word: (N, d) -> (B, W, d) and mask (B, W), W the most words of a sequence."""
+        """Mean over the tokens of each word: (N, d) -> (B, W, d) and mask (B, W), W the most words in a sequence."""
         wide = rows if rows.dtype == torch.float64 else rows.float()
         means = torch.segment_reduce(wide, "mean", lengths=self.counts, unsafe=True).index_select(0, self.real)
         places = self.shape[0] * self.shape[1]
@@ -100,7 +100,7 @@ class Ragged:
         return _Chunk(count, shape, cells, self.mask[start : start + CHUNK, None, None, :width])
 
     def split(self, number: int) -> list["Ragged"]:
-        """The shapes of so many slices of neighbouring sequences, as far as there are sequences."""
+        """The shapes of `number` slices of neighbouring sequences, or of one per sequence if there are fewer."""
         parts = torch.tensor_split(self._host, min(number, len(self._host)))
         return [type(self)(part, self.lengths.device) for part in parts]
 
@@ -115,12 +115,12 @@ class Ragged:
         return self.mask
 
     def pad(self, rows: Tensor) -> Tensor:
-        """(N, ...) -> (B, L, ...), zeros behind each sequence's end."""
+        """(N, ...) -> (B, L, ...), zeros after each sequence's end."""
         cells = rows.new_zeros(len(self.lengths) * self.width, *rows.shape[1:])
         return cells.index_copy(0, self._cells, rows).unflatten(0, (-1, self.width))
 
     def pad_some(self, sequences: Tensor, *parts: Tensor) -> list[Tensor]:
-        """Each (N, ...) -> (S, L, ...): these sequences (S,) int64, in their order; behind an end stands anything."""
+        """Each (N, ...) -> (S, L, ...): these sequences (S,) int64, in this order; arbitrary values after an end."""
         starts, last = self._starts.index_select(0, sequences), len(self.sequence) - 1
         places = (starts[:, None] + self._steps).clamp(max=last)
         return [rows.index_select(0, places.flatten()).unflatten(0, places.shape) for rows in parts]
@@ -130,7 +130,7 @@ class Ragged:
         return padded.flatten(0, 1).index_select(0, self._cells)
 
     def fill(self, rows: Tensor, value: float) -> Tensor:
-        """Rows of the real positions -> (N, ...); `value` is for what `Padded` adds."""
+        """Rows of the real positions -> (N, ...); `value` is for the positions that `Padded` adds."""
         return rows
 
     def mean(self, rows: Tensor) -> Tensor:
@@ -139,11 +139,12 @@ class Ragged:
         return torch.segment_reduce(wide, "mean", lengths=self.lengths, unsafe=True).to(rows.dtype)
 
     def words(self, words: Tensor) -> WordPlaces:
-        """Where the words of a batch are: (N,) int64 on the CPU, the word of each token, numbered from 0 in each
-        sequence; -1: no part of any word.
+        """Where the words of a batch are.
+
+        `words` (N,) int64 on the CPU: the word of each token, numbered from 0 in each sequence; -1: part of no word.
         """
         device, width = self.lengths.device, max(1, int(words.max()) + 1)
-        keys = self._host_sequence * (width + 1) + words + 1  # tokens of a word stand together
+        keys = self._host_sequence * (width + 1) + words + 1  # tokens of a word are neighbours
         keys, counts = torch.unique_consecutive(keys, return_counts=True)
         sequence, word = keys // (width + 1), keys % (width + 1) - 1
         real = (word >= 0).nonzero()[:, 0]
@@ -166,7 +167,7 @@ class Ragged:
         """Attention within each sequence: (N, heads, d) each -> (N, heads, d).
 
         Args:
-            padding_sees_all: what `Padded` adds attends to all positions, as published; else to real ones, as in BERT.
+            padding_sees_all: `Padded`'s padding attends to all positions, as published; else to real ones, as in BERT.
         """
         if runs_without_padding(query, dropout):
             return ragged_attention(query, key, value, self._edges, self.width, scale)
@@ -184,8 +185,8 @@ class Ragged:
 class Padded(Ragged):
     """The published form (`pooling: padded_mean`), for parity and for published checkpoints.
 
-    Every sequence is filled up to the longest of its batch and N is B * L. Padding takes part in means, and a
-    padded position attends to everything, so what is computed for a sequence depends on its batch.
+    Every sequence is padded to the longest of its batch, and N is B * L. Padding takes part in means, and in the
+    attention block it attends to everything, so what is computed for a sequence depends on its batch.
     """
 
     def __init__(self, lengths: Tensor, device: Any = "cpu"):
@@ -209,7 +210,7 @@ class Padded(Ragged):
         return torch.ones_like(self.mask)
 
     def pad(self, rows: Tensor) -> Tensor:
-        """(N, ...) -> (B, L, ...); what stands in padded places stays."""
+        """(N, ...) -> (B, L, ...); values at padded positions stay."""
         return rows.unflatten(0, (-1, self.width))
 
     def pad_some(self, sequences: Tensor, *parts: Tensor) -> list[Tensor]:
@@ -221,7 +222,7 @@ class Padded(Ragged):
         return padded.flatten(0, 1)
 
     def fill(self, rows: Tensor, value: float) -> Tensor:
-        """Rows of the real positions -> (N, ...), `value` in padded places."""
+        """Rows of the real positions -> (N, ...), `value` at padded positions."""
         return rows.new_full((self.mask.numel(), *rows.shape[1:]), value).index_copy(0, self._cells, rows)
 
     def mean(self, rows: Tensor) -> Tensor:
@@ -240,7 +241,7 @@ class Padded(Ragged):
         """Attention within each sequence: (N, heads, d) each -> (N, heads, d).
 
         Args:
-            padding_sees_all: what `Padded` adds attends to all positions, as published; else to real ones, as in BERT.
+            padding_sees_all: padding attends to all positions, as published; else only to real ones, as in BERT.
         """
         padded = (self.pad(x).transpose(1, 2) for x in (query, key, value))
         mask = self.mask[:, None, None, :]
@@ -251,7 +252,7 @@ class Padded(Ragged):
 
 
 def _blocks(rows: Tensor, chunk: _Chunk) -> Tensor:
-    """(n, ...) -> (sequences, width, ...), zeros behind each sequence's end."""
+    """(n, ...) -> (sequences, width, ...), zeros after each sequence's end."""
     if chunk.cells is not None:
         cells = rows.new_zeros(chunk.shape[0] * chunk.shape[1], *rows.shape[1:])
         rows = cells.index_copy(0, chunk.cells, rows)
@@ -259,7 +260,7 @@ def _blocks(rows: Tensor, chunk: _Chunk) -> Tensor:
 
 
 def _sent(parts: Sequence[Tensor], device: Any) -> Sequence[Tensor]:
-    """Integers (n,) that were worked out on the CPU, on the device: in one copy, which is not waited for."""
+    """Integers (n,) computed on the CPU, sent to the device in one copy, without waiting for it."""
     if torch.device(device).type == "cpu":
         return parts
     return to_device(torch.cat(list(parts)), device).split([len(part) for part in parts])

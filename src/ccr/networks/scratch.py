@@ -1,7 +1,7 @@
 """A BERT (Devlin et al. 2019) that is trained from scratch, run on real tokens only.
 
-Its weights carry the names, the config the keys and the seeds the numbers of `transformers`' own BERT, so the two can
-take each other's place; without that library a training starts in a third of the time.
+Its weight names, its config keys and the weights drawn from a seed are those of `transformers`' own BERT, so the two
+are interchangeable; without that library, training starts in a third of the time.
 """
 
 from collections.abc import Mapping
@@ -53,7 +53,7 @@ class Embeddings(nn.Module):
 
 
 class Residual(nn.Module):
-    """Linear layer, dropout, sum with what stood before, LayerNorm."""
+    """Linear layer, dropout, sum with the states before, LayerNorm."""
 
     def __init__(self, dim: int, config: Mapping[str, Any]):
         super().__init__()
@@ -102,7 +102,7 @@ class Bert(nn.Module):
         self.embeddings = Embeddings(config)
         layers = [Layer(config) for _ in range(config["num_hidden_layers"])]
         self.encoder = nn.ModuleDict({"layer": nn.ModuleList(layers)})
-        pooler = nn.Linear(config["hidden_size"], config["hidden_size"])  # takes its share of the random numbers
+        pooler = nn.Linear(config["hidden_size"], config["hidden_size"])  # draws its share of the random numbers
         for module in (*self.modules(), pooler):
             if isinstance(module, nn.Linear | nn.Embedding):
                 nn.init.normal_(module.weight, std=STD)
@@ -124,10 +124,10 @@ class Encoder(FrozenPrefix):
         self.freeze(self.model.embeddings, self.model.encoder["layer"], settings["frozen_layers"])
 
     def forward(self, tokens: Tensor, ragged: Ragged, every_layer: bool = False) -> tuple[Tensor, ...]:
-        """Token ids (N,) int64 -> token states (N, width) of the last layer, alone in a tuple.
+        """Token ids (N,) int64 -> a tuple with the last layer's token states (N, width) only.
 
         Args:
-            every_layer: of the embeddings and of every layer instead, lowest first.
+            every_layer: those of the embeddings and of every layer instead, lowest first.
         """
         states = [self.model.embeddings(tokens, ragged)]
         for layer in self.model.encoder["layer"]:

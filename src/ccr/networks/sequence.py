@@ -32,7 +32,7 @@ class InputLayer(nn.Module):
 
 @dataclass(frozen=True)
 class Attended:
-    """What the attention block makes of a batch of N positions.
+    """What the attention block computes from a batch of N positions.
 
     `before` (N, width): states with positions, before attention. `query`, `key` (N, heads, keys / heads), `value`
     (N, heads, width / heads): their projections. `after` (N, width): the block's output.
@@ -46,10 +46,10 @@ class Attended:
 
 
 class AttentionBlock(nn.Module):
-    """Learned positions and one self-attention layer without a feed-forward part, as NRCCR has it.
+    """Learned positions and one self-attention layer without a feed-forward part, as in NRCCR.
 
-    Queries and keys are `keys` wide over all heads (published: 512, whatever the width); scores are divided by
-    sqrt(width / heads) all the same, as published.
+    Queries and keys are `keys` wide over all heads (published: 512, whatever the width); scores are still divided by
+    sqrt(width / heads), as published.
     """
 
     def __init__(self, width: int, keys: int, heads: int, longest: int, dropout: float):
@@ -65,7 +65,7 @@ class AttentionBlock(nn.Module):
         self.norm = nn.LayerNorm(width)
 
     def forward(self, rows: Tensor, shape: Ragged) -> Attended:
-        """(N, width); sequences do not see each other."""
+        """(N, width); sequences do not attend to each other."""
         before = self.position_norm(rows + self.positions(shape.position))
         projections = (self.query, self.key, self.value)
         query, key, value = (project(before).unflatten(1, (self.heads, -1)) for project in projections)
@@ -73,7 +73,7 @@ class AttentionBlock(nn.Module):
         return Attended(before, query, key, value, self.norm(before + self.dropout(self.out(attended))))
 
     def across(self, query: Tensor, key: Tensor, value: Tensor, visible: Tensor) -> Tensor:
-        """Cross-attention through the same weights, without the residual (NRCCR's teacher).
+        """Cross-attention with the same weights, without the residual (NRCCR's teacher).
 
         Args:
             query: (B, Lq, heads, d) of one side. key, value: (B, Lk, heads, d) of the other.
@@ -87,13 +87,13 @@ class AttentionBlock(nn.Module):
 
 
 class SequenceEncoder(nn.Module):
-    """Raw states of a ragged batch to states: an input layer and, where `block` is given, an attention block.
+    """Raw states of a ragged batch to states: an input layer and, if `block` is given, an attention block.
 
     Args:
         dim: width of the raw states. settings: `hidden`, `input_dropout`, `dropout` of `networks.*.visual` or
             `networks.*.text.block`. layer_norm: normalise the raw states.
-        block: `heads` and `keys` of the attention block, None for the input layer alone (an image is one frame).
-        longest: positions that a sequence may have.
+        block: `heads` and `keys` of the attention block, None for the input layer only (an image is one frame).
+        longest: the most positions that a sequence may have.
 
     Attributes:
         any_type: computes in whatever type its weights have.
@@ -123,5 +123,5 @@ class SequenceEncoder(nn.Module):
         return rows if self.block is None else self.block(rows, shape).after
 
     def attend(self, rows: Tensor, shape: Ragged) -> Attended:
-        """(N, dim) -> all that the attention block makes of it."""
+        """(N, dim) -> all that the attention block computes from it."""
         return self.block(self.input(rows), shape)

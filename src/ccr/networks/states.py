@@ -1,4 +1,4 @@
-"""Training on states of the frozen prefix that were computed once (`frozen_prefix: cached`)."""
+"""Training on precomputed states of the frozen prefix (`frozen_prefix: cached`)."""
 
 import hashlib
 import logging
@@ -28,9 +28,9 @@ log = logging.getLogger(__name__)
 
 
 class States:
-    """What `Tokens` are, but its batches are states (N, width) float32 of the network's frozen prefix.
+    """Like `Tokens`, but its batches are states (N, width) float32 of the network's frozen prefix.
 
-    What is not in the store is computed first, in batches of like length, and kept there.
+    What is not in the store is computed first, in batches of similar length, and stored there.
 
     Args:
         text: a text encoder with a frozen prefix, on its device.
@@ -61,12 +61,12 @@ class States:
 
 
 def of_texts(network: DualEncoder, tokens: Tokens) -> Tokens | States:
-    """What a network on its device reads of texts: token ids, or states where its frozen prefix is cached."""
+    """What a network, already on its device, reads: token ids, or states if its frozen prefix is cached."""
     return States(network.text, tokens) if network.cached else tokens
 
 
 def encoder_hash(text: FrozenPrefix) -> str:
-    """Hash of all that the states behind the prefix depend on beside the token ids: weights, layers and code."""
+    """Hash of all that the prefix's states depend on in addition to the token ids: weights, layers and code."""
     return digest([text.frozen_hash, text.frozen, code_hash("ccr.networks.pretrained", ())])
 
 
@@ -104,7 +104,7 @@ def _states(text: FrozenPrefix, tokens: Tokens, rows: np.ndarray, bar: tqdm) -> 
 
 
 def _runs(rows: np.ndarray, length: np.ndarray, most: int) -> Iterator[np.ndarray]:
-    """The rows in runs of at most `most` tokens, but of one text at least."""
+    """The rows in runs of at most `most` tokens, but of at least one text."""
     ends = np.cumsum(length[rows])
     start = 0
     while start < len(rows):

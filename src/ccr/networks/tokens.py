@@ -16,16 +16,16 @@ from ccr.networks.transfer import to_device
 
 SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 SOUTH_EAST_ASIAN = r"\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff"  # Thai, Lao, Burmese, Khmer
-STACKER = r"[\u1039\u17d2]"  # what puts the next consonant of Burmese and Khmer below this one
-# letters of scripts that write no spaces: those, Chinese characters, kana
+STACKER = r"[\u1039\u17d2]"  # put the next consonant of Burmese and Khmer below this one
+# letters of scripts written without spaces: those above, Chinese characters, kana
 UNSPACED = re.compile(rf"[{SOUTH_EAST_ASIAN}\u2e80-\u9fff\uf900-\ufaff\U00020000-\U0003ffff]")
 
 
 def train_tokenizer(texts: Iterable[str], vocabulary: int) -> Tokenizer:
     """A WordPiece tokenizer of about `vocabulary` pieces: NFC, lower case, accents and joiners kept.
 
-    Chinese, Japanese and South East Asian scripts are cut into characters, each with its marks. The same texts give the
-    same tokenizer.
+    Chinese, Japanese and South East Asian scripts are split into characters, each with its marks. The same texts give
+    the same tokenizer.
     """
     texts = list(texts)
     tokenizer = _word_piece({})
@@ -35,7 +35,7 @@ def train_tokenizer(texts: Iterable[str], vocabulary: int) -> Tokenizer:
             vocab_size=vocabulary,
             min_frequency=2,
             # The trainer numbers continuations in the random order of a hash map and breaks ties by number:
-            # named beforehand, they have fixed numbers.
+            # listed beforehand, they have fixed numbers.
             special_tokens=[*SPECIAL, *(f"##{c}" for c in _alphabet(tokenizer, texts))],
             show_progress=False,
         ),
@@ -52,7 +52,7 @@ def _word_piece(vocabulary: dict[str, int]) -> Tokenizer:
     tokenizer.normalizer = normalizers.Sequence(
         [
             normalizers.NFC(),
-            normalizers.Replace("İ", "i"),  # lower case would make two characters of it; Turkish has one
+            normalizers.Replace("İ", "i"),  # lower-casing would turn it into two characters; Turkish has one
             # clean_text would remove the joiners of Indic and Arabic scripts
             normalizers.BertNormalizer(
                 clean_text=False, strip_accents=False, lowercase=True, handle_chinese_chars=True
@@ -75,8 +75,8 @@ def _alphabet(tokenizer: Tokenizer, texts: Sequence[str]) -> list[str]:
 
 
 def pretrained_tokenizer(name: str) -> Tokenizer:
-    """The tokenizer of a named model; `CcrError` when it cannot be had or has no fast form."""
-    from transformers import AutoTokenizer  # seconds of imports, for named models alone
+    """The tokenizer of a named model; `CcrError` when it cannot be loaded or has no fast form."""
+    from transformers import AutoTokenizer  # takes seconds, and only named models need it
 
     try:
         return AutoTokenizer.from_pretrained(name).backend_tokenizer
@@ -88,10 +88,10 @@ def pretrained_tokenizer(name: str) -> Tokenizer:
 
 
 def word_places(encoding: Encoding, text: str, prompt: int = 0) -> list[int]:
-    """For each token the place of its word in the text, -1 for special tokens and those of the first `prompt` letters.
+    """Index of each token's word in the text, -1 for special tokens and those of the first `prompt` characters.
 
-    Words are what the tokenizer splits first; where it takes a whole Chinese or Japanese clause for one (as
-    SentencePiece does), each of the clause's tokens is a word.
+    Words are the tokenizer's pre-tokens; where one of them is a whole clause of a script written without spaces (as
+    with SentencePiece in Chinese or Japanese), each of the clause's tokens is a word.
     """
     places, place, last = [], -1, None
     for word, (start, end) in zip(encoding.word_ids, encoding.offsets, strict=True):
@@ -107,8 +107,8 @@ class Tokens:
     """Tokenised texts, special tokens included, truncated to `max_tokens`; row i is text i.
 
     Args:
-        words: find out which tokens make a word.
-        prompt: what stands before each text; it makes no word.
+        words: find out which tokens form a word.
+        prompt: prepended to each text; it forms no word.
 
     Attributes:
         ids: (total,) int64 token ids, text after text.
@@ -150,7 +150,7 @@ class Tokens:
         return shape.words(torch.from_numpy(self.places[self._flat(rows)]))
 
     def _flat(self, rows: np.ndarray) -> np.ndarray:
-        """Where the tokens of these texts stand, one after the other."""
+        """Indices of the tokens of these texts, one text after the other."""
         length = self.length[rows]
         shift = np.repeat(self.start[rows] - (np.cumsum(length) - length), length)
         return shift + np.arange(len(shift))

@@ -1,4 +1,4 @@
-"""From the processor's memory to the device's."""
+"""From the CPU's memory to the device's."""
 
 from typing import Any
 
@@ -8,7 +8,7 @@ from torch import Tensor
 
 
 def to_device(array: np.ndarray | Tensor, device: Any) -> Tensor:
-    """The array on the device. A GPU gets it by way of pinned memory, and the copy is not waited for."""
+    """The array on the device. A GPU gets it through pinned memory, without waiting for the copy."""
     tensor = torch.as_tensor(array)
     if torch.device(device).type == "cpu":
         return tensor

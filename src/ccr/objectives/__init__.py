@@ -1,1 +1,1 @@
-"""What has a gradient and no weights of its own: one module per objective, each with `loss(step, **options)`."""
+"""The objectives: one module each, with `loss(step, **options)`, which has a gradient but no weights."""

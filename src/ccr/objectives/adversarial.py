@@ -7,16 +7,16 @@ from ccr.objectives.step import Step
 
 
 def loss(step: Step, *, pair: tuple[str, str], discriminator: str, lr: float) -> Tensor:
-    """The encoder's term: BCE of the logits of `pair`'s second stream, translations, to 'original'.
+    """The encoder's term: BCE of the logits of `pair`'s second stream, the translations, against 'original'.
 
-    `discriminator` and `lr` are the discriminator's own: the trainer updates it before each step of the encoder.
-    It judges languages, not pairs, so a translation's weight (`step.weights`) is nothing to it.
+    `discriminator` and `lr` are options of the discriminator, which is updated before each step of the encoder.
+    It judges languages, not pairs, so a translation's weight (`step.weights`) does not apply.
     """
     return _bce(step.logits[tuple(pair)], 1.0)
 
 
 def discriminator_loss(originals: Tensor, translations: Tensor) -> Tensor:
-    """The discriminator's own loss: mean BCE of its logits (B, 2) of originals to 1 and of translations to 0."""
+    """The discriminator's own loss: mean BCE of its logits (B, 2) of originals against 1, of translations against 0."""
     return (_bce(originals, 1.0) + _bce(translations, 0.0)) / 2
 
 

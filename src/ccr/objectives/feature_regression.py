@@ -10,8 +10,8 @@ def loss(step: Step, *, pair: tuple[str, str], beta: float, reduction: str, cut_
     """Smooth L1 between `cross` (the first stream of `pair` attending to the second) and the second stream.
 
     Args:
-        reduction: over the dimensions, `sum` or (published; next to no gradient) `mean`; over the batch always mean.
-        cut_teacher: the teacher is a target alone; in the published code it moves towards the student too.
+        reduction: over the dimensions, `sum` or `mean` (published; next to no gradient); over the batch always mean.
+        cut_teacher: the teacher is only a target; in the published code it moves towards the student too.
     """
     teacher, student = step.embeddings["cross"], step.embeddings[pair[1]]
     if cut_teacher:

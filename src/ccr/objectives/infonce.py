@@ -8,7 +8,7 @@ from ccr.objectives.step import Step
 
 
 def loss(step: Step, *, pair: tuple[str, str], tau: float | None, mask_same_item: bool) -> Tensor:
-    """Mean cross-entropy of similarity / tau to the diagonal, averaged over both directions.
+    """Mean cross-entropy of similarity / tau against the diagonal, averaged over both directions.
 
     Args:
         tau: fixed temperature, or None for the network's learnable one.

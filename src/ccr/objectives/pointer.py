@@ -8,11 +8,11 @@ from ccr.objectives.transport import NOTHING, mutual, plans
 
 
 def loss(step: Step, *, pair: tuple[str, str], layer: int | str, masked: float, **solver) -> Tensor:
-    """Cross-entropy of where each word points in the other sentence to its row of the plan, mean of both directions.
+    """Cross-entropy of each word's pointer to the other sentence against its row of the plan, mean of both directions.
 
     The pointers come from the pair with a share `masked` of its tokens hidden (`step.pointers`), the plan from the
-    clean pair. Words whose partner does not choose them back are left out: there the translation is noisy. 0 where
-    no word is left.
+    clean pair. Words without a mutual, unique first choice are left out: there the translation is noisy. 0 if no
+    word is left.
 
     Args:
         solver: options of `transport.plans`.
@@ -28,7 +28,7 @@ def loss(step: Step, *, pair: tuple[str, str], layer: int | str, masked: float, 
 
 
 def _cross_entropy(logits: Tensor, plan: Tensor, partners: Tensor) -> Tensor:
-    """(B, R) cross-entropy of softmax(logits (B, R, C)) to the plan's rows."""
+    """(B, R) cross-entropy of softmax(logits (B, R, C)) against the plan's rows."""
     choices = logits.masked_fill(~partners[:, None, :], NOTHING).log_softmax(2)
     labels = plan / plan.sum(2, keepdim=True).clamp(min=torch.finfo(plan.dtype).tiny)
     return -(labels * choices).sum(2)

@@ -1,7 +1,7 @@
-"""What provides an objective's needs: everything that a term uses beside the embeddings of its pair.
+"""Providers of an objective's needs: everything that a term uses in addition to the embeddings of its pair.
 
 A need is a line in the registry's `NEEDS` and a module with a class `Provider`, which serves all terms that name it. An
-objective with weights of its own names the need `weights`; then its own module has the class, one for each such term.
+objective with its own weights names the need `weights`; the class is then in its module, with an object per such term.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -15,8 +15,8 @@ from ccr.objectives.step import Step
 
 @dataclass(frozen=True)
 class Context:
-    """What a provider may build on: the `network` that is trained (a `DualEncoder`, on its device), and `mask`, the id
-    of the tokenizer's mask token, None where it has none.
+    """What a provider may use: the `network` being trained (a `DualEncoder`, on its device), and `mask`, the id of the
+    tokenizer's mask token, None if it has none.
     """
 
     network: Any
@@ -25,11 +25,11 @@ class Context:
 
 @dataclass(frozen=True)
 class Encoded:
-    """What a step's pass through the text encoder has left.
+    """The results of a step's pass through the text encoder.
 
     `groups`: captions that went through it together (`TextGroup`), `passes`: their states (`TextStates`), in the same
     order. `texts`: stream -> (states, (B,) int64, the sequence of each row's caption in them). `teacher`: stream ->
-    (B, d) embeddings by the CL teacher, where the training has one.
+    (B, d) embeddings by the CL teacher, if there is one.
     """
 
     groups: Sequence[Any]
@@ -50,7 +50,7 @@ class Provider:
         self.network = context.network
 
     def prepare(self, encoded: Encoded) -> dict[str, Tensor]:
-        """Further streams, as pooled text states (B, h), that the text head maps as it maps captions."""
+        """Further streams, as pooled text states (B, h), which the text head maps like captions."""
         return {}
 
     def fill(self, step: Step, encoded: Encoded) -> dict[str, Tensor]:
@@ -58,14 +58,14 @@ class Provider:
         return {}
 
     def modules(self) -> Iterable[nn.Module]:
-        """Modules whose weights are trained with the network's and kept with the state of a training."""
+        """Modules whose weights are trained with the network's and saved with the training state."""
         return ()
 
     def state_dict(self) -> dict[str, Any]:
-        """What further steps depend on."""
+        """The state that further steps depend on."""
         return {str(number): module.state_dict() for number, module in enumerate(self.modules())}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on from what `state_dict` returned."""
+        """Resume from what `state_dict` returned."""
         for number, module in enumerate(self.modules()):
             module.load_state_dict(state[str(number)])

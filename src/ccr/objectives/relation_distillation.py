@@ -9,13 +9,13 @@ from ccr.objectives.step import Step
 def loss(step: Step, *, pair: tuple[str, str], tau_teacher: float, tau_student: float | None, intra: bool) -> Tensor:
     """KL(p_teacher || p_student) over rows and over columns, averaged.
 
-    The first stream of `pair` is the visual one: what v_i shows is what s_i says, so the teacher's relation of
-    source caption i to caption j is the target for the student's relation of item i to caption j. Rows of the same
-    item stay in. 0, without gradient, when the two agree.
+    The first stream of `pair` is the visual one: v_i shows what s_i says, so the teacher's relation of source caption i
+    to caption j is the target for the student's relation of item i to caption j. Rows of the same item are included.
+    0, with zero gradient, when the two agree.
 
     Args:
         tau_student: None for the network's learnable temperature.
-        intra: add the same for caption i against caption j.
+        intra: add the same for the relation of caption i to caption j.
     """
     tau = step.tau if tau_student is None else tau_student
     captions = step.teacher[pair[1]]

@@ -7,13 +7,13 @@ from ccr.objectives.step import Step
 
 
 def loss(step: Step, *, pair: tuple[str, str], tau: float, cut_visual: bool, cut_teacher: bool) -> Tensor:
-    """Cross-entropy of the student's softmax over the batch to the teacher's, mean of both directions.
+    """Cross-entropy of the student's softmax over the batch against the teacher's, mean of both directions.
 
     Student: similarities of the two streams of `pair`; teacher: those of the first stream and `cross`. Both / tau.
 
     Args:
-        cut_visual: no gradient through the targets; the published code lets it reach the visual embedding.
-        cut_teacher: nor to the teacher's embedding, as published.
+        cut_visual: no gradient through the targets to the visual embedding; the published code lets it through.
+        cut_teacher: none to the teacher's embedding, as published.
     """
     first, cross = step.embeddings[pair[0]], step.embeddings["cross"]
     teacher = (first.detach() if cut_visual else first) @ (cross.detach() if cut_teacher else cross).T / tau

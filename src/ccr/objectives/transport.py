@@ -1,4 +1,4 @@
-"""Optimal transport between the words of a sentence and of its translation: the self-made word alignment of CL2CM."""
+"""Optimal transport between the words of a sentence and its translation: CL2CM's self-generated word alignment."""
 
 import math
 
@@ -6,14 +6,14 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-NOTHING = -1e4  # log of no mass: finite, so that a sentence without words gives an empty plan and not NaN
-EQUAL = 1 - 1e-4  # shares this close are equal: what is left between them is rounding
+NOTHING = -1e4  # log of zero mass: finite, so that a sentence without words gives an empty plan, not NaN
+EQUAL = 1 - 1e-4  # shares this close are equal: they differ only by rounding
 
 Words = tuple[Tensor, Tensor]  # states (B, W, h) and mask (B, W) of real words
 
 
 def cost(source: Words, target: Words) -> Tensor:
-    """(B, R, C): 1 - cosine of every word of a sentence with every word of the other."""
+    """(B, R, C): 1 - cosine of every word of one sentence with every word of the other."""
     return 1 - functional.normalize(source[0], dim=-1) @ functional.normalize(target[0], dim=-1).transpose(1, 2)
 
 
@@ -23,13 +23,13 @@ def sinkhorn(
 ) -> Tensor:
     """Entropic optimal transport plans of a batch of problems, in the log domain (Cuturi 2013; Chizat et al. 2018).
 
-    min <plan, cost> + epsilon KL(plan | a b') with uniform marginals a, b over the real places; with `relaxation`
-    the plan's marginals may leave a and b at the price of relaxation * KL of each.
+    min <plan, cost> + epsilon KL(plan | a b') with uniform marginals a, b over the real positions; with `relaxation`,
+    the plan's marginals may deviate from a and b at a cost of relaxation * KL for each.
 
     Args:
-        cost: (B, R, C). rows, columns: (B, R), (B, C) bool; masked places carry no mass.
+        cost: (B, R, C). rows, columns: (B, R), (B, C) bool; masked positions carry no mass.
     Returns:
-        (B, R, C) float32 plans (float64 for a float64 cost), zero in masked places.
+        (B, R, C) float32 plans (float64 for a float64 cost), zero at masked positions.
     """
     kernel = -(cost if cost.dtype == torch.float64 else cost.float()) / epsilon
     log_rows, log_columns = (_uniform(mask, kernel.dtype) for mask in (rows, columns))
@@ -43,18 +43,18 @@ def sinkhorn(
 
 
 def _exp(values: Tensor) -> Tensor:
-    """exp without results near or below the smallest normal number, which cost a CPU forty times as much as others."""
+    """exp without results near or below the smallest normal number, which take a CPU forty times as long as others."""
     return values.clamp(min=math.log(torch.finfo(values.dtype).tiny) + 8).exp()
 
 
 def _logsumexp(values: Tensor, dim: int) -> Tensor:
-    """`torch.logsumexp` of finite values, to the last bit: beside the largest, what is left out is rounded away."""
+    """`torch.logsumexp` of finite values, to the last bit: next to the largest, what is left out is rounded away."""
     largest = values.amax(dim, keepdim=True)
     return _exp(values - largest).sum(dim).log() + largest.squeeze(dim)
 
 
 def _uniform(mask: Tensor, dtype: torch.dtype) -> Tensor:
-    """(B, W) log of equal shares of the real places."""
+    """(B, W) log of equal shares for the real positions."""
     shares = -mask.sum(1, keepdim=True).clamp(min=1).to(dtype).log()
     return torch.where(mask, shares, NOTHING)
 
@@ -68,7 +68,7 @@ def plans(
 
 
 def mutual(plan: Tensor) -> Tensor:
-    """(B, R, C) bool: word pairs of which each is the other's one and only first choice; equal shares are no choice."""
+    """(B, R, C) bool: pairs of words that are each other's unique first choice; equal shares are not a choice."""
     first_of_row = (plan >= EQUAL * plan.amax(2, keepdim=True)) & (plan > 0)
     first_of_column = (plan >= EQUAL * plan.amax(1, keepdim=True)) & (plan > 0)
     alone = (first_of_row.sum(2, keepdim=True) == 1) & (first_of_column.sum(1, keepdim=True) == 1)

@@ -1,4 +1,4 @@
-"""Word-level alignment for the CL teacher: aligned words pulled together (docs/methods.md, item 10; CL2CM)."""
+"""Word-level alignment for the CL teacher: pulls aligned words together (docs/methods.md, item 10; CL2CM)."""
 
 import torch
 from torch import Tensor
@@ -10,9 +10,9 @@ from ccr.objectives.transport import Words, cost, plans
 def loss(step: Step, *, pair: tuple[str, str], layer: int | str, margin: float, **solver) -> Tensor:
     """Hinge on the transport cost of each pair against a mismatched one, mean over the batch.
 
-    The bare cost is minimised by making all words equal; the mismatched pair (with the caption of the row before)
-    forbids that. Rows of one item, and captions without words, have none: they are left out, and 0 where nothing is
-    left. Plans are those of the clean pair, without gradient.
+    The cost alone would be minimised by making all words equal; the mismatched pair (with the previous row's caption)
+    prevents that. Rows have none if the previous row has the same item or a caption has no words: they are left out;
+    0 if no row is left. Plans come from the clean states, without gradient.
 
     Args:
         solver: options of `transport.plans`.

@@ -13,7 +13,7 @@ def loss(
     Args:
         negatives: `hardest` of each row and column, or `all`.
         scale: `mean` over the entries of each direction, or `sum` over the batch.
-        mask_same_item: other rows of the same item are no negatives.
+        mask_same_item: other rows of the same item are not negatives.
     """
     similarity = step.similarity(pair)
     positive = similarity.diagonal()

@@ -1,1 +1,1 @@
-"""Which languages engines translate, as far as it can be told without one: for the plan and for the engines alike."""
+"""Which languages engines translate, as far as can be known without one; used by the plan and the engines alike."""

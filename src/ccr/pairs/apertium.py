@@ -1,4 +1,4 @@
-"""What the engine apertium has: the modes that are installed, the files that they run, and Debian's packages."""
+"""What the engine apertium can use: the installed modes, the files that they run, and Debian's packages."""
 
 import os
 import re
@@ -9,22 +9,22 @@ from pathlib import Path
 from ccr import languages
 from ccr.errors import CcrError
 
-# of language pairs, in Debian 12: apertium-{name}; not every one translates both ways
+# of language pairs, in Debian 12: apertium-{name}; not all translate both ways
 _PACKAGES = (
     "eng-spa eng-cat afr-nld arg-cat bel-rus br-fr cat-ita cat-srd dan-nor en-gl eo-ca eo-en eo-es eo-fr es-gl es-pt "
     "es-ro eu-en eu-es fr-es fra-cat fra-frp hbs-eng hbs-mkd hbs-slv ind-zlm isl-eng isl-swe mkd-bul mkd-eng nno-nob "
     "oc-ca oc-es oci-fra pol-szl por-cat pt-gl rus-ukr spa-arg spa-ast spa-cat spa-ita srd-ita swe-dan swe-nor urd-hin"
 )
 PACKAGES = _PACKAGES.split()
-TAGS = {"hbs_HR": "hr", "hbs_BS": "bs", "zlm": "ms"}  # what modes call a language where it is no tag of that language
+TAGS = {"hbs_HR": "hr", "hbs_BS": "bs", "zlm": "ms"}  # names that modes use instead of a language's tag
 _MODE = re.compile(r"([a-z]{2,3}(?:_[A-Za-z]+)?)-([a-z]{2,3}(?:_[A-Za-z]+)?)")
-_FILE = re.compile(r"'([^']+)'")  # in a mode: a pipeline of the shell
+_FILE = re.compile(r"'([^']+)'")  # in a mode: a shell pipeline
 
 
 def chain(source: str, target: str, pivot: str, where: str) -> list[str]:
-    """The installed modes that lead from a language to another: one, or two through `pivot` where there is no direct.
+    """The installed modes from one language to another: one, or two through `pivot` if there is no direct one.
 
-    Raises `CcrError`, with what to install, where the command or a mode is missing.
+    Raises `CcrError`, saying what to install, if the command or a mode is missing.
     """
     if shutil.which("apertium") is None:
         packages = " ".join(f"apertium-{name}" for name in _packages(source, target, pivot) or ["eng-spa"])
@@ -44,14 +44,14 @@ def chain(source: str, target: str, pivot: str, where: str) -> list[str]:
 
 
 def files(modes: list[str]) -> list[str]:
-    """All that a translation by these modes depends on: the command, whose text holds its version, modes and data."""
+    """All files that a translation with these modes depends on: the command (its text has the version), modes, data."""
     written = [_folder() / f"modes/{mode}.mode" for mode in modes]
     data = sorted({name for path in written for name in _FILE.findall(path.read_text()) if Path(name).is_file()})
     return [shutil.which("apertium"), *map(str, written), *data]
 
 
 def offer(source: str, target: str) -> str:
-    """How apertium could translate a pair, for a message about another engine; "" where it could not."""
+    """How apertium could translate a pair, for a message about another engine; "" if it could not."""
     if shutil.which("apertium") and _mode(_modes(), source, target):
         return "apertium"
     direct = _package(source, target)
@@ -65,13 +65,13 @@ def _folder() -> Path:
 
 
 def _modes() -> dict[str, tuple[str, str]]:
-    """Name -> languages of every installed mode that is a pair of languages; those of shorter names first."""
+    """Name -> languages of every installed mode named after a language pair; shorter names first."""
     names = sorted((path.stem for path in _folder().glob("modes/*.mode")), key=lambda name: (len(name), name))
     return {name: match.groups() for name in names if (match := _MODE.fullmatch(name))}
 
 
 def _mode(modes: dict[str, tuple[str, str]], source: str, target: str) -> str | None:
-    """The mode that does for a pair."""
+    """The mode that serves a pair."""
     fits = [pair for pair in modes.values() if _served(source, pair[:1]) and _served(target, pair[1:])]
     first = _served(source, tuple(pair[0] for pair in fits))
     second = _served(target, tuple(pair[1] for pair in fits if pair[0] == first))
@@ -80,14 +80,14 @@ def _mode(modes: dict[str, tuple[str, str]], source: str, target: str) -> str | 
 
 @cache
 def _served(lang: str, names: tuple[str, ...]) -> str | None:
-    """The one of Apertium's names that does for a language."""
+    """The one of Apertium's names that serves a language."""
     tags = {TAGS.get(name, name): name for name in reversed(names)}
     return tags.get(languages.served(lang, list(tags)[::-1]))
 
 
 @cache
 def _package(source: str, target: str) -> str | None:
-    """The package whose name says both languages."""
+    """The package whose name contains both languages."""
     for name in PACKAGES:
         tags = tuple(name.split("-"))
         for pair in (tags, tags[::-1]):
@@ -97,7 +97,7 @@ def _package(source: str, target: str) -> str | None:
 
 
 def _packages(source: str, target: str, pivot: str = "") -> list[str]:
-    """The package of a pair, else the two of its ways through `pivot`; none where one is lacking."""
+    """The package of a pair, else the two for the way through `pivot`; none if either is missing."""
     if direct := _package(source, target):
         return [direct]
     both = [_package(source, pivot), _package(pivot, target)] if pivot else []
@@ -106,7 +106,7 @@ def _packages(source: str, target: str, pivot: str = "") -> list[str]:
 
 @cache
 def _pivot(source: str, target: str) -> str | None:
-    """A language through which two packages lead."""
+    """A language through which two packages connect the pair."""
     middles = (languages.code(tag) for name in PACKAGES for tag in name.split("-"))
     ways = (middle for middle in middles if middle not in (source, target) and _packages(source, target, middle))
     return next(ways, None)

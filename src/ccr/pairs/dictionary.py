@@ -1,4 +1,4 @@
-"""Where the engine dictionary finds the dictionary of a language pair, and in which format it is."""
+"""Where the engine dictionary finds the dictionary of a language pair, and its format."""
 
 import re
 from dataclasses import dataclass
@@ -18,9 +18,9 @@ FORMATS = (
 
 @dataclass(frozen=True)
 class Found:
-    """A dictionary: its files, the first the one that was asked for; `tsv`, `dictd` or `cedict`.
+    """A dictionary: its files (for `dictd`, the index first) and its format: `tsv`, `dictd` or `cedict`.
 
-    `inverted`: it translates the other way. `traditional`: Chinese is written in traditional characters.
+    `inverted`: it translates in the opposite direction. `traditional`: Chinese is written in traditional characters.
     """
 
     files: tuple[str, ...]
@@ -30,9 +30,9 @@ class Found:
 
 
 def find(path: str, source: str, target: str, where: str) -> Found:
-    """The dictionary for a pair: a file, or in a folder the one whose name says the pair, else the pair turned round.
+    """The dictionary for a pair: a file, or the one in a folder that is named after the pair, else after its inverse.
 
-    Raises `CcrError` where there is none, or a file says another pair.
+    Raises `CcrError` if there is none, or the file is named after another pair.
     """
     where = f"{where}.path"
     if not path:
@@ -63,7 +63,7 @@ def _format(file: Path) -> str | None:
 
 
 def _is_of(file: Path, form: str, source: str, target: str) -> bool:
-    """Whether a file translates a pair, by its name."""
+    """Whether a file translates a pair, judging by its name."""
     if form == "cedict":
         return target == "en" and source in ("zh", "zh-Hant")
     match = _NAME.fullmatch(file.name.removesuffix(".gz").removesuffix(file.suffixes[0] if file.suffixes else ""))

@@ -3,7 +3,7 @@
 from ccr import languages
 from ccr.errors import CcrError
 
-# in the services' own codes; where the library deep-translator's list is older than the service, by its manual
+# in the services' own codes; from a service's manual where the list of the library deep-translator is outdated
 _CODES = {
     "google": (
         "af sq am ar hy as ay az bm eu be bn bho bs bg ca ceb ny zh-CN zh-TW co hr cs da dv doi nl en eo et ee tl "
@@ -11,7 +11,7 @@ _CODES = {
         "ky lo la lv ln lt lg lb mk mai mg ms ml mt mi mr mni-Mtei lus mn my ne no or om ps fa pl pt pa qu ro ru sm "
         "sa gd nso sr st sn sd si sk sl so es su sw sv tg ta tt te th ti ts tr tk ak uk ur ug uz vi cy xh yi yo zu"
     ),
-    # CLDR takes Egypt for the likely region of Arabic; here ar-EG is the dialect, and left out
+    # CLDR considers Egypt the likely region of Arabic; here ar-EG is the dialect, and left out
     "mymemory": (
         "ace-ID af-ZA ak-GH sq-AL am-ET aig-AG ar-SA an-ES hy-AM as-IN ast-ES de-AT awa-IN quy-PE az-AZ bah-BS "
         "bjs-BB ban-ID rm-RO bm-ML bjn-ID ba-RU eu-ES be-BY fr-BE bem-ZM bn-IN bho-IN bh-IN bi-VU gax-KE bs-BA "
@@ -52,7 +52,7 @@ CODES = {service: codes.split() for service, codes in _CODES.items()}
 
 
 def codes(name: str, source: str, target: str, where: str) -> tuple[str, str]:
-    """A language pair in the codes of a service; `CcrError`, with the services that have it, where it has not."""
+    """A language pair in the codes of a service; `CcrError`, naming the services that have it, if this one does not."""
     if pair := _pair(name, source, target):
         return pair
     others = serving(source, target)

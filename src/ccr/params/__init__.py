@@ -1,4 +1,4 @@
-"""params.yaml: its schema, its error messages, and the plan that it means.
+"""params.yaml: its schema, its error messages, and the plan derived from it.
 
 `validate` turns the raw mapping into `Params` or raises one `CcrError` that names the key path and the nearest valid
 value. `plan` lists every job with its resolved settings: the only place that knows which run needs which teacher,

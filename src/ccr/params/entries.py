@@ -1,4 +1,4 @@
-"""Entries by name: what they inherit (`like`) and the options that the registry knows for them."""
+"""Named entries: what they inherit (`like`) and the options that the registry defines for them."""
 
 from collections.abc import Mapping
 from functools import cache
@@ -12,10 +12,10 @@ from ccr.params.messages import explain, known, nearest
 from ccr.params.schema import Changes, Method, Params, Raw, Section, Teacher, Weight, number
 from ccr.registry import Entry
 
-# What the published NRCCR code does where this project does otherwise, outside of objectives: the registry has theirs.
+# What the published NRCCR code does differently from this project, except in objectives, which the registry covers.
 COMPAT = {"nrccr": {"norm": "batch_all_streams", "pooling": "padded_mean", "select_by": "t2v", "fusion": "min_max"}}
 
-_WEIGHT = TypeAdapter(Weight)  # made once: a plan checks thousands
+_WEIGHT = TypeAdapter(Weight)  # built once: a plan checks thousands of weights
 
 
 @cache
@@ -38,13 +38,13 @@ def options_of(entry: Entry, given: Raw, path: str, compat: str | None = None) -
 
 
 def in_force(entry: Method | Teacher) -> dict[str, Any]:
-    """What an entry gives, and what its `compat` gives where the entry itself is silent."""
+    """An entry's own settings, and those of its `compat` for whatever it does not set itself."""
     given = entry.model_dump(exclude_none=True)
     return COMPAT.get(given.get("compat"), {}) | given
 
 
 def inherit(entries: Mapping[str, Raw], name: str, path: str, seen: tuple[str, ...] = ()) -> dict[str, Any]:
-    """An entry with what it inherits by `like`: mappings are merged, the rest replaced; null removes a term."""
+    """An entry with what it inherits (`like`): mappings except `queries` merge, the rest is replaced; null removes."""
     entry = dict(entries[name])
     parent = entry.pop("like", None)
     if parent is None:
@@ -64,7 +64,7 @@ def _merge(base: Raw, edits: Raw) -> dict[str, Any]:
 
 
 def objectives_of(terms: Raw, path: str, compat: str | None = None) -> dict[str, dict[str, Any]]:
-    """Terms with weight > 0, resolved: {term: {objective, weight, options}}."""
+    """Terms with weight > 0, resolved: {term: {objective, weight, **options}}."""
     resolved = {}
     for term, given in terms.items():
         if given is None:
@@ -100,16 +100,16 @@ def needs(objectives: Mapping[str, Raw], what: str) -> bool:
 def _resolved(
     given: dict[str, Any], name: str, section: str, kind: str, registered: Mapping[str, Entry]
 ) -> dict[str, Any]:
-    """{kind, options} of an entry that names what it is (by default its own name) in a registry."""
+    """{`kind`: a name in a registry, options} of an entry; the name is the entry's own unless it gives another."""
     chosen = given.pop(kind, name)
     known(chosen, registered, f"{section}.{name}.{kind}", kind)
     return {kind: chosen, "options": options_of(registered[chosen], given, f"{section}.{name}")}
 
 
 def variant_of(params: Params, name: str) -> dict[str, Any]:
-    """A translation variant resolved: {engine, options}, with {noise} and {filter} where it has some.
+    """A resolved translation variant: {engine, options}, with {noise} and {filter} if it has them.
 
-    Published translations are named after the variant.
+    Published translations are by default named after the variant at the root of its `like` chain.
     """
     variants, path = params.translate.variants, f"translate.variants.{name}"
     given = inherit(variants, name, "translate.variants")
@@ -133,9 +133,9 @@ def variant_of(params: Params, name: str) -> dict[str, Any]:
 
 
 def base_variant(params: Params, name: str) -> str:
-    """The variant whose translations this one changes: itself without its filter, else without its noise.
+    """The variant whose translations this one modifies: the same without its filter, else without its noise.
 
-    Itself where there is neither.
+    The variant itself if it has neither.
     """
     variant = variant_of(params, name)
     change = next((change for change in ("filter", "noise") if change in variant), None)
@@ -160,7 +160,7 @@ def clean_variant(params: Params, name: str) -> str:
 
 
 def network_of(params: Params, name: str) -> dict[str, Any]:
-    """A network resolved: its encoders' own options checked and completed."""
+    """A resolved network: its encoders' own options are checked and completed."""
     network = params.networks[name].model_dump()
     network["text"]["kind"] = registry.text_kind(network["text"])
     for part, registered in (("text", registry.TEXT_ENCODERS), ("visual", registry.VISUAL_ENCODERS)):
@@ -171,7 +171,7 @@ def network_of(params: Params, name: str) -> dict[str, Any]:
 
 
 def extractor_of(params: Params, name: str) -> dict[str, Any]:
-    """An extractor entry resolved: {extractor, options}. A published dump lies in FeatureData/{name} by default."""
+    """A resolved extractor entry: {extractor, options}. A published dump is in FeatureData/{name} by default."""
     extractors = params.features.extractors
     given = inherit(extractors, name, "features.extractors")
     extractor = _resolved(given, name, "features.extractors", "extractor", registry.EXTRACTORS)

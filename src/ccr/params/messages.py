@@ -1,4 +1,4 @@
-"""Messages for people: the key path, what is wrong there, and the nearest valid value."""
+"""Error messages for users: the key path, what is wrong there, and the nearest valid value."""
 
 import difflib
 from collections.abc import Iterable
@@ -21,7 +21,7 @@ def known(value: Any, valid: Iterable[str], path: str, what: str) -> None:
 
 
 def _fields_at(model: Any, location: tuple) -> list[str]:
-    """Names that may stand where pydantic found an unknown one."""
+    """Names that are valid where pydantic found an unknown one."""
     for part in location:
         if isinstance(model, type) and issubclass(model, BaseModel) and part in model.model_fields:
             model = model.model_fields[part].annotation

@@ -1,4 +1,4 @@
-"""The plan that params.yaml means: every job with its resolved settings, from a table's rows back to the raw data."""
+"""The plan derived from params.yaml: every job with its settings resolved, from a table's rows back to the raw data."""
 
 import difflib
 from dataclasses import replace
@@ -14,10 +14,10 @@ from ccr.params.schema import Params
 
 
 class Plan:
-    """Every job of every table, by target. Inputs name the targets' files, so the order follows from the plan.
+    """Every job of every table, by target. Inputs name the files of other targets, so the order follows from the plan.
 
-    Captions, translations, parallel text and features may be asked for that no table needs: these are planned when
-    they are.
+    Captions, translations, parallel text and features that no table needs may be requested too; they are planned on
+    request.
     """
 
     def __init__(self, params: Params):
@@ -40,9 +40,9 @@ class Plan:
     def job(self, target: str) -> Job:
         """The job that makes `target`; its settings are complete, its key is not yet known.
 
-        Raises `CcrError` for an unplanned target, for a captions job whose raw data or files are not there, for
-        translations of a pair of languages that their engine has not, for a training whose encoder's folder is not
-        there, and for a table of which no row can be made.
+        Raises `CcrError` for an unplanned target, for a captions job whose raw data or files are missing, for
+        translations of a language pair that their engine does not support, for a training job whose encoder folder is
+        missing, and for a table none of whose rows can be made.
         """
         target = target.rstrip("/")
         if target not in self.jobs:
@@ -101,7 +101,7 @@ class Plan:
             )
 
     def keyed(self, target: str) -> Job:
-        """The job with its key. `CcrError` when an input does not exist, or is not what the job that made it wrote."""
+        """The job with its key. `CcrError` if an input does not exist or is not what the job that made it wrote."""
         job = self.job(target)
         missing = [path for path in job.input_paths() if not Path(path).exists()]
         if missing:
@@ -112,7 +112,7 @@ class Plan:
         return replace(job, key=job_key(job))
 
     def needs(self, target: str) -> list[Job]:
-        """The jobs that `target` needs, in an order in which they can run, itself last."""
+        """The jobs that `target` needs, in an order in which they can run, its own last."""
         last = self.job(target)
         makers = self.makers
         ordered: dict[str, Job] = {}
@@ -130,7 +130,7 @@ class Plan:
     @property
     def makers(self) -> dict[str, Job]:
         """Path -> the job that makes it."""
-        if self._counted != len(self.jobs):  # some were planned since
+        if self._counted != len(self.jobs):  # more have been planned since
             self._by_path = {path: job for job in self.jobs.values() for path in job.outputs.values()}
             self._counted = len(self.jobs)
         return self._by_path

@@ -31,16 +31,16 @@ def _preset(name: str) -> dict[str, Any]:
 
 
 def differences(path: str | Path = "params.yaml") -> list[tuple[str, Any, Any]]:
-    """(key path, value in the file, value of the file's preset) where the two differ."""
+    """(key path, value in the file, value in its preset) for every key where the two differ."""
     raw = read(path)
     edits = _preset(raw["preset"])
     return [(key, _get(raw, key), value) for key, value in edits.items() if _get(raw, key) != value]
 
 
 def use(name: str, path: str | Path = "params.yaml") -> list[tuple[str, Any, Any]]:
-    """Write a preset's values into the file, comments kept, and return (key path, old, new) of what changed.
+    """Write a preset's values into the file, keeping comments, and return (key path, old, new) for every change.
 
-    Raises `CcrError` when the result would not be valid; the file is then left as it was.
+    Raises `CcrError` if the result would not be valid; the file is then left unchanged.
     """
     from ruamel.yaml import YAML
 
@@ -48,7 +48,7 @@ def use(name: str, path: str | Path = "params.yaml") -> list[tuple[str, Any, Any
     editor.preserve_quotes = True
     editor.width = 200
     editor.indent(mapping=2, sequence=4, offset=2)
-    read(path)  # what `editor` would not refuse
+    read(path)  # refuses what `editor` would accept
     document = editor.load(Path(path).read_text(encoding="utf-8-sig"))
     changed = []
     for key, value in {"preset": name, **_preset(name)}.items():
@@ -64,7 +64,7 @@ def use(name: str, path: str | Path = "params.yaml") -> list[tuple[str, Any, Any
                     del section[last][part]
                 section[last].update(value)
             elif isinstance(old, list) and isinstance(value, list):
-                section[last][:] = value  # in place: the list keeps its form
+                section[last][:] = value  # in place: the list keeps its style
             else:
                 section[last] = value
     validate(document)

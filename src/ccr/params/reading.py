@@ -8,16 +8,16 @@ import yaml
 
 from ccr.errors import CcrError
 
-LARGEST_FILE = 1 << 20  # bytes; the project's own has 20,000
-MOST_VALUES = 100_000  # once aliases are written out
-DEEPEST = 30  # sections within sections
+LARGEST_FILE = 1 << 20  # bytes; the project's own has 26,000
+MOST_VALUES = 100_000  # with aliases expanded
+DEEPEST = 30  # levels of nesting
 
 
 def read(path: str | Path) -> dict[str, Any]:
     """The sections of a YAML file in UTF-8.
 
-    Raises `CcrError` for files that are missing, too large or not YAML, for keys that stand twice or are no strings,
-    and for aliases that lead back to themselves or stand for more than MOST_VALUES values.
+    Raises `CcrError` for files that are missing, too large, nested too deeply or not YAML, for keys that are duplicated
+    or not strings, and for aliases that refer to themselves or expand to more than MOST_VALUES values.
     """
     return parse(_text(Path(path)), path)
 
@@ -39,7 +39,7 @@ def _text(path: Path) -> str:
 
 
 def parse(text: str, path: str | Path) -> dict[str, Any]:
-    """As `read`, from the text. `path` is for messages."""
+    """Like `read`, but from text. `path` is for messages."""
     loader = None
     try:
         loader = yaml.SafeLoader(text)
@@ -49,7 +49,7 @@ def parse(text: str, path: str | Path) -> dict[str, Any]:
             node = loader.construct_document(node)
     except RecursionError as error:
         raise CcrError(f"{path}: nested too deeply; settings have at most {DEEPEST} levels.") from error
-    except (yaml.YAMLError, ValueError, OverflowError) as error:  # the last two: numbers and dates that cannot be
+    except (yaml.YAMLError, ValueError, OverflowError) as error:  # the last two: impossible numbers and dates
         raise CcrError(f"{path}: not valid YAML: {error}") from error
     finally:
         if loader is not None:
@@ -63,7 +63,7 @@ def _check(node: yaml.Node, path: str | Path) -> None:
     sizes: dict[int, int] = {}
 
     def size(node: yaml.Node, above: tuple[yaml.Node, ...]) -> int:
-        """How many values a node stands for, aliases written out."""
+        """The number of values of a node, with aliases expanded."""
         if any(node is parent for parent in above):
             raise CcrError(f"{path}: line {_line(node)}: an alias leads back to itself.")
         if len(above) > DEEPEST:

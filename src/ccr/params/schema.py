@@ -1,4 +1,4 @@
-"""The schema of params.yaml: sections define, `tables` and `run` choose."""
+"""The schema of params.yaml: sections define entries, `tables` and `run` choose among them."""
 
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
@@ -12,7 +12,7 @@ Raw = Mapping[str, Any]
 
 
 def number(value: Any) -> Any:
-    """YAML 1.1 reads `3e-4` as a string and pydantic reads `true` as 1: take the first, refuse the second."""
+    """YAML 1.1 reads `3e-4` as a string and pydantic reads `true` as 1: accept the first, refuse the second."""
     if isinstance(value, bool):
         raise ValueError("expected a number, not true/false")
     return value
@@ -25,7 +25,7 @@ def _different(values: list[Any]) -> list[Any]:
     return values
 
 
-# Bounds that nobody needs to exceed: beyond them is a slip, or what no machine can hold.
+# Bounds that nobody needs to exceed: anything beyond them is a typo or fits on no machine.
 MOST, LARGEST_SEED = 100_000_000, 2**32 - 1
 
 Integer = Annotated[int, BeforeValidator(number)]
@@ -65,7 +65,7 @@ class Section(BaseModel):
 class World(Section):
     """Size and seed of a data set's synthetic stand-in; `size` in pixels, `frames` per clip.
 
-    `parallel`: sentences in every language, of scenes without a picture.
+    `parallel`: number of sentences in every language about scenes without a picture.
     """
 
     train: Count
@@ -94,14 +94,14 @@ class TextBlock(Attention):
 
 
 class TextNetwork(Section):
-    """`encoder`: `scratch` (a BERT of this size, its tokenizer trained with it) or a model name or path.
+    """`encoder`: `scratch` (a BERT of this size, with a tokenizer trained for it) or a model name or path.
 
-    `kind`: a name in `registry.TEXT_ENCODERS` (by default `scratch` or `pretrained`, as `encoder` says), `options` its
-    own; any other takes what it needs of the sizes, and `encoder` is its tokenizer's. The sizes are given for `scratch`
-    alone; a named model brings its own.
-    `frozen_layers`: the embeddings and this many lower layers (or `all`) keep their weights, and have no dropout; 0
-    freezes nothing. `frozen_prefix`: `cached` computes the states behind them once for every text, `computed` in every
-    step. `prompt`: what is put before each text. `block`: null averages the encoder's states.
+    `kind`: a name in `registry.TEXT_ENCODERS` (by default `scratch` or `pretrained`, depending on `encoder`);
+    `options`: its own. Any other kind uses the sizes that it needs, and `encoder` names its tokenizer. The sizes are
+    given only for `scratch`; a named model has its own.
+    `frozen_layers`: the embeddings and this many lower layers (or `all`) are frozen and use no dropout; 0 freezes
+    nothing. `frozen_prefix`: `cached` computes their output states once per text, `computed` in every step. `prompt`:
+    prepended to each text. `block`: null averages the encoder's states.
     """
 
     kind: str | None = None
@@ -121,12 +121,12 @@ class TextNetwork(Section):
 
 
 class VisualNetwork(Section):
-    """`kind`: a name in `registry.VISUAL_ENCODERS`, `options` its own.
+    """`kind`: a name in `registry.VISUAL_ENCODERS`; `options`: its own.
 
-    `block`: an attention block over the frames before the mean (video); null for linear + ReLU alone (image).
+    `block`: an attention block over the frames before the mean (video); null for linear + ReLU only (image).
 
-    `layer_norm`: of the features. `input_dropout`: share of a feature's values that training hides; frozen features
-    of few items are soon learnt by heart.
+    `layer_norm`: applied to the features. `input_dropout`: share of the feature values dropped in training; frozen
+    features of few items are quickly memorised.
     """
 
     kind: str = "frames"
@@ -148,9 +148,9 @@ Fusion = Literal["standardise", "min_max"]
 class Network(Section):
     """A dual encoder: two encoders and a common space of `dim` dimensions.
 
-    `norm`: of the heads; `batch_all_streams` is BatchNorm whose running statistics, which evaluation uses, take in
-    the teacher's and the back-translations' states too, as in published NRCCR. `pooling`: `padded_mean` averages and
-    attends over padding too, as published NRCCR does.
+    `norm`: of the heads; `batch_all_streams` is BatchNorm whose running statistics, used in evaluation, also include
+    the teacher's and the back-translations' states, as in published NRCCR. `pooling`: `padded_mean` averages and
+    attends over padding as well, as published NRCCR does.
     """
 
     text: TextNetwork
@@ -164,15 +164,16 @@ class Network(Section):
 class Training(Section):
     """How a network is trained; a data set or an entry may override any of it.
 
-    `encoder_lr`: of the text encoder below its block and head; null: `lr`. `word_dropout`: share of the words that each
-    step hides behind [MASK]. `patience`: epochs without a better one after which training ends. `warmup`: share of the
-    steps in which lr rises; then `schedule` lets it fall: `cosine` to 0, or `plateau`, x.99 per epoch and halved when
-    validation stays behind (NRCCR). `select_by`: validation SumR, or its text-to-visual half. `gradient_every`: steps
-    between measurements of the terms' shares of the gradient, 0: never.
-    `precision`: bf16 runs the networks under autocast, the objectives stay in float32; fast on GPUs and on CPUs with
-    bf16 instructions, slow on others. tf32: float32 whose products a GPU rounds first; fp32 elsewhere. auto: bf16 on a
-    GPU that has it, else fp32. `slices`: of a batch, for a GPU with little memory: the text encoder's activations are
-    kept for one at a time and computed again for the gradient, which is that of the whole batch.
+    `encoder_lr`: learning rate of the text encoder below its block and head; null: `lr`. `word_dropout`: share of the
+    words that each step replaces by [MASK]. `patience`: epochs without improvement after which training ends.
+    `warmup`: share of the steps over which lr rises; `schedule` then lowers it: `cosine` to 0, or `plateau`, x.99 per
+    epoch and halved when validation does not improve (NRCCR). `select_by`: validation SumR, or its text-to-visual
+    half. `gradient_every`: steps between measurements of the terms' shares of the gradient; 0: never.
+    `precision`: bf16 runs the networks under autocast, while the objectives stay in float32; fast on GPUs and on CPUs
+    with bf16 instructions, slow on others. tf32: float32 in which a GPU rounds the factors of products; fp32
+    elsewhere. auto: bf16 on a GPU that supports it, else fp32. `slices`: of a batch, for a GPU with little memory: the
+    text encoder's activations are kept for one slice at a time and recomputed for the gradient, which is that of the
+    whole batch.
     """
 
     network: str
@@ -193,9 +194,9 @@ class Training(Section):
 
 
 class StudentTraining(Training):
-    """`select_on`: the val captions that choose the best epoch: human `target`, their `mt`, or human `source` ones.
+    """`select_on`: the val captions that decide the best epoch: human `target`, machine (`mt`) or human `source` ones.
 
-    `on_missing`: what happens to terms on back-translations when there are none.
+    `on_missing`: what to do with terms on back-translations if there are none.
     """
 
     select_on: Literal["target", "mt", "source"]
@@ -203,7 +204,7 @@ class StudentTraining(Training):
 
 
 def _overrides(model: type[BaseModel]) -> dict[str, Any]:
-    """Its fields with their bounds, none of which must be given."""
+    """The fields of a model with their bounds, all of them optional."""
     return {name: (field.rebuild_annotation() | None, None) for name, field in model.model_fields.items()}
 
 
@@ -219,10 +220,10 @@ class Roles(Section):
 
 
 class Dataset(Section):
-    """A data set: where it lies, in which layout, what its tables use by default; `like` another, but for the rest.
+    """A data set: its location, its layout and the defaults of its tables; the rest is inherited from another (`like`).
 
-    `entities`: of HTML in captions (`&#39;`). `on_leak`: what happens to items and captions of train that val or test
-    have too, or items that look like theirs.
+    `entities`: HTML entities in captions (`&#39;`). `on_leak`: what to do with train items and captions that val or
+    test contain too, and with train items that look like theirs.
     `trained_on`: another data set, whose runs are evaluated on this one's test split; nothing is trained on this one.
     """
 
@@ -244,11 +245,11 @@ class Dataset(Section):
 
 
 class Parallel(Section):
-    """Sentence pairs without pictures for CL teachers: line-aligned text files (.gz too) by language.
+    """Sentence pairs without pictures, for CL teachers: line-aligned text files (also .gz) by language.
 
-    `{root}` in a path: the data set's raw data. `ids`: a line begins with an id and a space, `video#enc#0 a man runs`.
-    `entities`: of HTML in sentences. `on_leak`: what happens to pairs that share an item or a text with the data set.
-    `held_out`: how many are kept from training, for teachers that are selected on them (`pairs: parallel`).
+    `{root}` in a path: the data set's raw data. `ids`: lines begin with an id and a space, `video#enc#0 a man runs`.
+    `entities`: HTML entities in sentences. `on_leak`: what to do with pairs that share an item or a text with the data
+    set. `held_out`: number of pairs held out of training, for teachers selected on them (`pairs: parallel`).
     """
 
     files: Annotated[dict[Language, str], Field(min_length=2)]
@@ -261,7 +262,7 @@ class Parallel(Section):
 class Teacher(TeacherOverrides):
     """A CL teacher: text only, weighted objectives over source captions and their translations.
 
-    `parallel`: sentence pairs that it trains on too; with `pairs: parallel` on them alone, without translations.
+    `parallel`: additional sentence pairs to train on; with `pairs: parallel`, the only ones, without translations.
     """
 
     like: str | None = None
@@ -271,11 +272,12 @@ class Teacher(TeacherOverrides):
 
 
 class Method(StudentOverrides):
-    """A row of a table: trained (`objectives`) or evaluated with another's weights (`uses`).
+    """A row of a table: trained (`objectives`) or evaluated with another method's weights (`uses`).
 
-    `compat: nrccr` makes what the published NRCCR code does the default of every option that says so; what the entry
-    itself gives stands. `norm`, `pooling`: of its network. `fusion`: scaling of similarities before they are added.
-    `teacher`: the CL teacher that it learns from; `init: teacher` starts with its tokenizer and text encoder.
+    `compat: nrccr` makes the behaviour of the published NRCCR code the default of every option that records it; the
+    entry's own settings take precedence. `norm`, `pooling`: of its network. `fusion`: how similarities are scaled
+    before they are added. `teacher`: the CL teacher that it learns from; `init: teacher` starts from the teacher's
+    tokenizer and text encoder.
     """
 
     like: str | None = None
@@ -295,8 +297,8 @@ class Method(StudentOverrides):
 class Table(Section):
     """Rows: every data set x mt x visual x target language x method.
 
-    `compare`: each row is tested against `baseline`, or against the `parent` that it is `like` where that one stands
-    beside it.
+    `compare`: each row is tested against `baseline`, or with `parent` against the method that it is `like`, if the
+    table has a row of that one for the same data, else against `baseline`.
     """
 
     data: Annotated[list[str], Field(min_length=1), Different]
@@ -323,7 +325,7 @@ class Alignments(Section):
 
 
 class Translations(Section):
-    """A table of how good translations are: every data set x mt x target language."""
+    """A table of translation quality: every data set x mt x target language."""
 
     data: Annotated[list[str], Field(min_length=1), Different]
     mt: Annotated[list[str], Field(min_length=1), Different] | None = None
@@ -338,8 +340,8 @@ class Noise(Section):
 
 
 class Filter(Section):
-    """Training pairs whose back-translation has a chrF below `min_chrf` to the source caption weigh `weight`, or
-    nothing at all.
+    """Training pairs whose back-translation has a chrF below `min_chrf` to the source caption get the weight `weight`;
+    0 leaves them out.
     """
 
     min_chrf: Annotated[Float, Field(ge=0, le=100)]
@@ -347,7 +349,7 @@ class Filter(Section):
 
 
 class Changes(Section):
-    """The part of a translation variant that is the same for every engine: what happens to what it translated."""
+    """The engine-independent part of a translation variant: what is done to the translations."""
 
     noise: Noise | None = None
     filter: Filter | None = None
@@ -355,7 +357,7 @@ class Changes(Section):
 
 class Translate(Section):
     """`threads`: batches that a neural engine translates at once on a CPU; `shards`: jobs that share the work of an
-    engine whose work is dear. Both change the time, not the result.
+    expensive engine. Both affect the time, not the result.
     """
 
     threads: Count = 1
@@ -364,8 +366,8 @@ class Translate(Section):
 
 
 class Features(Section):
-    """`threads` decode media files; `shards`: jobs that share the items of an extractor that computes. Both change the
-    time, not the result.
+    """`threads`: to decode media files; `shards`: jobs that share the items of an extractor that computes its features.
+    Both affect the time, not the result.
     """
 
     threads: Count = 1
@@ -374,9 +376,9 @@ class Features(Section):
 
 
 class Train(Section):
-    """`threads` of each process. `processes`, a GPU each, share a training's batches; its result is the same up to
-    rounding. `checkpoint_minutes`: how often it keeps its state to go on from; `trackers`: where its history can be
-    followed; what it results in does not change.
+    """`threads`: of each process. `processes`, one GPU each, share the batches of a training run; the result is the
+    same up to rounding. `checkpoint_minutes`: how often a run saves its state, to resume from it; `trackers`: where
+    its history can be followed; neither changes the result.
     """
 
     student: StudentTraining
@@ -388,8 +390,8 @@ class Train(Section):
 
 
 class Evaluate(Section):
-    """`batch`: captions or items embedded at a time; changes the memory used, not the result. `embeddings`: keep those
-    of the test set in `embeddings.safetensors`, to rank them again without the network.
+    """`batch`: captions or items embedded at a time; affects memory, not the result. `embeddings`: save those of the
+    test set in `embeddings.safetensors`, to rank them again without the network.
     """
 
     batch: Count

@@ -25,7 +25,7 @@ from ccr.params.schema import TABLES, Alignments, Method, Params, Raw, Table, Te
 
 
 def load(path: str | Path = "params.yaml") -> Params:
-    """Read and validate params.yaml (or another file of its form)."""
+    """Read and validate params.yaml (or another file of the same form)."""
     return validate(read(path))
 
 
@@ -38,10 +38,10 @@ def validate(raw: Raw) -> Params:
         entries = raw.get(section) or {}
         if not isinstance(entries, Mapping):
             raise CcrError(f"params.yaml: {section}: expected names, each with keys and values, found {entries!r}.")
-        for name, entry in entries.items():  # each as written first, so that a typo is reported where it stands
+        for name, entry in entries.items():  # first as written, so that a typo is reported where it is
             if not isinstance(entry, Mapping):
                 raise CcrError(f"params.yaml: {section}.{name}: expected keys and values, found {entry!r}.")
-            if model is None:  # a data set is not complete without what it inherits
+            if model is None:  # a data set may be incomplete without what it inherits
                 continue
             try:
                 model.model_validate(dict(entry))
@@ -131,7 +131,7 @@ def _check_datasets(params: Params) -> None:
 
 
 def _check_trained_on(params: Params, name: str) -> None:
-    """That the runs of the data set which this one names can be evaluated on it."""
+    """Check that the runs of the data set that `trained_on` names can be evaluated on this one."""
     dataset, path = params.datasets[name], f"datasets.{name}.trained_on"
     known(dataset.trained_on, params.datasets, path, "data set")
     home = params.datasets[dataset.trained_on]
@@ -163,7 +163,7 @@ def _check_pivot(params: Params, variant: str) -> None:
 
 
 def _check_services(params: Params, name: str) -> None:
-    """An online service that a data set asks for has its languages, there and back."""
+    """Check that the online service of a data set supports its languages, in both directions."""
     dataset, variant = params.datasets[name], variant_of(params, params.datasets[name].mt)
     for lang in dataset.target_langs if variant["engine"] == "deep_translator" else ():
         where = f"params.yaml: datasets.{name}.mt: {dataset.mt}"
@@ -240,7 +240,7 @@ def _check_methods(params: Params) -> None:
 
 
 def _check_names(params: Params) -> None:
-    """All tables lie in one folder: no two may have the same name."""
+    """All tables share one folder, so no two may have the same name."""
     for first, second in combinations(TABLES, 2):
         for name in getattr(params, second):
             if name in getattr(params, first):
@@ -250,7 +250,7 @@ def _check_names(params: Params) -> None:
 
 
 def _check_data(params: Params, table: Table | Alignments | Translations, path: str) -> None:
-    """The data sets and translation variants of a table of any kind."""
+    """Check the data sets and translation variants of a table of any kind."""
     for value in table.data:
         known(value, params.datasets, f"{path}.data", "data set")
     for value in table.mt or []:

@@ -1,6 +1,6 @@
-"""Parity with the published NRCCR code: what this project computes against a directory of the authors' numbers.
+"""Parity with the published NRCCR code: this project's results compared with a directory of the authors' numbers.
 
-`python -m ccr.parity DIR`. A directory holds indexes of arrays, the arrays, weights and options (`losses_index.json`,
+`python -m ccr.parity DIR`. The directory holds indexes of arrays, the arrays, weights and options (`losses_index.json`,
 `losses.npz`, `video_weights.safetensors`, ...); all sizes and options are read from it.
 """
 
@@ -13,9 +13,9 @@ from ccr.parity.reference import Line, compare
 
 
 def run(directory: str | PathLike) -> list[Line]:
-    """A line for every array and every number of the directory, and for every file that it lacks.
+    """A line for every array and every number of the directory, and for every missing file.
 
-    Raises `CcrError` for a directory that is not there or has no file of the layout.
+    Raises `CcrError` if the directory does not exist or has none of the files.
     """
     folder = Path(directory)
     if not folder.is_dir():
@@ -39,7 +39,7 @@ def run(directory: str | PathLike) -> list[Line]:
         if listing.is_file():
             try:
                 lines += check(group)
-            except Exception as error:  # a list that is torn or of another form
+            except Exception as error:  # a damaged or malformed listing
                 lines.append(Line.missing(listing.name, error))
     return lines
 

@@ -6,7 +6,7 @@ import sys
 from ccr.errors import CcrError
 from ccr.parity import run
 
-signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # `| head` may stop reading
+signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # `| head` may close the pipe
 if len(sys.argv) != 2:
     sys.exit("usage: python -m ccr.parity DIR")
 try:

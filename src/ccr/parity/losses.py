@@ -1,4 +1,4 @@
-"""The objectives: values, and gradients by autograd, on the stored embeddings."""
+"""The objectives: values and autograd gradients on the stored embeddings."""
 
 from collections.abc import Iterator, Mapping
 from functools import partial
@@ -29,7 +29,7 @@ def lines(files: Group) -> list[Line]:
 
 
 def _tolerance(name: str, reference: np.ndarray) -> float:
-    """In float32 relative to the largest entry: the mean losses have small gradients."""
+    """Tolerance, in float32 relative to the largest entry because mean losses have small gradients."""
     if "/f32/" in name:
         return 5e-5 * float(np.abs(reference).max(initial=0.0))
     return smooth_l1(reference) if "/dtl_feat/" in name else double(reference)
@@ -80,7 +80,7 @@ def _loss(files: Group, prefix: str) -> Mapping[str, Tensor]:
 
 
 def _objective(files: Group, described: str, name: str) -> tuple[list[str], partial]:
-    """The streams and our objective of a published loss; the array `described` tells its options."""
+    """The streams and our objective for a published loss; the entry of the array `described` gives its options."""
 
     def number(word: str, default: float) -> float:
         return files.number(described, rf"{word}\s*(\d*\.?\d+)", default)

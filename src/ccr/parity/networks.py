@@ -1,4 +1,4 @@
-"""The forward pass and the discriminators, under the published weights."""
+"""The forward pass and the discriminators, with the published weights."""
 
 from collections.abc import Iterator, Mapping
 from functools import cached_property, partial
@@ -26,7 +26,7 @@ from ccr.train.needs.discriminator import Adversary, captions
 INPUTS = r"in/.*"
 DTYPES = {"f64": torch.float64, "f32": torch.float32}
 KINDS = {"weak": "linear", "not-so-weak": "mlp", "strong": "conv"}
-STREAMS = {"src": "source", "tgt": "target", "back": "back"}  # of `in/*`
+STREAMS = {"src": "source", "tgt": "target", "back": "back"}  # in `in/*`
 EMBEDDINGS = {
     "vid_emb": "visual",
     "cap_emb": "source",
@@ -44,7 +44,7 @@ LOSSES = {
 
 
 class Model(Group):
-    """The published model of a directory, `video` or `image`, made of this project's parts."""
+    """The published model of a directory, `video` or `image`, built from this project's parts."""
 
     def __init__(self, folder: Path, mode: str):
         super().__init__(folder, mode, f"{mode}_forward", f"{mode}_weights.safetensors", f"{mode}_config.json")
@@ -52,22 +52,22 @@ class Model(Group):
 
     @cached_property
     def config(self) -> dict[str, Any]:
-        """Options and the norms of every parameter's gradient and change."""
+        """Options, and the norms of every parameter's gradient and change."""
         return read_object(self.config_path)
 
     @cached_property
     def weights(self) -> dict[str, Tensor]:
-        """Under their published names."""
+        """The weights under their published names."""
         if not self.weights_path.is_file():
             raise CcrError(f"{self.weights_path.name}: no such file.")
         try:
             return load_file(self.weights_path)
-        except Exception as error:  # safetensors and struct each have their own for a torn file
+        except Exception as error:  # safetensors and struct raise different errors for a damaged file
             raise CcrError(f"{self.weights_path.name}: unreadable ({error}).") from error
 
     @property
     def terms(self) -> dict[str, dict[str, Any]]:
-        """The published total, by the published names of its terms."""
+        """The terms of the published total, by their published names."""
         opt = self.config["opt"]
         triplet = {
             "margin": opt["margin"],
@@ -99,7 +99,7 @@ class Model(Group):
         }  # fmt: skip
 
     def network(self, precision: str, frozen: bool) -> DualEncoder:
-        """The dual encoder with the stored weights; `frozen`: of its transformer only `layer_list` trains."""
+        """The dual encoder with the stored weights; `frozen`: only layers in `layer_list` of its transformer train."""
         text_config = {**self.config["bert"], "model_type": "bert"}
 
         def trains(name: str) -> bool:
@@ -117,7 +117,7 @@ class Model(Group):
         return network.to(DTYPES[precision])
 
     def _settings(self, frozen_layers: int) -> tuple[dict[str, Any], int]:
-        """Settings of the network (`networks.*` resolved) and the dimensions of its features, from the weights."""
+        """Settings of the network (`networks.*` resolved) and the dimension of its features, from the weights."""
 
         def shape(name: str) -> tuple[int, ...]:
             return tuple(self.weights[name].shape)
@@ -170,14 +170,14 @@ class Model(Group):
         return trainer
 
     def load_discriminator(self, adversary: Adversary, kind: str, dtype: torch.dtype) -> None:
-        """Give a discriminator the stored weights of the published `kind`."""
+        """Load the stored weights of the published `kind` into a discriminator."""
         prefix = f"AdvAgent[{kind}]."
         weights = {rename(name): tensor for name, tensor in self.weights.items() if name.startswith(prefix)}
         adversary.discriminator.load_state_dict(weights)
         adversary.discriminator.to(dtype)
 
     def batch(self) -> Batch:
-        """`in/*` as the trainer takes it."""
+        """`in/*` in the trainer's format."""
         rows = torch.arange(len(self.array("in/src_ids")))
         texts = [
             TextGroup(*self._sequences(f"in/{name}_ids", f"in/{name}_len"), {stream: rows})
@@ -197,21 +197,21 @@ class Model(Group):
 
 
 def tolerance(model: Model, name: str, reference: np.ndarray) -> float:
-    """Of the forward pass and the discriminators."""
+    """Tolerance for arrays of the forward pass and the discriminators."""
     precision, _, what = name.partition("/")
     if precision == "in":
         return 0.0
     if precision == "f64":
         if what == "loss/feat":
             return smooth_l1(reference)
-        # the float32 term is part of the total
+        # the total includes the term computed in float32
         share = model.config["opt"]["l1_gama"] * smooth_l1(largest(model, "f64/loss/feat"))
         return double(reference) + (share if what == "loss/total" else 0.0)
     if what.endswith("/gen_grad_tgt"):
-        scale = model.config["opt"]["scale"] or 1.0  # the loss has it for a weight
+        scale = model.config["opt"]["scale"] or 1.0  # the weight of the loss
         return scale * gradient(reference / scale)
     if "/pooled_" in what or what.endswith("/vid_pooled"):
-        return 4 * single(reference)  # stated for embeddings, which the head and the normalisation have smoothed
+        return 4 * single(reference)  # `single` is meant for embeddings, smoothed by the head and the normalisation
     return gradient(reference) if "/grad/" in what else single(reference)
 
 
@@ -283,7 +283,7 @@ def _generator(term: Mapping[str, Any], logits: Tensor) -> Tensor:
 
 
 def _discriminated(model: Model, precision: str, kind: str) -> dict[str, Any]:
-    """A discriminator before and after its update, and what the encoder gets from it then."""
+    """A discriminator before and after its update, and the loss and gradient that the encoder then gets from it."""
     trainer, _, _, encoded = _forward(model, precision)
     term = model.terms["others_loss"] | {"discriminator": KINDS[kind]}
     adversary = Adversary(term, trainer.network.text.width, trainer.network.device)
@@ -318,9 +318,9 @@ def _discriminated(model: Model, precision: str, kind: str) -> dict[str, Any]:
 
 
 def settled(after: Tensor, gradient: Tensor | None, precision: str, noise: float = 0.0) -> Tensor | Entries:
-    """A weight after Adam's first step, lr * sign(gradient): in float32 told only where the sign is no rounding error.
+    """A weight after Adam's first step, lr * sign(gradient); in float32 compared only where the sign is reliable.
 
-    `noise`: gradients up to that size are.
+    `noise`: signs of gradients up to this size are rounding error.
     """
     if precision == "f64" or gradient is None:
         return after

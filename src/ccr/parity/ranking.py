@@ -1,4 +1,4 @@
-"""Metrics from the stored error matrices, their ground truth from ids, and min-max fusion."""
+"""Metrics from the stored error matrices, with ground truth from ids, and min-max fusion."""
 
 from collections.abc import Iterator, Mapping
 from functools import partial
@@ -49,7 +49,7 @@ def _parts(files: Group) -> Iterator[Part]:
 
 
 def _items(files: Group, case: str) -> np.ndarray:
-    """(captions,) column of each caption's video, from the ids: a caption's is `<video id>#enc#<k>`."""
+    """(captions,) column of each caption's video, from the ids; a caption id is `<video id>#enc#<k>`."""
     column = {video: n for n, video in enumerate(files.array(f"{case}/video_ids").tolist())}
     captions = files.array(f"{case}/caption_ids").tolist()
     return np.array([column[caption.rsplit("#", 2)[0]] for caption in captions])
@@ -65,7 +65,7 @@ def _ground_truth(files: Group, case: str, what: str) -> Mapping[str, np.ndarray
 
 
 def _norm(errors: torch.Tensor) -> torch.Tensor:
-    """The published scores are errors, ours are similarities: negated both ways."""
+    """Min-max normalisation, negated before and after: the published scores are errors, ours are similarities."""
     return -min_max(-errors)
 
 
@@ -87,7 +87,7 @@ def _cosine(files: Group, case: str) -> Mapping[str, torch.Tensor]:
 
 
 def _case(files: Group, case: str, expected: Mapping[str, Any]) -> list[Line]:
-    """The published values of a case; between the bounds where ties leave them open."""
+    """The published values of a case; within the published bounds if there are ties."""
     names = {name: f"{files.name}/{case}/{name}" for name in expected["reference"]}
     try:
         found = _found(files, case, tied=expected["tied"])
@@ -97,9 +97,9 @@ def _case(files: Group, case: str, expected: Mapping[str, Any]) -> list[Line]:
 
 
 def _found(files: Group, case: str, tied: bool) -> dict[str, float]:
-    """Our metrics of a case, as the published code writes them (mAP in 0..1).
+    """Our metrics of a case, in the units of the published code (mAP in 0..1).
 
-    NaN must be refused; what is expected of such a case is what follows when NaN comes last, all of it tied.
+    NaN must be refused; the expected values of such a case are those with all NaN tied in last place.
     """
     similarity, items = -files.tensor(f"{case}/errors"), _items(files, case)
     if tied and similarity.isnan().any():
@@ -126,8 +126,8 @@ def _metrics(similarity: torch.Tensor, items: np.ndarray) -> dict[str, float]:
 def _outside(name: str, value: float, expected: Mapping[str, Any]) -> float:
     """How far a value is from what is expected.
 
-    Without ties all the expectations are one value. With ties it lies between the bounds; mAP has none, but ours
-    puts irrelevant entries first among equals, so any other order gives as much or more.
+    Without ties, all expectations are the same value. With ties, the value lies between the bounds. mAP has no bounds,
+    but ours puts irrelevant entries first among equals, so any other order gives at least as much.
     """
     orders = [record[name] for record in expected.values() if isinstance(record, Mapping) and name in record]
     if not expected["tied"]:

@@ -1,4 +1,4 @@
-"""A group of the authors' numbers on disk, and the verdict on each of them."""
+"""A group of the authors' numbers on disk, and the result of comparing each of them."""
 
 import json
 import re
@@ -16,13 +16,13 @@ import torch
 
 from ccr.errors import CcrError
 
-# What our code computes for the arrays whose names begin with a prefix: the rest of the name -> value.
+# A prefix of array names, and the function that computes our values for them: the rest of the name -> value.
 Part = tuple[str, Callable[[], Mapping[str, Any]]]
 
 
 @dataclass(frozen=True)
 class Line:
-    """One array or number: largest absolute difference, what is allowed, and `ok`, `OFF` or `MISSING`."""
+    """One array or number: largest absolute difference, tolerance, and `ok`, `OFF` or `MISSING`."""
 
     name: str
     difference: float | None
@@ -36,29 +36,29 @@ class Line:
 
     @classmethod
     def of(cls, name: str, difference: float, tolerance: float) -> "Line":
-        """Ok when the difference is within the tolerance; NaN never is."""
+        """Ok if the difference is within the tolerance; NaN never is."""
         return cls(name, float(difference), tolerance, "ok" if difference <= tolerance else "OFF")
 
     @classmethod
     def missing(cls, name: str, why: Exception | str) -> "Line":
-        """Something that could not be compared."""
+        """A line for something that could not be compared."""
         text = f"{type(why).__name__}: {why}" if isinstance(why, Exception) and not isinstance(why, CcrError) else why
         return cls(name, None, None, "MISSING", shorten(str(text), 200))
 
 
 @dataclass(frozen=True)
 class Entries:
-    """An array of which only the entries `where` (bool) mean anything."""
+    """An array of which only the entries `where` (bool) are compared."""
 
     values: torch.Tensor
     where: torch.Tensor
 
 
 class Group:
-    """The files of a directory that belong together: `{stem}.npz`, `{stem}_index.json` and others.
+    """Files of a directory that belong together: `{stem}.npz`, `{stem}_index.json` and others.
 
     Args:
-        name: what the names of its lines begin with.
+        name: prefix of the names of its lines.
     """
 
     def __init__(self, folder: Path, name: str, stem: str, *others: str):
@@ -68,11 +68,11 @@ class Group:
 
     @cached_property
     def index(self) -> dict[str, dict[str, Any]]:
-        """Array name -> its shape, dtype and meaning. `CcrError` when it is missing or torn."""
+        """Array name -> its shape, dtype and meaning. `CcrError` if the index is missing or damaged."""
         return read_object(self._index)
 
     def number(self, name: str, pattern: str, default: float) -> float:
-        """The number that `pattern` finds in an array's meaning, where some options are all that says them."""
+        """The number that `pattern` finds in an array's meaning, the only place where some options are given."""
         found = re.search(pattern, str(self.index.get(name, {}).get("meaning", "")))
         return float(found[1]) if found else default
 
@@ -84,11 +84,11 @@ class Group:
             raise CcrError(f"{self.path.name}: not a whole .npz archive.")
         try:
             return np.load(self.path, allow_pickle=False)
-        except Exception as error:  # zipfile, zlib, struct and numpy each have their own for a torn file
+        except Exception as error:  # zipfile, zlib, struct and numpy raise different errors for a damaged file
             raise CcrError(f"{self.path.name}: unreadable ({error}).") from error
 
     def array(self, name: str) -> np.ndarray:
-        """An array of the archive; `CcrError` when it is missing or torn."""
+        """An array of the archive; `CcrError` if it is missing or damaged."""
         if name not in self._arrays:
             raise CcrError(f"{self.path.name}: has no array {name}.")
         try:
@@ -102,7 +102,7 @@ class Group:
 
 
 def read_object(path: Path) -> dict[str, Any]:
-    """A JSON file that holds objects by name; `CcrError` when it is missing, torn or something else."""
+    """The object in a JSON file; `CcrError` if the file is missing, damaged or holds something else."""
     try:
         content = json.loads(path.read_text())
     except OSError as error:
@@ -120,16 +120,16 @@ def compare(
     """A line for every array of the group's index.
 
     Args:
-        inputs: pattern of the arrays that are not computed: present, with shape and dtype as listed, is enough.
-        parts: our values. One that fails leaves its arrays missing, with its message.
-        tolerance: from an array's name and reference value.
+        inputs: pattern of the arrays that are not computed; they only need to have the listed shape and dtype.
+        parts: our values. If one fails, its arrays are reported as missing, with the error message.
+        tolerance: a function of an array's name and reference value.
     """
     ours: dict[str, Any] = {}
     failed: dict[str, Exception] = {}
     for prefix, part in parts:
         try:
             ours |= {prefix + name: value for name, value in part().items()}
-        except Exception as error:  # whatever our code makes of a damaged input: a line, never a traceback
+        except Exception as error:  # however our code fails on damaged input: a line, never a traceback
             failed[prefix] = error
 
     def line(name: str) -> Line:
@@ -171,7 +171,7 @@ def _difference(label: str, ours: Any, reference: np.ndarray, tolerance: float) 
 
 @cache
 def largest(group: Group, prefix: str) -> np.ndarray:
-    """The largest entry of all arrays whose names begin with a prefix, as far as they can be read."""
+    """The largest absolute entry of all readable arrays whose names begin with a prefix."""
     found = [0.0]
     for name in group.index:
         if name.startswith(prefix):
@@ -181,7 +181,7 @@ def largest(group: Group, prefix: str) -> np.ndarray:
 
 
 def double(reference: np.ndarray, smallest: float = 1e-3) -> float:
-    """Tolerance in float64: 1e-9, less for arrays of small numbers, down to `smallest`."""
+    """Tolerance in float64: 1e-9, for arrays of small numbers less, down to `smallest` * 1e-9."""
     return 1e-9 * float(np.clip(np.abs(reference).max(initial=0.0), smallest, 1.0))
 
 
@@ -191,10 +191,10 @@ def single(reference: np.ndarray) -> float:
 
 
 def gradient(reference: np.ndarray) -> float:
-    """Tolerance of gradients in float32: 5e-4, stated for entries up to 4, more for larger ones."""
+    """Tolerance for gradients in float32: 5e-4 for entries up to 4, more for larger ones."""
     return 5e-4 * max(1.0, float(np.abs(reference).max(initial=0.0)) / 4)
 
 
 def smooth_l1(reference: np.ndarray) -> float:
-    """Relative tolerance 1e-6 in float64 too: the published smooth L1 is computed in float32 whatever its input."""
+    """Relative tolerance 1e-6, in float64 too: the published smooth L1 is always computed in float32."""
     return 1e-6 * float(np.abs(reference).max(initial=0.0))

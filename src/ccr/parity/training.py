@@ -17,7 +17,7 @@ from ccr.train.loop import numbers
 
 @dataclass(frozen=True)
 class _Update:
-    """What one step did: values as logged, gradients before clipping (where there are any), weights around it."""
+    """Results of one step: values as logged, gradients before clipping (if any), weights before and after."""
 
     values: dict[str, float]
     gradients: dict[str, Tensor]
@@ -30,16 +30,16 @@ class _Update:
 
 
 def tolerance(model: Model, name: str, reference: np.ndarray) -> float:
-    """Of `<precision>/step_*/*`, and of the norms of gradients and changes."""
+    """Tolerance for `<precision>/step_*/*`, and for the norms of gradients and changes."""
     precision, step, what = name.split("/", 2)
     run = f"{precision}/{step}"
     if precision == "f32":
         return gradient(largest(model, f"{run}/grad/")) if what.startswith("grad/") else single(reference)
-    # the float32 term is part of the loss and of all gradients, and its errors add up in their norms
+    # the term computed in float32 is part of the loss and all gradients, and its errors add up in the norms
     share = (10 if what.startswith(("grad_norm", "grad_l2/")) else 2) * smooth_l1(
         largest(model, f"{run}/term/loss_feat")
     )
-    # Adam divides by the size of the gradient: a small change may have a large error
+    # Adam divides by the gradient's size, so small changes may have large errors
     own = 1e-9 if what.startswith(("after/", "change_l2/")) else double(reference, smallest=1e-2)
     return max(own, min(1e-6, share))
 
@@ -72,7 +72,7 @@ def _stepped(model: Model, run: str) -> dict[str, Any]:
     update, terms = _update(model, run), model.terms
     values: dict[str, Any] = {"loss": update.values["loss"], "grad_norm": update.norm}
     values |= {f"term/{name}": term["weight"] * update.values[name] for name, term in terms.items()}
-    # what the tolerance of a gradient leaves open is no sign
+    # a gradient within its tolerance of zero has no reliable sign
     noise = gradient(np.array([float(g.abs().max()) for g in update.gradients.values()]))
     for published in model.weights:
         if published.startswith("AdvAgent") or (name := rename(published)) is None:
@@ -115,7 +115,7 @@ def _norms(model: Model, run: str, recorded: dict[str, Any]) -> list[Line]:
         reference = recorded[kind][published] or 0.0  # null: no gradient
         difference = abs(ours(kind, published) - reference)
         lines.append(Line.of(f"{model.name}/{label}", difference, tolerance(model, label, np.array(reference))))
-    if "num_batches_tracked" in recorded:  # of the captions' head, which sees every stream
+    if "num_batches_tracked" in recorded:  # of the caption head, which sees every stream
         difference = abs(int(update.after["text_head.norm.num_batches_tracked"]) - recorded["num_batches_tracked"])
         lines.append(Line.of(f"{model.name}/{run}/num_batches_tracked", difference, 0.0))
     return lines

@@ -1,5 +1,5 @@
-"""The report of a table: one page, to be opened anywhere (`ccr report TABLE`, docs/tables.md).
+"""The report of a table: one self-contained page (`ccr report TABLE`, docs/tables.md).
 
-`page` writes it; `examples` are what the runs retrieve, `breakdowns` recall by kinds of captions, `space` the common
-space, `origin` where the numbers come from; `drawings` the figures that are the report's own.
+`page` writes it; `examples` shows what the runs retrieve, `breakdowns` recall by kinds of captions, `origin` where the
+numbers come from, `costs` what they took; `drawings` has the report's own figures, the common space among them.
 """

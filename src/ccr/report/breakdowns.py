@@ -1,4 +1,4 @@
-"""t2v R@10 by kinds of test captions: long and short, of common and of rare words, translated well and badly."""
+"""t2v R@10 by kinds of test captions: by length, by how rare their words are, by how well they are translated."""
 
 from collections import Counter
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ RARE = (0, 10, 100)  # occurrences of a caption's rarest word in the training tr
 
 @dataclass(frozen=True)
 class Breakdown:
-    """R@10 in percent by bin: label -> a value for each bin; `counts`: captions in each bin."""
+    """R@10 in percent: label -> one value per bin; `counts`: captions in each bin."""
 
     title: str
     bins: list[str]
@@ -28,7 +28,7 @@ class Breakdown:
 
 
 def breakdowns(group: Group) -> list[Breakdown]:
-    """Those that there are numbers for."""
+    """The breakdowns for which there are numbers."""
     texts = group.captions["text"]
     settings = group.rows[0].settings
     cut = units(texts.tolist(), settings["target_lang"])
@@ -60,7 +60,7 @@ def _by(group: Group, title: str, bins: pd.Series) -> Breakdown:
 
 
 def _quarters(values: pd.Series, form: str) -> pd.Series:
-    """Bins with about equally many captions."""
+    """Bins with roughly equal numbers of captions."""
     bins = pd.qcut(values, BINS, duplicates="drop")
     names = [f"{form.format(i.left)} to {form.format(i.right)}" for i in bins.cat.categories]
     return bins.cat.rename_categories(dict(zip(bins.cat.categories, _distinct(names), strict=True)))
@@ -89,7 +89,7 @@ def _rarity(group: Group, cut: list[list[str]]) -> pd.Series | None:
 
 
 def _quality(group: Group) -> pd.Series | None:
-    """chrF of each test caption's translation, against all source captions of its item."""
+    """chrF of each test caption's translation against all source captions of its item."""
     translated = group.translated
     source = group.human[group.human["lang"] == group.rows[0].settings["source_lang"]]
     references = source.groupby("item_id")["text"].agg(list)

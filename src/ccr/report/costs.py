@@ -1,4 +1,4 @@
-"""What the jobs behind a table took, by stage, as the memo has it."""
+"""What the jobs behind a table took, by stage, as recorded in the memo."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from ccr.artifacts.seals import maker_of
 
 @dataclass(frozen=True)
 class StageCost:
-    """The jobs of a stage, and what is known of what they took (see `cost.measured`)."""
+    """The jobs of a stage and their recorded costs (see `cost.measured`)."""
 
     stage: str
     jobs: int
@@ -20,7 +20,7 @@ class StageCost:
 
     @property
     def time(self) -> str:
-        """Of all known jobs, one after the other, in hours, minutes and seconds."""
+        """Total of all known jobs, as if run one after the other, in hours, minutes and seconds."""
         return self._time("seconds")
 
     @property
@@ -29,12 +29,12 @@ class StageCost:
 
     @property
     def memory(self) -> str:
-        """Of the job that took the most."""
+        """Peak memory of the job that took the most."""
         return f"{max(cost['peak_mb'] for cost in self.known):,} MB" if self.known else ""
 
     @property
     def energy(self) -> str:
-        """At most: while jobs run side by side each of them has seen the whole machine."""
+        """An upper bound: while jobs run in parallel, each of them measures the whole machine."""
         joules = [cost["joules"] for cost in self.known]
         return f"≤ {sum(joules) / 3600:,.1f} Wh" if joules and None not in joules else "not measured"
 
@@ -43,7 +43,7 @@ class StageCost:
 
 
 def costs(jobs: Iterable[Job]) -> list[StageCost]:
-    """By stage, in the order of the jobs; each job as what lies there was made, copied from the memo or not."""
+    """Costs by stage, in the order of the jobs; each job's cost is that of making its output, even if from the memo."""
     stages: dict[str, list[dict[str, Any] | None]] = {}
     for job in jobs:
         key = maker_of(next(iter(job.outputs.values())))

@@ -16,7 +16,7 @@ MOST = 400  # points of each kind on a map
 
 
 def breakdown(found: Breakdown) -> str:
-    """A line for each method over the bins."""
+    """A line per method over the bins."""
 
     def draw(axes: Axes) -> None:
         labels = list(found.recall)

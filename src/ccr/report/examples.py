@@ -1,4 +1,4 @@
-"""What the runs retrieve: queries with the five nearest items of two methods."""
+"""What the runs retrieve: queries with the five nearest items according to two methods."""
 
 import base64
 import io
@@ -24,7 +24,7 @@ SIDE = 112  # pixels of a thumbnail
 
 @dataclass(frozen=True)
 class Found:
-    """An item that was retrieved. `picture`: a data URI, None where there is no file; `text`: a caption in `lang`."""
+    """A retrieved item. `picture`: a data URI, None without a readable file; `text`: a caption in `lang`."""
 
     item_id: str
     score: float
@@ -61,11 +61,11 @@ class Examples:
 
     @property
     def methods(self) -> list[str]:
-        """The two methods: the baseline, and the other one."""
+        """The two methods: the baseline and the other one."""
         return [searcher.name for searcher in self._searchers]
 
     def fixed(self) -> list[Example]:
-        """Queries that chance chose, the same ones for every run of the report."""
+        """Randomly chosen queries, the same ones in every run of the report."""
         ids = self._group.captions.index
         chosen = np.random.default_rng(0).permutation(len(ids))[:FIXED]
         return [self._example(ids[n]) for n in sorted(chosen)]
@@ -102,13 +102,13 @@ class Examples:
         return self._pictures[row]
 
     def embeddings(self) -> tuple[np.ndarray, np.ndarray, Sequence[str]]:
-        """Of the second method: items (n, dim), captions (m, dim) of the collection, and the captions' languages."""
+        """Of the second method: items (n, dim) and captions (m, dim) of the collection, and the captions' languages."""
         searcher = self._searchers[1]
         return searcher.items, searcher.texts, [c.lang for c in searcher.collection.captions]
 
 
 def thumbnail(file: Path, kind: str) -> str | None:
-    """A small JPEG of a picture, or of a clip's middle, as a data URI; None for a file that cannot be read."""
+    """A small JPEG of a picture, or of a clip's middle frame, as a data URI; None for a file that cannot be read."""
     try:
         if kind == "video":
             pixels = read_video(

@@ -1,4 +1,4 @@
-"""The rows of a table that are about the same test captions, with the files behind them."""
+"""The rows of a table about the same test captions, with the files behind them."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -36,7 +36,7 @@ class Group:
         return columns.labels(list(self.rows))
 
     def job(self, row: Row, seed: int = 0) -> Job:
-        """The evaluation of a row, of its first seed."""
+        """The evaluation of a row; `seed`: index of the seed, the first by default."""
         return self.plan.job(str(Path(row.settings["metrics"][seed]).parent))
 
     @cached_property
@@ -53,7 +53,7 @@ class Group:
 
     @cached_property
     def translated(self) -> pd.Series | None:
-        """What the engine made of the test captions in the source language, by caption_id; None where it made none."""
+        """Machine translations of the test captions into the source language, by caption_id; None if there are none."""
         paths = [self.job(row).inputs.get("queries") for row in self.rows]
         found = next((path for path in paths if path), None)
         if found is None:
@@ -61,7 +61,7 @@ class Group:
         return read_parquet(found, CAPTIONS).to_pandas().set_index("parent_id")["text"]
 
     def ranks(self, row: Row) -> pd.DataFrame:
-        """t2v rank of every test caption, a column for each seed."""
+        """t2v rank of every test caption, a column per seed."""
         return self._ranks[row.key]
 
     @cached_property
@@ -77,7 +77,7 @@ class Group:
 
     @property
     def compared(self) -> tuple[Row, Row] | None:
-        """The baseline, and the best other row without human translations: both search with the captions themselves."""
+        """The baseline, and the best other row with machine translations; both search with the captions themselves."""
         plain = [row for row in self.rows if self.job(row).settings["queries"] == {"target": 1.0}]
         reference = next((row.compared_with for row in self.rows if row.compared_with), None)
         first = next((row for row in plain if row.settings["method"] == reference), None)
@@ -88,7 +88,7 @@ class Group:
 
 
 def units(texts: Sequence[str], lang: str) -> list[list[str]]:
-    """Each text cut at its spaces, or, where the language writes none, into its letters with their marks."""
+    """Each text split at spaces, or, if the language writes none, into its letters with their marks."""
     if languages.spaced(lang):
         return [text.lower().split() for text in texts]
     letter = regex.compile(r"(?=[^\W_])\X")

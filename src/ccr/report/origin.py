@@ -1,4 +1,4 @@
-"""Where the numbers of a table come from: trainings, machines, time, settings."""
+"""Where the numbers of a table come from: training runs, devices, time, code."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from ccr.tables.rows import Row
 
 @dataclass(frozen=True)
 class Training:
-    """The trainings behind a row. `minutes`: of all seeds; `device`, `code`, `torch`: of each, where they differ."""
+    """The training runs behind a row. `minutes`: of all seeds; `device`, `code`, `torch`: all values that occur."""
 
     label: str
     row: Row
@@ -23,7 +23,7 @@ class Training:
 
 
 def trainings(group: Group) -> list[Training]:
-    """By row, those whose provenance is at hand."""
+    """The training runs by row, as far as their provenance is available."""
     found = []
     for label, row in zip(group.labels, group.rows, strict=True):
         runs = [Path(group.job(row, seed).inputs["model"]).parent for seed in range(len(row.settings["seeds"]))]

@@ -1,4 +1,4 @@
-"""The report as one HTML file, complete in itself."""
+"""The report as one self-contained HTML file."""
 
 import base64
 import json
@@ -28,10 +28,10 @@ log = logging.getLogger(__name__)
 
 
 def write(plan: Plan, job: Job, differences: list[tuple[str, Any, Any]], path: str) -> None:
-    """Write the report of a table of retrieval that has been made.
+    """Write the report of an existing table of retrieval.
 
     Args:
-        job: the table's. differences: of params.yaml from its preset: key, value, value of the preset.
+        job: the table's. differences: of params.yaml from its preset: key, value, preset's value.
     Raises:
         CcrError: a table of another kind, or one that has not been made.
     """

@@ -1,6 +1,6 @@
 """Captions and items to embeddings, in batches.
 
-An embedding depends on its own caption or item alone, but for networks with `pooling: padded_mean`.
+An embedding depends only on its own caption or item, except in networks with `pooling: padded_mean`.
 """
 
 import numpy as np
@@ -18,7 +18,7 @@ from ccr.store import FeatureStore
 def embed_captions(network: DualEncoder, tokens: Tokens, rows: np.ndarray, batch: int) -> Tensor:
     """(len(rows), dim) float32 unit embeddings of these texts, on the CPU. The network must be in eval mode."""
     order = np.arange(len(rows))
-    if network.shape is Ragged:  # captions of like length share a batch; padded ones depend on their batch
+    if network.shape is Ragged:  # captions of similar length share a batch; padded ones depend on their batch
         order = np.argsort(-tokens.length[rows], kind="stable")
     batches = (
         tokens.batch(rows[order[start : start + batch]], network.device, network.shape)

@@ -1,8 +1,8 @@
-"""Several queries for one need (the target caption and its machine translation, say) scored together.
+"""Several forms of one query (such as the target caption and its machine translation), scored together.
 
 Similarities are standardised along the candidate axis before they are added, separately per direction, so
-that a query counts by how much better its best candidates are than the rest, and one outlier touches one
-query alone. `min_max` scales by the extremes of the whole matrix instead, as published NRCCR does.
+that a query counts by how much better its best candidates are than the rest, and an outlier affects only
+one query. `min_max` scales by the extremes of the whole matrix instead, as published NRCCR does.
 """
 
 from collections.abc import Callable, Sequence
@@ -25,7 +25,7 @@ def standardise(similarity) -> torch.Tensor:
 def min_max(similarity, low=None, high=None) -> torch.Tensor:
     """(s - low) / (high - low), float64; low and high are the extremes of the whole matrix unless given.
 
-    Raises `CcrError` for a constant matrix, where it is not defined.
+    Raises `CcrError` for a constant matrix, for which it is not defined.
     """
     scores = torch.as_tensor(similarity).double()
     low, high = scores.min() if low is None else low, scores.max() if high is None else high
@@ -35,7 +35,7 @@ def min_max(similarity, low=None, high=None) -> torch.Tensor:
 
 
 def rank_fused(parts: Sequence[tuple[float, object, object]], query_item, gallery_item, scaling: str) -> Ranks:
-    """As `ranks.rank`, for a weighted sum of scaled similarities, in blocks.
+    """Like `ranks.rank`, for a weighted sum of scaled similarities, in blocks.
 
     Args:
         parts: (weight, queries (Q, d), gallery (N, d)) each; row q of every `queries` stands for the same

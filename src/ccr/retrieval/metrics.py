@@ -1,4 +1,4 @@
-"""The numbers of a test set from its ranks, and what chance would give.
+"""The metrics of a test set from its ranks, and what chance would give.
 
 Defined in docs/methods.md, "Metrics and the paired test".
 """
@@ -44,8 +44,8 @@ def chance_sumr(captions_per_item) -> float:
     """Expected SumR of a random order.
 
     Args:
-        captions_per_item: (N,) integers m_i >= 1, C in all. A caption looks for its item among N; item i
-            looks for any of its captions among C, and misses with chance binom(C - m_i, k) / binom(C, k).
+        captions_per_item: (N,) integers m_i >= 1, C in total. A caption looks for its item among N; item i
+            looks for any of its captions among C, and misses with probability binom(C - m_i, k) / binom(C, k).
     """
     count = np.asarray(captions_per_item, dtype=np.int64)
     text = sum(min(k / len(count), 1.0) for k in RECALLS)

@@ -1,11 +1,11 @@
-"""Where the relevant entries of a gallery stand for each query: first rank, average precision, nDCG@10.
+"""How the relevant entries of a gallery rank for each query: first rank, average precision, nDCG@10.
 
 Relevance is equality of integer item ids, so one function serves both directions: a caption looks for its
-item, an item for any of its captions. Ties are pessimistic: among equal scores irrelevant entries come first,
-so a model that scores everything alike gets the worst rank, whatever the sort.
+item, an item for any of its captions. Ties are pessimistic: among equal scores, irrelevant entries come first,
+so a model that scores everything alike gets the worst rank, regardless of sorting.
 
 No gallery is sorted: the position of the k-th best relevant entry is k + the number of irrelevant entries
-that score at least as high, and those are counted. From embeddings that is done tile by tile (`tiles`), so that
+that score at least as high, and those are counted. From embeddings, this is done tile by tile (`tiles`), so that
 millions of entries need no more memory than thousands.
 """
 
@@ -44,7 +44,7 @@ class _Relevance:
     def columns(self, rows: slice) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Relevant entries (b, R) of these queries, which of them are real, and how many there are (b, 1).
 
-        Queries with fewer than the most are padded with their first one.
+        Queries with fewer than R are padded with their first one.
         """
         start, count = self.start[rows, None], self.count[rows, None]
         nth = np.arange(count.max())[None, :]
@@ -57,15 +57,15 @@ def rank(queries, gallery, query_item, gallery_item, *, names=("query", "gallery
 
     The score of a pair is its dot product summed in float64 in a fixed order and rounded to float32, and scores
     are compared exactly. So the ranks do not depend on blocks, threads or device, and equal embeddings tie. It runs
-    on the GPU where there is one, else on as many threads as torch may use. Beside the embeddings it holds, per
-    thread, one tile of 1024 x 1024 similarities (a GPU: 4096 x 4096) and its embeddings, and some numbers per row.
+    on the GPU if there is one, else on as many threads as torch may use. In addition to the embeddings it holds, per
+    thread, one tile of 1024 x 1024 similarities (a GPU: 4096 x 4096) and its embeddings, and a few numbers per row.
 
     Args:
         queries: (Q, d) floats, tensor or array. gallery: (N, d) floats. Arrays may be memory-mapped.
         query_item: (Q,) integers. gallery_item: (N,) integers; an entry is relevant where they are equal.
         names: what the two sides are called in error messages.
     Raises:
-        CcrError: NaN or inf, named by side and row; a query without a relevant entry; sizes that do not agree.
+        CcrError: NaN or inf, named by side and row; a query without a relevant entry; sizes that do not match.
     """
     query_item, gallery_item = np.asarray(query_item), np.asarray(gallery_item)
     shapes = tuple(queries.shape), tuple(gallery.shape)
@@ -99,7 +99,7 @@ def rank(queries, gallery, query_item, gallery_item, *, names=("query", "gallery
 
 
 def rank_similarity(similarity, query_item, gallery_item, *, names=("query", "gallery")) -> Ranks:
-    """As `rank`, from a given similarity matrix (Q, N), higher is better; its precision is kept."""
+    """Like `rank`, from a given similarity matrix (Q, N), higher is better; its precision is kept."""
     similarity = torch.as_tensor(similarity)
     if not similarity.is_floating_point():
         similarity = similarity.double()
@@ -111,7 +111,7 @@ def rank_both(captions, items, caption_item) -> tuple[Ranks, Ranks]:
 
     Args:
         captions: (C, d) floats. items: (N, d) floats.
-        caption_item: (C,) integers, the row of `items` that a caption describes; every item has one or more.
+        caption_item: (C,) integers, the row of `items` that a caption describes; every item has at least one.
     Returns:
         Ranks of the C captions and of the N items.
     """
@@ -125,8 +125,8 @@ def rank_both(captions, items, caption_item) -> tuple[Ranks, Ranks]:
 def dot_products(queries: torch.Tensor, gallery: torch.Tensor) -> Callable[[slice], torch.Tensor]:
     """Function from a slice of queries to their (b, N) float32 similarities.
 
-    Summed in float64 and then rounded: equal embeddings tie exactly, wherever they stand in a block. A
-    float32 product breaks such ties by its own rounding error, and a collapsed model would get a score.
+    Summed in float64 and then rounded: equal embeddings tie exactly, wherever they are in a block. A float32
+    product would break such ties by its own rounding error, and a collapsed model would get an undeserved score.
     """
     gallery = gallery.double().T
     return lambda rows: (queries[rows].double() @ gallery).float()
@@ -135,7 +135,7 @@ def dot_products(queries: torch.Tensor, gallery: torch.Tensor) -> Callable[[slic
 def rank_blocks(
     similarity: Callable[[slice], torch.Tensor], query_item, gallery_item, *, names=("query", "gallery")
 ) -> Ranks:
-    """Rank from a function that gives the similarities (b, N) of a slice of queries; memory is one block."""
+    """Rank from a function that returns the similarities (b, N) of a slice of queries; memory holds one block."""
     query_item, gallery_item = np.asarray(query_item), np.asarray(gallery_item)
     relevance = _relevance(query_item, gallery_item, names)
     parts = []
@@ -203,7 +203,7 @@ def _rank_block(scores: torch.Tensor, relevance: _Relevance, rows: slice) -> tup
 
 
 def _measures(above: np.ndarray, real: np.ndarray, count: np.ndarray) -> tuple[np.ndarray, ...]:
-    """First rank, AP and nDCG@10 from how many irrelevant entries (b, R) stand above each relevant one, best first."""
+    """First rank, AP and nDCG@10 from the number of irrelevant entries (b, R) above each relevant one, best first."""
     nth = np.arange(real.shape[1])
     position = above + nth + 1
     precision = np.where(real, (nth + 1) / position, 0.0)
@@ -223,7 +223,7 @@ def _joined(parts: Iterable[tuple[np.ndarray, ...]]) -> Ranks:
 
 @contextmanager
 def _one_thread_each() -> Iterator[None]:
-    """torch on one thread per thread of ours: blocks side by side wait for one another only at the end."""
+    """Run torch on one thread per thread of ours: parallel blocks wait for one another only at the end."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:

@@ -1,10 +1,10 @@
-"""How many entries of a gallery score at least so much: exactly, and in the memory of one tile per thread.
+"""How many entries of a gallery reach a given score: exactly, and in the memory of one tile per thread.
 
 The score of a query and an entry is the sum of their products in float64, added in a fixed order and rounded to
-float32. It depends on the two embeddings alone: not on tiles, threads, device or where they stand, so that equal
-embeddings tie. Almost no score has to be computed so. A matrix product in float32 is wrong by no more than a bound
-that is known beforehand (Higham, "Accuracy and Stability of Numerical Algorithms", section 3.1: it holds for any
-order of summation) and decides all comparisons but the close ones; these are made with the scores themselves.
+float32. It depends only on the two embeddings, not on tiles, threads, device or where they are stored, so that equal
+embeddings tie. Few scores need to be computed this way. The error of a float32 matrix product has a bound known
+beforehand (Higham, "Accuracy and Stability of Numerical Algorithms", section 3.1: it holds for any order of
+summation), so it decides all comparisons except the close ones; these are made with the scores themselves.
 """
 
 from collections.abc import Callable
@@ -16,16 +16,16 @@ from torch import Tensor
 from ccr.errors import CcrError
 
 SIDE = {"cpu": 1024, "cuda": 4096}  # rows and columns of a tile: its similarities stay in cache, or fill a GPU
-VALUES = 2**20  # numbers of embeddings looked at together where no tile is made
-CLOSE = 1 / 64  # share of close comparisons in a tile from which float64 is tried before single scores
+VALUES = 2**20  # embedding values processed together where no tile is made
+CLOSE = 1 / 64  # share of close comparisons in a tile above which float64 is tried before single scores
 FEW = 25  # thresholds per query up to which comparing with each beats a binary search
-PLAIN = (1e-15, 1e15)  # lengths of embeddings that are multiplied in float32
+PLAIN = (1e-15, 1e15)  # range of the lengths of embeddings that are multiplied in float32
 LARGEST = 1e38  # product of two lengths up to which a score is finite
 Check = Callable[[Tensor, int], None]
 
 
 def pair_scores(queries, gallery, rows, columns, device) -> Tensor:
-    """Scores (P,) float32 of the pairs of `rows` of the queries and `columns` of the gallery, some at a time."""
+    """Scores (P,) float32 of the pairs of `rows` of the queries and `columns` of the gallery, in batches."""
     step = max(1, VALUES // queries.shape[1])
     pairs = [(rows[start : start + step], columns[start : start + step]) for start in range(0, len(rows), step)]
     parts = [_score(take(queries, row, device), take(gallery, column, device)) for row, column in pairs]
@@ -33,7 +33,7 @@ def pair_scores(queries, gallery, rows, columns, device) -> Tensor:
 
 
 def _score(one: Tensor, other: Tensor) -> Tensor:
-    """(p,) float32 from (p, dim) and (p, dim). A sum over an axis has no fixed order; halves that are added have."""
+    """(p,) float32 from (p, dim) and (p, dim). A sum over an axis has no fixed order; adding halves has one."""
     terms = one.double() * other.double()
     while terms.shape[1] > 1:
         half = terms.shape[1] // 2
@@ -62,7 +62,7 @@ def norms(embeddings, name: str) -> Tensor:
 
 
 def take(embeddings, rows, device) -> Tensor:
-    """These rows of a tensor or of an array, which may be memory-mapped."""
+    """These rows of a tensor or of an array, which may be memory-mapped, on the device."""
     if isinstance(embeddings, Tensor):
         return embeddings[rows].detach().to(device)
     return torch.from_numpy(np.array(embeddings[rows])).to(device)
@@ -76,7 +76,7 @@ def count_at_least(
     Args:
         queries: (b, dim). gallery: (N, dim), a tensor or an array. query_norms (b,), gallery_norms (N,): float64.
         thresholds: (b, R) float32, descending; scores of pairs, or -inf.
-        check: is called with scores (b, n) and their first column where some may not be finite.
+        check: is called with scores (b, n) and their first column if some may not be finite.
     """
     scale = query_norms[:, None] * gallery_norms.max()
     single = torch.get_float32_matmul_precision() == "highest" and _plain(query_norms) and _plain(gallery_norms)
@@ -94,8 +94,8 @@ def count_at_least(
 
 
 def _interval(queries: Tensor, scale: Tensor, thresholds: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """The queries and, per threshold (b, R), the lowest product of unknown side and the lowest surely above."""
-    # what rounds to a threshold or higher lies above the middle between it and the float32 below
+    """The queries and, per threshold (b, R), the lowest undecided product and the lowest that is surely above."""
+    # what rounds to a threshold or higher lies above the midpoint between it and the next lower float32
     below = torch.nextafter(thresholds, torch.full_like(thresholds, -torch.inf))
     boundary = (thresholds.double() + below.double()) / 2
     dim, precision = queries.shape[1], queries.dtype
@@ -120,7 +120,7 @@ def _count_in_tile(queries: Tensor, intervals: list, tile: Tensor, thresholds: T
 
 
 def _with_scores(products: Tensor, low: Tensor, above: Tensor, queries: Tensor, tile: Tensor) -> Tensor:
-    """Products (b, n) in float32; in their place the scores where a product is in an interval (b, R) of its row."""
+    """Products (b, n) in float32, replaced by the scores where a product is in an interval (b, R) of its row."""
     rows, columns = _between(products, low, above)
     scores = products.float()
     scores[rows, columns] = pair_scores(queries, tile, rows, columns, queries.device)
@@ -128,22 +128,22 @@ def _with_scores(products: Tensor, low: Tensor, above: Tensor, queries: Tensor, 
 
 
 def _plain(lengths: Tensor) -> bool:
-    """Whether products of embeddings as long as these neither overflow nor vanish in float32."""
+    """Whether products of embeddings of these lengths neither overflow nor underflow in float32."""
     return bool(lengths.min() > PLAIN[0] and lengths.max() < PLAIN[1])
 
 
 def error_bound(precision: torch.dtype, dim: int) -> float:
     """Bound on |product - score before its rounding|, as a share of the product of the two lengths.
 
-    `dim` roundings of a product in any order; 64 more are more than enough for the casts of embeddings and bounds
-    and the roundings of the score itself.
+    It covers `dim` roundings of a product in any order; 64 more are more than enough for the casts of embeddings and
+    bounds and the roundings of the score itself.
     """
     roundings = (dim + 64) * torch.finfo(precision).eps / 2
     return roundings / (1 - roundings)
 
 
 def _between(products: Tensor, low: Tensor, above: Tensor) -> tuple[Tensor, Tensor]:
-    """Rows and columns of the products (b, n) from `low` to below `above`, any of their row's (b, R), descending."""
+    """Rows and columns of the products (b, n) within [`low`, `above`) for any of their row's (b, R), descending."""
     if low.shape[1] <= FEW:
         inside = torch.zeros_like(products, dtype=torch.bool)
         for bottom, top in zip(low.unbind(dim=1), above.unbind(dim=1), strict=True):
@@ -159,7 +159,7 @@ def _between(products: Tensor, low: Tensor, above: Tensor) -> tuple[Tensor, Tens
 def at_least(scores: Tensor, thresholds: Tensor) -> Tensor:
     """(b, R) int64: how many `scores` (b, n) of a row are >= each of its descending `thresholds` (b, R)."""
     n_rows, n_thresholds = thresholds.shape
-    if n_thresholds <= FEW and scores.shape[1] < 2**24:  # ones are summed as floats: fast, and exact so far
+    if n_thresholds <= FEW and scores.shape[1] < 2**24:  # ones are summed as floats: fast, and exact up to there
         passed = torch.empty_like(scores, dtype=torch.float32)
         counts = [torch.ge(scores, column[:, None], out=passed).sum(dim=1) for column in thresholds.unbind(dim=1)]
         return torch.stack(counts, dim=1).long()

@@ -1,4 +1,4 @@
-"""What is searched: the items of a features file, with their media files and captions where there are any."""
+"""What is searched: the items of a features file, with their media files and captions if there are any."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -21,7 +21,7 @@ SPLITS = ("train", "val", "test")
 
 @dataclass(frozen=True)
 class Caption:
-    """A caption that a person wrote. `row`: of its item in the collection."""
+    """A caption that a person wrote. `row`: the row of its item in the collection."""
 
     caption_id: str
     lang: str
@@ -33,8 +33,8 @@ class Caption:
 class Collection:
     """Items, in the order of their ids.
 
-    `features`: their file. `item_ids` (N,). `media`: item id -> path of its file under `root`, and `kind`. `captions`:
-    all human ones. `job`: the extraction, None for features that params.yaml does not know.
+    `features`: their features file. `item_ids` (N,). `media`: item id -> path of its file under `root`, and `kind`.
+    `captions`: all human captions. `job`: the extraction job, None for features that params.yaml does not know.
     """
 
     features: str
@@ -45,7 +45,7 @@ class Collection:
     job: Job | None = None
 
     def file(self, row: int) -> Path | None:
-        """The media file of an item; None where there is none, or where its path or a link leads out of the root."""
+        """The media file of an item; None if there is none, or its path or a link leads outside the root."""
         path = self.media.get(self.item_ids[row], (None, ""))[0]
         if path is None or self.root is None:
             return None
@@ -58,13 +58,13 @@ class Collection:
 
     @property
     def extracts(self) -> bool:
-        """Whether features of new pictures can be made as the collection's were."""
+        """Whether features of new pictures can be computed as the collection's were."""
         return self.job is not None and EXTRACTORS[self.job.settings["extractor"]].remembered
 
     def extract(self, file: Path, kind: str) -> np.ndarray:
-        """Features (frames, dim) of a picture or clip of one's own, made as the collection's were.
+        """Features (frames, dim) of a user's own picture or clip, computed as the collection's were.
 
-        Raises `CcrError` where those were not made here, and for a file that cannot be read.
+        Raises `CcrError` if those were not computed here, or the file cannot be read.
         """
         if not self.extracts:
             raise CcrError(
@@ -83,12 +83,12 @@ class Collection:
 
 
 def open_collection(features: str, job: Job | None, split: str) -> Collection:
-    """The items of a features file that belong to `split` (`all` for every one).
+    """The items of a features file that belong to `split` (`all` for every item).
 
     Args:
-        job: the one of the plan that makes the file; without it, only ids are known and every item is searched.
+        job: the job of the plan that makes the file; without it, only ids are known and every item is searched.
     Raises:
-        CcrError: a file that cannot be read; a split that there is not, or without items.
+        CcrError: a file cannot be read; the split does not exist or has no items.
     """
     ids = read_parquet(features, columns=["item_id"])["item_id"]
     if job is None:
@@ -118,7 +118,7 @@ def _captions(file: Path, item_ids: list[str]) -> list[Caption]:
 
 
 def samples(captions: list[Caption], count: int = 8) -> list[Caption]:
-    """Some captions of each language to try, the same ones every time, one of an item."""
+    """Some captions of each language to try: the same ones every time, at most one per item."""
     chosen: list[Caption] = []
     for lang in sorted({caption.lang for caption in captions}):
         of_lang = [caption for caption in captions if caption.lang == lang]

@@ -1,4 +1,4 @@
-"""The nearest entries of a gallery of embeddings, exactly: scores and ties are those of the evaluation."""
+"""Exact search for the nearest entries of a gallery of embeddings: scores and ties are those of the evaluation."""
 
 import numpy as np
 import torch
@@ -22,10 +22,10 @@ class Index:
 
     @torch.inference_mode()
     def top(self, query: Tensor, count: int) -> tuple[np.ndarray, np.ndarray]:
-        """Rows (k,) and scores (k,) float32 of the nearest entries, best first; among equal scores by row.
+        """Rows (k,) and scores (k,) float32 of the nearest entries, best first; equal scores by row.
 
-        One product in float32 finds all that could be among the nearest whatever its rounding; those are scored as
-        `retrieval.ranks` does.
+        One product in float32 finds all entries that could be among the nearest whatever its rounding; these are then
+        scored as in `retrieval.ranks`.
 
         Args:
             query: (dim,) float32 unit vector.
@@ -41,7 +41,7 @@ class Index:
 
     @torch.inference_mode()
     def standing(self, query: Tensor, row: int) -> int:
-        """Rank of an entry, from 1: entries with an equal score stand before it, as in the evaluation."""
+        """Rank of an entry, from 1: entries with an equal score rank before it, as in the evaluation."""
         products = self._gallery @ query
         margin = error_bound(torch.float32, len(query))
         own = self._scores(query, torch.tensor([row]))
@@ -50,7 +50,7 @@ class Index:
         return int(sure.sum()) + int((self._scores(query, close) >= own).sum())
 
     def row(self, row: int) -> Tensor:
-        """(dim,), an entry."""
+        """An entry, (dim,)."""
         return self._gallery[row]
 
     def _scores(self, query: Tensor, rows: Tensor) -> Tensor:

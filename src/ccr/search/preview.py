@@ -1,4 +1,4 @@
-"""Moving previews of clips that a browser cannot play (MPEG-4 Part 2, say, which the mini-world is written in)."""
+"""Animated previews of clips that a browser cannot play (such as MPEG-4 Part 2, which the mini-world uses)."""
 
 import io
 from functools import lru_cache

@@ -20,13 +20,13 @@ from ccr.search.collection import Caption, Collection
 from ccr.search.index import Index
 from ccr.texts.cleaning import clean_text
 
-QUERIES = 64  # the last ones, whose embeddings are at hand
-KEPT = Path("work/search")  # embeddings of collections, by what made them
+QUERIES = 64  # the latest ones, whose embeddings are kept
+KEPT = Path("work/search")  # embeddings of collections, by the hash of what made them
 
 
 @dataclass(frozen=True)
 class Hit:
-    """An item that was found. `row`: in the collection."""
+    """An item that was found. `row`: its row in the collection."""
 
     row: int
     item_id: str
@@ -34,14 +34,14 @@ class Hit:
 
 
 class Searcher:
-    """Answers queries to a collection by one trained run; safe to share between threads.
+    """Answers queries to a collection with one trained run; safe to share between threads.
 
     Args:
-        name: what people call the run. files: its, by role. batch: texts or items at a time.
+        name: the run's name for display. files: its files, by role. batch: texts or items at a time.
     Attributes:
-        items: (N, dim) float32 unit vectors, those of the collection. texts: (C, dim), of its captions; None without.
+        items: (N, dim) float32 unit vectors of the collection. texts: (C, dim), of its captions; None without any.
     Raises:
-        CcrError: a file that is missing or torn; features of other dimensions than the run's training had.
+        CcrError: a file is missing or damaged; features have another dimension than in the run's training.
     """
 
     def __init__(self, name: str, files: Mapping[str, str], collection: Collection, batch: int):
@@ -63,7 +63,7 @@ class Searcher:
 
     @staticmethod
     def _kept(what: list, embed) -> np.ndarray:
-        """Embeddings (n, dim) float32, memory-mapped; made when this is the first time."""
+        """Embeddings (n, dim) float32, memory-mapped; computed the first time."""
         file = KEPT / f"{digest(what)}.npy"
         if not file.exists():
             embeddings = embed().numpy()
@@ -73,7 +73,7 @@ class Searcher:
 
     @property
     def langs(self) -> list[str]:
-        """Languages that the run was trained on; none are known of an imported run."""
+        """Languages that the run was trained on; empty for an imported run, where they are not known."""
         settings = self._encoder.description["settings"]
         return sorted({settings["source_lang"], *settings["langs"]}) if "langs" in settings else []
 
@@ -86,9 +86,9 @@ class Searcher:
         return self._items.standing(self._query(text), row)
 
     def words(self, text: str, row: int) -> list[tuple[int, int, float]]:
-        """What each word of a sentence adds to its score with an item: the score less that without the word.
+        """What each word of a sentence adds to its score with an item: the score minus that without the word.
 
-        (start, end, difference) by word, in characters. Nothing for a sentence of one word.
+        (start, end, difference) per word, in characters. Empty for a sentence of one word.
         """
         with self._computing:
             spans = word_spans(self._encoder.tokenizer, [text], self._encoder.prompt)[0].tolist()
@@ -101,7 +101,7 @@ class Searcher:
         return [(start, end, scores[0] - score) for (start, end), score in zip(spans, scores[1:], strict=True)]
 
     def like(self, features: np.ndarray, count: int) -> tuple[list[tuple[Caption, float]], list[Hit]]:
-        """Captions and items nearest to a picture or clip of one's own: its features (frames, dim)."""
+        """Captions and items nearest to a user's own picture or clip, given its features (frames, dim)."""
         with self._computing:
             [vector] = self._encoder.extracted([features])
         captions = []

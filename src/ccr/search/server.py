@@ -1,4 +1,4 @@
-"""The server behind the search page: loopback only, nothing but the page and the collection's own files."""
+"""The server behind the search page: loopback only; it serves the page and the collection's own files only."""
 
 import socket
 import tempfile
@@ -27,7 +27,7 @@ from ccr.search.searcher import Hit, Searcher
 
 HOST = "127.0.0.1"
 PAGE = Path(__file__).with_name("page")
-LARGEST = 200 * 2**20  # bytes of a picture or clip that is dropped on the page
+LARGEST = 200 * 2**20  # bytes of a picture or clip dropped on the page
 SHOWN = 24  # results of a query
 HEADERS = {
     "Content-Security-Policy": "default-src 'self'; img-src 'self' blob:; media-src 'self' blob:",
@@ -37,7 +37,7 @@ HEADERS = {
 
 
 class SearchPage:
-    """What the page asks for: `app` is the ASGI application.
+    """Answers the page's requests: `app` is the ASGI application.
 
     Args:
         searchers: one run, or two to compare, over the same collection.
@@ -168,10 +168,10 @@ def _message(_: Request, error: Exception) -> Response:
 
 
 def serve(page: SearchPage, port: int) -> None:
-    """Serve the page on the loopback interface until Ctrl-C; `CcrError` when the port is taken.
+    """Serve the page on the loopback interface until Ctrl-C; `CcrError` if the port is taken.
 
     Args:
-        port: 0 for any that is free.
+        port: 0 for any free one.
     """
     listening = socket.socket()
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

@@ -13,7 +13,7 @@ from ccr.search.searcher import Searcher
 def searchers(
     runs: Sequence[Path], files: Sequence[Mapping[str, str]], features: str, job: Job | None, split: str, batch: int
 ) -> list[Searcher]:
-    """The runs over one collection, called by the end of their paths that tells them apart."""
+    """Searchers of the runs over one collection, named by the end of their paths, or the whole path if not unique."""
     collection = open_collection(features, job, split)
     return [Searcher(name, of_run, collection, batch) for name, of_run in zip(_names(runs), files, strict=True)]
 
@@ -24,7 +24,7 @@ def _names(runs: Sequence[Path]) -> list[str]:
 
 
 def hits(searchers: Sequence[Searcher], query: str, count: int, as_json: bool) -> list[str]:
-    """Lines to print: rank, score, id and path of what each run finds; or a JSON object a line."""
+    """Lines to print: rank, score, id and path of what each run finds, or one JSON object per line."""
     lines = []
     for searcher in searchers:
         if len(searchers) > 1 and not as_json:

@@ -1,4 +1,4 @@
-"""Feature and embedding files: write, check, read, memory-map. Needs numpy and pyarrow alone.
+"""Feature and embedding files: write, check, read, memory-map. Needs only numpy and pyarrow.
 
 For example:
 

@@ -9,9 +9,9 @@ from ccr.errors import CcrError
 
 
 def read_array(path: Path) -> np.ndarray:
-    """The array of an .npy file of others, memory-mapped, so that no header can ask for memory.
+    """The array in a third-party .npy file, memory-mapped, so that no header can make it allocate memory.
 
-    Raises `CcrError` when it is not whole; `FileNotFoundError`.
+    Raises `CcrError` if it is not a complete array; `FileNotFoundError`.
     """
     try:
         return np.load(path, mmap_mode="r", allow_pickle=False)
@@ -22,6 +22,6 @@ def read_array(path: Path) -> np.ndarray:
 
 
 def start_float16(stream: BinaryIO, shape: tuple[int, int]) -> None:
-    """Write the header of an .npy file of float16; `shape[0]` rows of little-endian bytes are to follow."""
+    """Write the header of an .npy file of float16; `shape[0]` rows of little-endian bytes must follow."""
     header = {"descr": "<f2", "fortran_order": False, "shape": shape}
     np.lib.format.write_array_header_1_0(stream, header)

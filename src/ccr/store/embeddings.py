@@ -1,4 +1,4 @@
-"""Embeddings of captions: what a teacher leaves for its students."""
+"""Embeddings of captions, which a teacher writes for its students."""
 
 import os
 from collections.abc import Sequence
@@ -21,7 +21,7 @@ def write_embeddings(
 ) -> None:
     """Write one embedding per caption: `embeddings` float32 (captions, dim), in the order of the ids.
 
-    Raises `CcrError` for another number of rows than ids, repeated ids, NaN or infinity.
+    Raises `CcrError` if the numbers of rows and ids differ, ids repeat, or values are NaN or infinite.
     """
     embeddings = np.ascontiguousarray(embeddings, dtype=np.float32)
     if embeddings.ndim != 2 or len(embeddings) != len(caption_ids):
@@ -37,7 +37,7 @@ def write_embeddings(
 
 
 def read_embeddings(path: str | os.PathLike) -> tuple[list[str], np.ndarray]:
-    """Read (caption ids, float32 (captions, dim)); `CcrError` when torn, uneven, with repeated ids or not finite."""
+    """Read (caption ids, float32 (captions, dim)); `CcrError` if truncated, uneven, with repeated ids or not finite."""
     table = read_parquet(path, EMBEDDINGS)
     ids, column = table["caption_id"].to_pylist(), table["embedding"].combine_chunks()
     lengths = column.value_lengths().fill_null(0).to_numpy(zero_copy_only=False)

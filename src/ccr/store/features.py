@@ -1,4 +1,4 @@
-"""Features of items: a Parquet file to keep and pass on, a memory-mapped array to train from."""
+"""Features of items: a Parquet file to store and share, a memory-mapped array to train from."""
 
 import logging
 import os
@@ -39,12 +39,12 @@ def write_features(
 ) -> int:
     """Stream `rows` into a features file; returns how many were written.
 
-    A row is (item_id, array (frames, dim) of any float type); rows come in ascending order of item_id. Written
-    is float16, row-major. `metadata` holds `extractor`, `weights`, `preprocess`, `frame_sampling`; `dim`, the
-    key and the content hash (which does not depend on the key) are added. Same rows, same bytes; atomic.
+    A row is (item_id, array (frames, dim) of any float type); rows come in ascending order of item_id. They are
+    written as float16, row-major. `metadata` holds `extractor`, `weights`, `preprocess`, `frame_sampling`; `dim`, the
+    key and the content hash (which does not depend on the key) are added. The same rows give the same bytes; atomic.
 
-    Raises `CcrError` for no rows, an item without frames, of another dim, with NaN or values beyond float16,
-    or out of order.
+    Raises `CcrError` if there are no rows, or an item has no frames, another dim, NaN or values beyond float16, or is
+    out of order.
     """
     rows = iter(rows)
     first = next(rows, None)
@@ -52,7 +52,7 @@ def write_features(
         raise CcrError(f"{path}: no item has features, so there is nothing to write. Check items.parquet and the root.")
     metadata = {"dim": str(first[1].shape[-1]), **metadata}
     content, count = ContentHash(FEATURES), 0
-    # No Arrow schema beside the Parquet one: it would hide metadata that is known only at the end.
+    # No Arrow schema next to the Parquet one: it would hide metadata that is known only at the end.
     layout = {"compression": "zstd", "use_dictionary": False, "store_schema": False, "write_page_checksum": True}
     with atomic(path) as temporary, pq.ParquetWriter(temporary, FEATURES, **layout) as writer:
         for table in _groups(path, chain([first], rows), int(metadata["dim"])):
@@ -114,7 +114,7 @@ def _table(ids: list[str], blocks: list[np.ndarray]) -> pa.Table:
 
 
 class FeatureStore:
-    """Features of many items, memory-mapped: what `open_features` returns.
+    """Memory-mapped features of many items, as returned by `open_features`.
 
     item_ids: pa.StringArray, ascending; frames: int64 (items,); offsets: int64 (items + 1,), where an item's
     frames start in `array`: float16 (total frames, dim), read-only; metadata: dict of strings; content: hash.
@@ -155,7 +155,7 @@ class FeatureStore:
         """Features of the items at these positions, one after the other, and how many frames each has.
 
         Returns (float16 (sum of lengths, dim), int64 (len(items),)). Items may repeat and come in any order.
-        Of an item with more than `max_frames` frames, that many are taken, evenly spread.
+        Of an item with more than `max_frames` frames, that many are taken, evenly spaced.
         """
         available = self.frames[items]
         lengths = available if max_frames is None else np.minimum(available, max_frames)
@@ -176,9 +176,9 @@ def uniform_positions(available: np.ndarray, taken: np.ndarray) -> np.ndarray:
 def open_features(path: str | os.PathLike, cache: str | os.PathLike = "work/arrays") -> FeatureStore:
     """Open a features file: decoded once into `cache`/{content hash}.npy, memory-mapped from then on.
 
-    Safe when two processes do it at once: each writes under its own name and renames. Raises `CcrError` when
-    the file is missing or cut off, its ids are not ascending and unique, an item has no frame, its number of
-    values is not frames x dim, or they are not finite.
+    Safe if two processes do it at once: each writes its own temporary file and renames it. Raises `CcrError` if the
+    file is missing or truncated, its ids are not ascending and unique, an item has no frame, its number of values is
+    not frames x dim, or they are not finite.
     """
     path = Path(path)
     table = read_parquet(path, FEATURES, ["item_id", "frames"])
@@ -225,22 +225,22 @@ def _check_items(path: Path, table: pa.Table) -> None:
 
 
 def _mapped(target: Path, shape: tuple[int, int]) -> np.ndarray | None:
-    """The cached array, or None when there is none that is whole."""
+    """The cached array, or None if there is no intact one."""
     try:
         if _recorded(target).read_text() != bytes_hash(target):
             log.warning("%s: is damaged, and decoded again", target)
             return None
         array = np.load(target, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError, EOFError):  # absent, or torn by a power cut: decoded again
+    except (OSError, ValueError, EOFError):  # absent, or truncated by a power cut: decoded again
         return None
     return np.asarray(array) if array.shape == shape and array.dtype == np.float16 else None
 
 
 def damaged_arrays(afresh: bool, cache: str | os.PathLike = "work/arrays") -> list[Path]:
-    """Cached arrays that are not what was decoded.
+    """Cached arrays that differ from what was decoded.
 
     Args:
-        afresh: read those that were read before and have not changed since, too.
+        afresh: also read those that were read before and have not changed since.
     """
     arrays = [file for file in sorted(Path(cache).glob("*.npy")) if _recorded(file).exists()]
     return [file for file in arrays if _recorded(file).read_text() != bytes_hash(file, afresh)]
@@ -278,7 +278,7 @@ def _decode(path: Path, target: Path, table: pa.Table, shape: tuple[int, int]) -
 
 
 def _batches(path: Path) -> Iterator[pa.ListArray]:
-    with opened(path, pre_buffer=False) as file:  # buffered ahead, the whole column would be in memory
+    with opened(path, pre_buffer=False) as file:  # with pre-buffering, the whole column would be in memory
         for batch in file.iter_batches(READ_ROWS, columns=["features"]):
             if batch.schema.field("features").type != pa.list_(pa.float16()):
                 raise CcrError(f"{path}: features are {batch.column(0).type}, expected list<halffloat>. {AGAIN}")

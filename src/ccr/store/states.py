@@ -1,8 +1,9 @@
-"""States of texts behind the frozen layers of an encoder: computed once, memory-mapped, shared by all trainings.
+"""Outputs of an encoder's frozen layers (states) for texts: computed once, memory-mapped, shared by all training runs.
 
-A cache: `work/states/{encoder}/{part}.npy`, float16 (tokens, width), and beside it `{part}.npz` with whose states they
-are and the hash of the file; written last, so a part without it does not count. A text is known by its token ids, the
-encoder by what `encoder_hash` covers. Parts hold texts of like length. Deleting any of it costs time, no result.
+A cache: `work/states/{encoder}/{part}.npy`, float16 (tokens, width), and next to it `{part}.npz` with the texts' keys
+and the hash of the file; it is written last, so a part without it does not count. A text is identified by its token
+ids, the encoder by what `encoder_hash` covers. Each part holds texts of similar length. Deleting any of it costs time
+but loses no result.
 """
 
 import logging
@@ -21,7 +22,7 @@ from ccr.artifacts.refusals import writing
 from ccr.store.arrays import start_float16
 
 STATES = Path("work/states")
-PART_BYTES = 128 << 20  # of states: what an interruption may cost
+PART_BYTES = 128 << 20  # of states in a part: what an interruption may cost
 
 log = logging.getLogger(__name__)
 
@@ -30,7 +31,7 @@ class StateStore:
     """All parts of one encoder.
 
     Args:
-        encoder: its hash. width: of its states.
+        encoder: its hash. width: the width of its states.
     """
 
     def __init__(self, encoder: str, width: int, root: str | PathLike = STATES):
@@ -44,7 +45,7 @@ class StateStore:
         self.refresh()
 
     def refresh(self) -> None:
-        """Take in the parts that were written since. One that is torn or damaged is left alone, and the log says so."""
+        """Add parts written since the last call. A truncated or damaged one is skipped, and the log says so."""
         for index in sorted(self.folder.glob("*.npz")):
             if index.stem in self._names:
                 continue
@@ -68,23 +69,23 @@ class StateStore:
             self._places |= {key.tobytes(): (part, start, length) for key, start, length in found}
 
     def remove_leftovers(self) -> None:
-        """Delete what a killed process left half-written. What another one is writing is younger than an hour."""
+        """Delete what a killed process left half-written. A file that another one is writing is under an hour old."""
         for file in self.folder.glob(".*.tmp"):
             with suppress(OSError):  # gone, or another user's
                 if time.time() - file.stat().st_mtime > 3600:
                     file.unlink()
 
     def missing(self, keys: Sequence[bytes]) -> np.ndarray:
-        """(n,) bool: of which of these texts there are no states."""
+        """(n,) bool: which of these texts have no states."""
         return np.fromiter((key not in self._places for key in keys), bool, len(keys))
 
     def places(self, keys: Sequence[bytes]) -> tuple[np.ndarray, np.ndarray]:
-        """Part and first row in it, int64 (n,) each, of these texts, all of which are there."""
+        """Part and first row in it, int64 (n,) each, of these texts, all of which have states."""
         found = np.array([self._places[key][:2] for key in keys], np.int64).reshape(-1, 2)
         return found[:, 0], found[:, 1]
 
     def gather(self, parts: np.ndarray, starts: np.ndarray, lengths: np.ndarray) -> np.ndarray:
-        """States float16 (sum of lengths, width) of texts by their `places`, one text after the other."""
+        """States float16 (sum of lengths, width) of the texts at these `places`, one text after the other."""
         ends = np.cumsum(lengths)
         out = np.empty((int(ends[-1]), self.width), np.float16)
         part = np.repeat(parts, lengths)
@@ -97,7 +98,8 @@ class StateStore:
     def add(self, keys: Sequence[bytes], lengths: np.ndarray, batches: Iterable[np.ndarray]) -> None:
         """Write a part: the states of these texts, one after the other, in batches (n, width) of any float type.
 
-        Raises `CcrError` where it cannot be written; `ValueError` for states that are not finite in float16.
+        Raises `CcrError` if it cannot be written; `ValueError` if states are not finite in float16 or do not fit
+        `lengths`.
         """
         name = uuid.uuid4().hex[:16]
         file, row = self.folder / f"{name}.npy", 0

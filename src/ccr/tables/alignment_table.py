@@ -5,7 +5,7 @@ from ccr.tables import alignments, as_csv, as_json, as_markdown, figures
 
 
 def run(job: Job) -> None:
-    """Settings: `table`, `rows` (see `alignments.read_row`), `solver` of all plans, `left_out`."""
+    """Write a table of word alignment. Settings: `table`, `rows` (see `alignments.read_row`), `solver`, `left_out`."""
     rows = [alignments.read_row(settings) for settings in job.settings["rows"]]
     as_csv.write(alignments.CSV, map(alignments.values, rows), job.outputs["csv"])
     as_json.write(map(alignments.values, rows), alignments.IDENTITY, job.outputs["json"], job.key)

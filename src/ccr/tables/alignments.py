@@ -1,4 +1,4 @@
-"""How well teachers align words: rows of `results/{table}.csv` and .md, from the jobs that judged them."""
+"""How well teachers align words: rows of `results/{table}.csv` and .md, from the jobs that evaluated them."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -19,8 +19,8 @@ DECIMALS = 4
 class Row(Base):
     """One row.
 
-    `mean`, `std`: metric -> value over seeds (sample deviation; None for one seed). `counts`: sentence pairs and linked
-    phrases that they were measured on.
+    `mean`, `std`: metric -> value over seeds (sample deviation; None for one seed). `counts`: number of sentence pairs
+    and linked phrases that they were measured on.
     """
 
     mean: dict[str, float]
@@ -29,7 +29,7 @@ class Row(Base):
 
 
 def read_row(settings: dict[str, Any]) -> Row:
-    """Read a row's files: `metrics`, one for each of `seeds`."""
+    """Read a row's files: `metrics`, one per seed in `seeds`."""
     measured = [read_json(path) for path in settings["metrics"]]
     for numbers, path in zip(measured, settings["metrics"], strict=True):
         missing = [name for name in (*METRICS, *COUNTS, "key") if name not in numbers]
@@ -62,5 +62,5 @@ def values(row: Row) -> dict[str, str | float | int | None]:
 
 
 def number(row: Row, metric: str) -> str:
-    """Mean, and deviation where there is one."""
+    """Mean, with the deviation if there is one."""
     return f"{row.mean[metric]:.3f}" + ("" if row.std is None else f" ± {row.std[metric]:.3f}")

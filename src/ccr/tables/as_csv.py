@@ -10,9 +10,9 @@ FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
 def write(names: Sequence[str], lines: Iterable[Mapping[str, Any]], path: str) -> None:
-    """Write these columns of every line; an empty cell (None) says that there is no such number.
+    """Write these columns of every line; an empty cell (None) means that there is no such number.
 
-    A text that a spreadsheet would compute (`=cmd()`) gets a quote before it; numbers stay numbers.
+    Text that a spreadsheet would evaluate (`=cmd()`) is prefixed with a quote; numbers stay numbers.
     """
     with atomic(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, names, lineterminator="\n")

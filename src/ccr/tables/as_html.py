@@ -1,4 +1,4 @@
-"""`results/figures/{table}/table.html`: the Markdown table as a page; the report shows it."""
+"""`results/figures/{table}/table.html`: the Markdown table as a page, for Snakemake's report."""
 
 from pathlib import Path
 

@@ -12,8 +12,8 @@ def write(rows: Iterable[Mapping[str, Any]], identity: Sequence[str], path: str,
     """Write {`dataset/mt/.../target_lang/method`: {metric: value}}, with the job's key. Empty cells are left out.
 
     Args:
-        rows: column -> value, as in the csv. identity: columns that say what a row is; the first, `data`, is shown
-            beside the metrics; of the others those in NAMES make the row's name.
+        rows: column -> value, as in the csv. identity: columns that identify a row; the first, `data`, is written next
+            to the metrics; those of the others that are in NAMES make up the row's name.
     """
     numbers = {}
     for row in rows:

@@ -21,7 +21,7 @@ _SPECIAL = str.maketrans(
 def write(name: str, rows: Sequence[Row], left_out: Sequence[str], path: str, key: str) -> None:
     """Write a `table` environment per group; rows that cannot exist are named under the last.
 
-    Before groups that differ in their target language alone stands a `table*` with all of their languages.
+    Groups that differ only in their target language are preceded by a `table*` with all of their languages.
     """
     parts = [
         f"% {name}, key {key or 'none'}. Made by ccr: do not edit.",
@@ -69,7 +69,7 @@ def _overview(name: str, panel: list[list[Row]]) -> str:
 
 
 def _spans(spans: Sequence[tuple[int, str]]) -> list[str]:
-    """A line of headings, each over a number of columns, and one of the rules under those that have a text."""
+    """A line of headings, each spanning a number of columns, and a line with the rules under the non-empty ones."""
     cells = [rf"\multicolumn{{{width}}}{{c}}{{{text}}}" for width, text in spans]
     ends = list(accumulate(width for width, _ in spans))
     rules = [
@@ -126,5 +126,5 @@ def _left_out(left_out: Sequence[str]) -> str:
 
 
 def escape(text: str) -> str:
-    """`text` with LaTeX's special characters made harmless."""
+    """`text` with LaTeX's special characters escaped."""
     return text.translate(_SPECIAL)

@@ -1,4 +1,4 @@
-"""`results/{table}.md`: the table for people, with all that is needed to read it rightly."""
+"""`results/{table}.md`: the human-readable table, with everything needed to interpret it."""
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -15,14 +15,14 @@ SELECTED_ON = {
     "target": "human-written validation captions of the target language",
     "mt": "machine-translated validation captions",
 }
-SHOWN, LISTED = 200, 2000  # letters of a sentence; of what splits share
+SHOWN, LISTED = 200, 2000  # most letters shown of a sentence; of a longer list
 RIGHT_TO_LEFT = regex.compile(r"[\p{Bidi_Class=R}\p{Bidi_Class=AL}]")
 
 
 def write(name: str, rows: Sequence[Row], left_out: Sequence[str], path: str, key: str) -> None:
     """Write the table: a part per group, the rows that cannot exist, notes, and where each row comes from.
 
-    Before groups that differ in their target language alone stands one with all of their languages side by side.
+    Groups that differ only in their target language are preceded by a part with all of their languages side by side.
     """
     parts = [
         _heading(name, rows),
@@ -35,7 +35,7 @@ def write(name: str, rows: Sequence[Row], left_out: Sequence[str], path: str, ke
 
 
 def write_alignments(rows: Sequence[alignments.Row], settings: Mapping[str, Any], path: str, key: str) -> None:
-    """Write a table of word alignment. Settings: those of its job."""
+    """Write a table of word alignment. `settings`: those of its job."""
     solver = ", ".join(f"{name} {value}" for name, value in settings["solver"].items())
     notes = [
         "Words are linked that are each other's first choice in the plan of transport between the states of a val "
@@ -56,7 +56,7 @@ def write_alignments(rows: Sequence[alignments.Row], settings: Mapping[str, Any]
 
 
 def write_translations(rows: Sequence[translations.Row], settings: Mapping[str, Any], path: str, key: str) -> None:
-    """Write a table of translation quality, and the worst sentences of each row. Settings: those of its job."""
+    """Write a table of translation quality, and the worst sentences of each row. `settings`: those of its job."""
     notes = [
         "Back: the back-translations of train and val against their source captions. Human: the translations of all "
         "splits against what people made of the same source captions. An empty cell: nothing to measure.",
@@ -114,7 +114,7 @@ def _number(value: float | None, form: str) -> str:
 
 
 def _signatures(rows: Sequence[translations.Row]) -> list[str]:
-    """A note for each way in which scores were computed."""
+    """A note for each sacreBLEU signature."""
     found: dict[str, list[str]] = {}
     for row in rows:
         for comparison, against in zip(translations.COMPARISONS, ("back", "human"), strict=True):
@@ -125,7 +125,7 @@ def _signatures(rows: Sequence[translations.Row]) -> list[str]:
 
 
 def _refused(rows: Sequence[translations.Row]) -> list[str]:
-    """A note for each row and direction in which captions were refused, and the reasons that are listed."""
+    """A note for each row and direction with refused captions, with the recorded reasons."""
     notes = []
     for row in rows:
         for role, way in (("refused", "forward"), ("refused_back", "back")):
@@ -139,7 +139,7 @@ def _refused(rows: Sequence[translations.Row]) -> list[str]:
 
 
 def _worst(row: translations.Row) -> str:
-    """The sentences that came out worst, as data: no character of theirs is Markdown."""
+    """The worst sentences, as data: none of their characters is interpreted as Markdown."""
     shown = ["source", "translation", "back" if row.quality["worst_by"] == "round_trip" else "human"]
     lines = [_line(["chrF", "caption", *shown]), _line(["---:"] + ["---"] * 4)]
     for caption in row.quality["worst"]:
@@ -149,10 +149,10 @@ def _worst(row: translations.Row) -> str:
 
 
 def _data(text: str, shown: int = SHOWN) -> str:
-    letters = regex.findall(r"\X", " ".join(text.split()))  # a mark stays with its letter
+    letters = regex.findall(r"\X", " ".join(text.split()))  # a combining mark stays with its letter
     text = "".join(letters if len(letters) <= shown else [*letters[: shown - 1], "…"])
     text = re.sub(r"([\\`*_\[\]<>&~$])", r"\\\1", text)
-    # what is written from right to left is so to its full stop, and moves nothing beside it
+    # isolates right-to-left text: its full stop stays with it, and the text around it keeps its order
     return f"\u2068{text}\u2069" if RIGHT_TO_LEFT.search(text) else text
 
 
@@ -275,13 +275,13 @@ def _notes(rows: Sequence[Row]) -> str:
 
 
 def _leaks(rows: Sequence[Row]) -> list[str]:
-    """A note for each data set whose splits share something."""
+    """A note for each data set whose splits share content."""
     found = {row.settings["dataset"]: row.leaks for row in rows if row.leaks}
     return [f"In two splits of {dataset}: {_data('; '.join(leaks), LISTED)}." for dataset, leaks in found.items()]
 
 
 def _untranslated(rows: Sequence[Row]) -> list[str]:
-    """A note for each file of translations that lacks captions which the engine refused."""
+    """A note for each file of translations that lacks captions because the engine refused them."""
     found = {path: refused for row in rows for path, refused in row.refused.items()}
     notes = []
     for path, refused in found.items():

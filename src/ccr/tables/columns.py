@@ -1,11 +1,11 @@
-"""What a table shows: the one place to add, drop or rename a column."""
+"""What a table shows: the only place to add, drop or rename a column."""
 
 from collections.abc import Iterable
 
 from ccr.retrieval.metrics import METRICS
 from ccr.tables.rows import Base, Row
 
-# what a row is; all of them but the terms are settings of the row
+# what identifies a row; all except the terms are settings of the row
 IDENTITY = (
     "data",
     "dataset",
@@ -22,14 +22,14 @@ IDENTITY = (
 EVIDENCE = ("noise_rate", "n_seeds", "compared_with", "p_vs_baseline", "published_sumr", "published_source", "key")
 CSV = (*IDENTITY, *(name for metric in METRICS for name in (metric, f"{metric}_std")), *EVIDENCE)
 
-# and these where a row is of runs that were trained on another data set
+# and these if a row's runs were trained on another data set
 ELSEWHERE = ("trained_on", "trained_langs", "zero_shot")
 
-# metrics shown to people, in .md and .tex: name, heading
+# metrics shown in .md and .tex: name, heading
 TEXT_TO_VISUAL = {"t2v_r1": "R@1", "t2v_r5": "R@5", "t2v_r10": "R@10", "t2v_map": "mAP"}
 VISUAL_TO_TEXT = {"v2t_r1": "R@1", "v2t_r5": "R@5", "v2t_r10": "R@10", "v2t_map": "mAP"}
 MAIN = (*TEXT_TO_VISUAL, *VISUAL_TO_TEXT, "sumr")
-# and side by side for several target languages
+# and those shown side by side for several target languages
 RECALLS = [[name for name in side if "_r" in name] for side in (TEXT_TO_VISUAL, VISUAL_TO_TEXT)]
 OVERVIEW = (*RECALLS[0], *RECALLS[1], "sumr")
 HEADINGS = {**TEXT_TO_VISUAL, **VISUAL_TO_TEXT, "sumr": "SumR"}
@@ -87,7 +87,7 @@ def references(rows: Iterable[Row]) -> list[str]:
 
 
 def groups(rows: Iterable[Base]) -> list[list[Base]]:
-    """Rows that one panel or sub-table holds: the same data set, features and languages, in table order."""
+    """The rows of each panel or sub-table: the same data set, features and languages, in table order."""
     found: dict[tuple, list[Base]] = {}
     for row in rows:
         found.setdefault(row.group, []).append(row)
@@ -95,7 +95,7 @@ def groups(rows: Iterable[Base]) -> list[list[Base]]:
 
 
 def panels(rows: Iterable[Row]) -> list[list[list[Row]]]:
-    """Groups that differ in their target language alone, together."""
+    """Groups that differ only in their target language, together."""
     found: dict[tuple, list[list[Row]]] = {}
     for group in groups(rows):
         found.setdefault(group[0].group[:-1], []).append(group)
@@ -103,27 +103,27 @@ def panels(rows: Iterable[Row]) -> list[list[list[Row]]]:
 
 
 def abreast(panel: list[list[Row]]) -> dict[str, list[Row | None]]:
-    """Label -> its row in each group of a panel, None where the group has no such row."""
+    """Label -> its row in each group of a panel; None if the group has no such row."""
     labelled = [dict(zip(labels(group), group, strict=True)) for group in panel]
     names = dict.fromkeys(name for rows in labelled for name in rows)
     return {name: [rows.get(name) for rows in labelled] for name in names}
 
 
 def overview(row: Row | None, published: bool) -> list[str]:
-    """Means of the metrics in `OVERVIEW`, then the published SumR where that is shown; empty for what there is not."""
+    """Means of the metrics in `OVERVIEW`, then the published SumR if shown; empty where there is no value."""
     cells = [f"{row.mean[metric]:.1f}" if row else "" for metric in OVERVIEW]
     return [*cells, published_sumr(row)] if published else cells
 
 
 def published_sumr(row: Row | None) -> str:
-    """The published figure; empty where there is none."""
+    """The published SumR; empty if there is none."""
     return f"{row.published['sumr']:.1f}" if row and row.published else ""
 
 
 def title(group: list[Base]) -> str:
-    """Heading of rows: `vatex (SYNTHETIC), en to zh, descriptor`; without features where a table has none.
+    """Heading of rows: `vatex (SYNTHETIC), en to zh, descriptor`; without features if a table has none.
 
-    With the name of the data set that the runs were trained on, where that is another one.
+    Includes the data set that the runs were trained on, if it is another one.
     """
     settings = group[0].settings
     data = "SYNTHETIC" if group[0].synthetic else settings["data"]
@@ -135,7 +135,7 @@ def title(group: list[Base]) -> str:
 
 
 def labels(group: list[Row]) -> list[str]:
-    """Name of each row in its group: the method, with its translations where the method stands there twice."""
+    """Name of each row in its group: the method, with its translations if the method occurs more than once."""
     methods = [row.settings["method"] for row in group]
     return [
         method if methods.count(method) == 1 else f"{method} ({row.settings['mt']})"
@@ -144,13 +144,13 @@ def labels(group: list[Row]) -> list[str]:
 
 
 def number(row: Row, metric: str, plus_minus: str = " ± ") -> str:
-    """Mean, and deviation where there is one, with one decimal."""
+    """Mean, with the deviation if there is one, to one decimal."""
     spread = "" if row.std is None else f"{plus_minus}{row.std[metric]:.1f}"
     return f"{row.mean[metric]:.1f}{spread}"
 
 
 def p_value(row: Row, at_most: str = "≤ ") -> str:
-    """p, or its bound, with the direction, where that may be claimed; empty for a row that has none."""
+    """p, or its bound, with the direction if it may be claimed; empty for a row without p."""
     if row.p is None:
         return ""
     return (at_most if row.p_is_bound else "") + f"{row.p:.4f}" + (f" ({row.verdict})" if row.verdict else "")

@@ -13,8 +13,8 @@ from ccr.tables.significance import LEVEL, SMALLEST, holm, sign_flip
 def compare(rows: Sequence[Row]) -> list[Row]:
     """The rows with `compared_with`, `difference`, `p` and `verdict`. A row without a reference keeps None.
 
-    One seed gives no p: the test is over test items and knows nothing of how trainings differ. Holm's correction is
-    over all tests of the table.
+    One seed gives no p: the test is over test items and cannot see how training runs differ. Holm's correction is over
+    all tests of the table.
     """
     pairs = {n: reference for n, row in enumerate(rows) if (reference := _reference(row, rows)) is not None}
     differences = {n: _difference(rows[n], reference) for n, reference in pairs.items()}
@@ -37,7 +37,7 @@ def compare(rows: Sequence[Row]) -> list[Row]:
 
 
 def _reference(row: Row, rows: Sequence[Row]) -> Row | None:
-    """The row of the group that `row` is compared with: of the same translations, else the only one there is."""
+    """The row of the group that `row` is compared with: the one with the same translations, else the only one."""
     name = row.settings["reference"]
     candidates = [other for other in rows if other.settings["method"] == name and other.group == row.group]
     same_mt = [other for other in candidates if other.settings["mt"] == row.settings["mt"]]
@@ -56,7 +56,7 @@ def _difference(row: Row, reference: Row) -> np.ndarray:
 
 
 def _verdict(row: Row, reference: Row) -> str:
-    """`higher` or `lower` where the sign of the SumR difference is the same in every seed that both have."""
+    """`higher` or `lower` if the sign of the SumR difference is the same in every seed that both have; else empty."""
     sumr, reference_sumr = (
         dict(zip(side.settings["seeds"], side.scores.sum(axis=1), strict=True)) for side in (row, reference)
     )

@@ -1,4 +1,4 @@
-"""`results/figures/{table}/`: training curves, gradient shares and recall bars, the same bytes every time.
+"""`results/figures/{table}/`: training curves, gradient shares and recall bars, with the same bytes every time.
 
 Each figure is a .png for the screen, and a .pdf and an .svg for papers.
 """
@@ -21,7 +21,7 @@ from ccr.retrieval.metrics import DIRECTIONS, RECALLS
 from ccr.tables import alignments, columns, translations
 from ccr.tables.rows import Row
 
-# Okabe and Ito's palette, which people with any colour vision tell apart; a method keeps its colour in every figure
+# Okabe and Ito's palette, safe for colour-blind readers; a method has the same colour in every figure
 PALETTE = ("#000000", "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#B0A800")
 METHODS = (
     "baseline",
@@ -33,16 +33,16 @@ METHODS = (
     "nrccr_fusion",
     "source_only",
 )
-# for others: five hues of each, then the same a shade lighter
+# for other labels: five hues of each colour map, then the same one shade lighter
 OTHERS = [to_hex(colormaps[name](4 * hue + n)) for n in range(4) for name in ("tab20b", "tab20c") for hue in range(5)]
-ERROR = "#808080"  # bars of deviations, seen on black too
-DEAD = 1.0  # percent of the gradient below which a term is as good as not there
-FORMATS = {"png": {"Software": None}, "pdf": {"CreationDate": None}, "svg": {"Date": None}}  # without the time of day
-FLOOR = 0.005  # percent; what is less is drawn here
+ERROR = "#808080"  # error bars, visible on black, too
+DEAD = 1.0  # percent of the gradient below which a term has practically no effect
+FORMATS = {"png": {"Software": None}, "pdf": {"CreationDate": None}, "svg": {"Date": None}}  # without dates
+FLOOR = 0.005  # percent; smaller shares are drawn here
 
 
 def training_curves(rows: Sequence[Row], path: str) -> None:
-    """Validation SumR by epoch: a thin line per seed, a thick one for the mean while every seed still trains."""
+    """Validation SumR by epoch: a thin line per seed, a thick one for the mean as long as every seed still trains."""
     groups = columns.groups(rows)
     figure, panels = _panels(len(groups), width=8.0, height=4.0)
     for axes, group in zip(panels, groups, strict=True):
@@ -61,7 +61,7 @@ def training_curves(rows: Sequence[Row], path: str) -> None:
 def gradient_shares(rows: Sequence[Row], path: str) -> None:
     """Each term's share of the gradient norm on the text encoder by epoch, mean over seeds: a panel per method.
 
-    Rows of one term, rows evaluated with another's weights, and histories without shares are left out.
+    Rows with one term, rows evaluated with another method's weights, and histories without shares are left out.
     """
     measured = []
     for group in columns.groups(rows):
@@ -93,7 +93,7 @@ def gradient_shares(rows: Sequence[Row], path: str) -> None:
 
 
 def recall(rows: Sequence[Row], path: str) -> None:
-    """R@1, R@5, R@10 of both directions: a bar per method, with the deviation over seeds."""
+    """R@1, R@5, R@10 in both directions: a bar per method, with the deviation over seeds."""
     groups = columns.groups(rows)
     figure, panels = _panels(len(groups), width=11.0, height=4.0)
     metrics = [f"{direction}_r{k}" for direction in DIRECTIONS for k in RECALLS]
@@ -115,7 +115,7 @@ def recall(rows: Sequence[Row], path: str) -> None:
 
 
 def sumr(rows: Sequence[Row], path: str) -> None:
-    """SumR with its deviation over seeds: a bar per row, or a curve per method where translations differ in noise."""
+    """SumR with its deviation over seeds: a bar per row, or a curve per method if translations differ in noise."""
     groups = columns.groups(rows)
     figure, panels = _panels(len(groups), width=8.0, height=4.0)
     for axes, group in zip(panels, groups, strict=True):
@@ -137,7 +137,7 @@ def sumr(rows: Sequence[Row], path: str) -> None:
 
 
 def aer(rows: Sequence[alignments.Row], path: str) -> None:
-    """Alignment error rate with its deviation over seeds by noise rate: a curve per teacher."""
+    """Alignment error rate by noise rate, with its deviation over seeds: a curve per teacher."""
     groups = columns.groups(rows)
     figure, panels = _panels(len(groups), width=8.0, height=4.0)
     for axes, group in zip(panels, groups, strict=True):
@@ -148,7 +148,7 @@ def aer(rows: Sequence[alignments.Row], path: str) -> None:
 
 
 def translation(rows: Sequence[translations.Row], path: str) -> None:
-    """chrF of the round trip and against human translations: a pair of bars for each row, where it was measured."""
+    """chrF of the round trip and against human translations, where measured: a pair of bars per row."""
     figure, (axes,) = _panels(1, width=10.0, height=1.2 + 0.6 * len(rows))
     places = np.arange(len(rows))
     labels = {"round_trip": "round trip", "forward": "against human\ntranslations"}
@@ -185,7 +185,7 @@ def _panels(n: int, width: float, height: float) -> tuple[Figure, Sequence[Axes]
     FigureCanvasAgg(figure)
     panels = figure.subplots(n, 1, squeeze=False)[:, 0]
     for axes in panels:
-        axes.set_axisbelow(True)  # lines of the grid behind the bars
+        axes.set_axisbelow(True)  # grid lines behind the bars
     return figure, panels
 
 
@@ -194,9 +194,9 @@ def _legend(axes: Axes) -> None:
 
 
 def colours(labels: Sequence[str]) -> list[str]:
-    """A colour for each label: methods of the main tables have one of their own, the same in every figure.
+    """A colour for each label: methods of the main tables have their own, the same in every figure.
 
-    Not so a method that stands there twice, with different translations (see `columns.labels`).
+    This does not hold for a method that occurs with several translations (see `columns.labels`).
     """
     names = list(labels)
     others = sorted({name for name in names if name not in METHODS})
@@ -204,7 +204,7 @@ def colours(labels: Sequence[str]) -> list[str]:
 
 
 def _colours(n: int) -> list[str]:
-    """Colours of things that are no methods."""
+    """Colours for things other than methods."""
     return [PALETTE[index % len(PALETTE)] for index in range(n)]
 
 
@@ -244,7 +244,7 @@ def _read_history(path: str | Path) -> dict[str, np.ndarray]:
 def _save(figure: Figure, path: str) -> None:
     """Write a figure as .png (`path`), .pdf and .svg, fonts embedded or as text."""
     figure.get_layout_engine().execute(figure)
-    figure.set_layout_engine("none")  # else each format would lay it out anew
+    figure.set_layout_engine("none")  # otherwise each format would lay it out anew
     with rc_context({"pdf.fonttype": 42, "svg.fonttype": "none", "svg.hashsalt": "ccr"}):
         for form, metadata in FORMATS.items():
             with atomic(Path(path).with_suffix(f".{form}")) as temporary:

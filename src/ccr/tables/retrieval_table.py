@@ -11,7 +11,7 @@ def run(job: Job) -> None:
 
     Settings: `table` (its name), `rows` (one dict per row: identity, seeds, files, published figure; see
     `rows.read_row`), `left_out` (rows that cannot exist: a line each, with the reason).
-    Raises `CcrError` for files that are missing, torn, or do not belong together.
+    Raises `CcrError` for files that are missing, damaged, or do not match.
     """
     name = job.settings["table"]
     left_out = job.settings["left_out"]

@@ -21,9 +21,9 @@ FACTS = ("chance_sumr", "n_queries", "n_items", "terms", "key")
 
 @dataclass(frozen=True)
 class Base:
-    """What the rows of every kind of table have.
+    """What rows have in every kind of table.
 
-    `settings`: as planned. `key`: of the row, made of `seed_keys`, those of the jobs that measured it.
+    `settings`: as planned. `key`: of the row, derived from `seed_keys`, the keys of the jobs that measured it.
     """
 
     settings: dict[str, Any]
@@ -32,13 +32,13 @@ class Base:
 
     @property
     def group(self) -> tuple[str, ...]:
-        """What a row shares with those it may be compared to; without features where a table has none."""
+        """What a row shares with those it may be compared to; without features if a table has none."""
         names = ("data", "dataset", "visual", "source_lang", "target_lang")
         return tuple(self.settings[name] for name in names if name in self.settings)
 
     @property
     def synthetic(self) -> bool:
-        """Whether its data is made up."""
+        """Whether its data is synthetic."""
         return self.settings["data"] == "synthetic"
 
 
@@ -46,14 +46,14 @@ class Base:
 class Row(Base):
     """One row of a table of retrieval.
 
-    `terms`: trained on, fewer than planned where some were dropped.
+    `terms`: those it was trained on, fewer than planned if some were dropped.
     `mean`, `std`: metric -> value over seeds (sample deviation; None for one seed).
     `items` (n,): test item ids, sorted; `scores` (seeds, n): their contributions to SumR.
-    `compared_with`: the method of the row that this one is compared with, `p`: Holm-corrected p against it, which
-    `p_is_bound` says to be the least that so many draws can show,
-    `difference`: SumR minus its SumR, all None where there is no such row; `verdict`: higher, lower, or nothing where
-    neither may be claimed. `leaks`: what the splits of its data set share, by the report of its import. `refused`: file
-    of translations -> caption that has none -> why.
+    `compared_with`: the method of the row that this one is compared with; `difference`: SumR minus that row's; `p`:
+    Holm-corrected p against it, None for one seed. All are None without such a row. `p_is_bound`: p is the smallest
+    value that this number of draws can show. `verdict`: higher, lower, or empty if neither may be claimed. `leaks`:
+    what the splits of its data set share, by the report of its import. `refused`: file of translations -> caption
+    without a translation -> reason.
     """
 
     terms: tuple[str, ...]
@@ -74,12 +74,12 @@ class Row(Base):
 
     @property
     def published(self) -> dict[str, Any] | None:
-        """The published figure {sumr, source}; it may stand beside official data only."""
+        """The published figure {sumr, source}; None unless the data are official."""
         return self.settings.get("published") if self.settings["data"] == "official" else None
 
     @property
     def trained_on(self) -> dict[str, Any] | None:
-        """Of runs that were trained on another data set {dataset, langs, zero_shot}."""
+        """{dataset, langs, zero_shot} for runs that were trained on another data set, else None."""
         return self.settings.get("trained_on")
 
 
@@ -88,10 +88,10 @@ def read_row(settings: dict[str, Any]) -> Row:
 
     Args:
         settings: identity (`columns.IDENTITY` without `terms`), `select_on`, `seeds`, `reference` (the method
-            it is to be compared with, or None), `published` ({sumr, source} or None), `trained_on` (of runs of another
-            data set: its name `dataset`, the `langs` it was trained in, whether the target is none of these:
-            `zero_shot`), and per seed: `metrics`, `ranks`, `history` (may be empty);
-            `reports`: of the import of its data set; `translations`: that the runs were trained on.
+            to compare it with, or None), `published` ({sumr, source} or None), `trained_on` (for runs of another data
+            set: its name `dataset`, the `langs` of the training, and `zero_shot`, whether the target is none of these),
+            and per seed: `metrics`, `ranks`, `history` (may be empty); `reports`: import reports of its data set;
+            `translations`: files that the runs were trained on.
     """
     seeds = settings["seeds"]
     for role in ("metrics", "ranks"):

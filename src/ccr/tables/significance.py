@@ -12,14 +12,14 @@ from ccr.retrieval.metrics import RECALLS
 DRAWS = 10_000
 SEED = 0
 LEVEL = 0.05
-SMALLEST = 1 / (DRAWS + 1)  # p where no draw is as far from 0 as what was observed: a bound, not a measurement
+SMALLEST = 1 / (DRAWS + 1)  # p if no draw is as far from 0 as the observation: a bound, not a measurement
 
 
 def contributions(t2v_rank, t2v_item, v2t_rank, v2t_item, n_items: int) -> np.ndarray:
-    """What each item adds to SumR, so that the sum over items is SumR.
+    """What each item adds to SumR: the sum over items is SumR.
 
-    A caption that finds its item within k adds 100 / (number of captions) to it, an item that finds one of
-    its captions adds 100 / (number of items), for each k of 1, 5, 10.
+    For each k of 1, 5, 10, a caption that finds its item within k adds 100 / (number of captions) to that item, and an
+    item that finds one of its captions within k adds 100 / (number of items).
 
     Args:
         t2v_rank, t2v_item: (C,) rank of the first relevant item and item number, per caption.
@@ -38,12 +38,12 @@ def _share(rank, item, n_items: int) -> np.ndarray:
 def sign_flip(differences, draws: int = DRAWS, seed: int = SEED) -> np.ndarray:
     """Two-sided paired permutation test: (k,) p values of (k, n) differences, method minus baseline per item.
 
-    Under the null hypothesis each item's difference is as likely to have the other sign. p is the share of
-    random signs, the observed ones included, whose sum is at least as far from 0. All rows share the draws.
+    Under the null hypothesis, each item's difference is equally likely to have the opposite sign. p is the share of
+    random sign draws, including the observed signs, whose sum is at least as far from 0. All rows share the draws.
     """
     differences = np.atleast_2d(np.asarray(differences, dtype=np.float64))
     n_items = differences.shape[1]
-    # sums that are equal but for rounding must count as equal
+    # sums that differ only by rounding must count as equal
     observed = np.abs(differences.sum(axis=1)) - 1e-9 * np.abs(differences).sum(axis=1)
     generator = np.random.default_rng(seed)
     as_far = np.ones(len(differences), dtype=np.int64)

@@ -5,7 +5,7 @@ from ccr.tables import as_csv, as_html, as_json, as_markdown, figures, translati
 
 
 def run(job: Job) -> None:
-    """Settings: `table`, `rows` (see `translations.read_row`), `left_out`."""
+    """Write a table of translation quality. Settings: `table`, `rows` (see `translations.read_row`), `left_out`."""
     rows = [translations.read_row(settings) for settings in job.settings["rows"]]
     as_csv.write(translations.CSV, map(translations.values, rows), job.outputs["csv"])
     as_json.write(map(translations.values, rows), translations.IDENTITY, job.outputs["json"], job.key)

@@ -20,13 +20,13 @@ DECIMALS = 4
 
 @dataclass(frozen=True)
 class Row(Base):
-    """One row. `quality`: what its {lang}.quality.json holds."""
+    """One row. `quality`: the content of its {lang}.quality.json."""
 
     quality: dict[str, Any]
 
 
 def read_row(settings: dict[str, Any]) -> Row:
-    """Read a row's one file, `metrics`."""
+    """Read a row's only file, `metrics`."""
     (path,) = settings["metrics"]
     quality = read_json(path)
     missing = [name for name in FACTS if name not in quality]
@@ -36,7 +36,7 @@ def read_row(settings: dict[str, Any]) -> Row:
 
 
 def values(row: Row) -> dict[str, str | float | int | None]:
-    """Every column of the csv for one row; None is an empty cell: it cannot be measured."""
+    """Every column of the csv for one row; None is an empty cell: not measurable."""
     quality = row.quality
     measured = {
         f"{comparison}_{figure}": (quality[comparison] or {}).get(figure)

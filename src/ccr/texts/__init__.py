@@ -1,1 +1,1 @@
-"""Texts that others wrote: read from their files (`files`, `tables`) and cleaned (`cleaning`), the same everywhere."""
+"""Third-party texts: read from files (`files`, `tables`) and cleaned (`cleaning`), the same way everywhere."""

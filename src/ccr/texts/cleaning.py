@@ -1,4 +1,4 @@
-"""What is put right in texts, the same in captions, queries and sentence pairs."""
+"""Cleaning of texts, the same for captions, queries and sentence pairs."""
 
 import html
 import re
@@ -14,12 +14,12 @@ import regex
 
 from ccr.texts.files import short
 
-# Zero-width space, word joiner and byte-order mark: invisible, no part of a text (joiners of scripts stay).
+# Zero-width space, word joiner and byte-order mark: invisible, not part of a text (joiners of scripts stay).
 INVISIBLE = "[\u200b\u2060\ufeff]"
 CONTROL = "[\\p{Cc}\u2028\u2029]+"
 SPACE = r"\p{Z}+"
 ENTITY = r"&(?:#[0-9]{1,7}|#[xX][0-9a-fA-F]{1,6}|[A-Za-z][A-Za-z0-9]{1,31});"
-# What looks wrong, but cannot be put right without a guess.
+# What looks wrong but cannot be corrected without guessing.
 SUSPECT = {
     "replacement characters": "\ufffd",
     "HTML tags": r"</?[A-Za-z][A-Za-z0-9]*(?:\s[^<>]*)?/?>",
@@ -27,20 +27,20 @@ SUSPECT = {
     "UTF-8 read as another encoding": "[ÂÃ][\u0080-\u00bf]|â€|ï»¿",
     "HTML entities": ENTITY,
 }
-# no letter, mark or digit; joiners; vowel signs of Hebrew and Arabic, tatweel; the dot that casefold leaves of İ
+# neither letter, mark nor digit; joiners; Hebrew and Arabic vowel signs, tatweel; the dot that casefold leaves of İ
 OPTIONAL = regex.compile(
     r"[^\w\p{M}]|[_\u200c\u200d]|[\u0591-\u05c7\u0610-\u061a\u0640\u064b-\u0652\u0670]|(?<=i)\u0307"
 )
-EXAMPLES, AROUND, SHOWN = 2, 10, 40  # texts shown of each kind; characters before a change, and in all
+EXAMPLES, AROUND, SHOWN = 2, 10, 40  # texts shown per kind; characters shown before a change, and in total
 
 Step = Callable[[pa.Array], pa.Array]
 
 
 def steps(lang: str | None = None, entities: str = "decode") -> dict[str, Step]:
-    """What is put right in texts of a language (None: not known), in order, by name; each maps an array to its like.
+    """The cleaning steps for texts of a language (None: unknown), in order, by name; each maps an array to another.
 
     Args:
-        entities: of HTML (`&#39;`, `&amp;`): `decode` or `keep`.
+        entities: what to do with HTML entities (`&#39;`, `&amp;`): `decode` or `keep`.
     """
     put_right: dict[str, Step] = {
         "zero-width characters": lambda texts: pc.replace_substring_regex(texts, INVISIBLE, ""),
@@ -55,14 +55,14 @@ def steps(lang: str | None = None, entities: str = "decode") -> dict[str, Step]:
 
 
 class Changes:
-    """What cleaning has changed, and what looks wrong still: how many texts, and a few of them."""
+    """What cleaning has changed, and what still looks wrong: the number of texts, and a few examples."""
 
     def __init__(self) -> None:
         self._counts: Counter[tuple[str, str]] = Counter()
         self._examples: dict[tuple[str, str], list[str]] = defaultdict(list)
 
     def changed(self, what: str, names: Sequence[str], before: pa.Array, after: pa.Array) -> None:
-        """Take down where a step made another text of one."""
+        """Record which texts a step changed."""
 
         def shown(at: int) -> str:
             return " -> ".join(map(repr, _where_different(before[at].as_py(), after[at].as_py())))
@@ -70,7 +70,7 @@ class Changes:
         self._take(("put right", what), names, pc.not_equal(before, after), shown)
 
     def suspect(self, names: Sequence[str], texts: pa.Array) -> None:
-        """Take down what looks wrong in clean texts."""
+        """Record what looks wrong in clean texts."""
         for what, pattern in SUSPECT.items():
             found = pc.match_substring_regex(texts, pattern)
             self._take(("left as they are", what), names, found, lambda at: repr(short(texts[at].as_py(), SHOWN)))
@@ -82,7 +82,7 @@ class Changes:
             self._examples[kind].append(f"{short(str(names[at]))} {shown(at)}")
 
     def notes(self, texts: str) -> list[str]:
-        """A line for each kind. `texts`: what they are called."""
+        """A line for each kind. `texts`: what the texts are called."""
         return [
             f"{done}: {what} in {self._counts[done, what]:,} {texts}, as in {'; '.join(examples)}"
             for (done, what), examples in sorted(self._examples.items(), key=lambda item: item[0][0], reverse=True)
@@ -91,7 +91,7 @@ class Changes:
 
 
 def _where_different(before: str, after: str) -> tuple[str, str]:
-    """Both texts around the first place in which they differ."""
+    """Both texts around the first position where they differ."""
     same = next((n for n, pair in enumerate(zip(before, after, strict=False)) if pair[0] != pair[1]), len(after))
     start = max(0, same - AROUND)
     return short(before[start:], SHOWN), short(after[start:], SHOWN)
@@ -104,10 +104,10 @@ def clean(
     changes: Changes | None = None,
     names: Sequence[str] = (),
 ) -> pa.Array:
-    """Texts with every step taken: what is clean stays as it is.
+    """Texts after all cleaning steps; clean texts stay as they are.
 
     Args:
-        changes: takes down what is changed of which text, by its name in `names`.
+        changes: records what is changed in which text, by its name in `names`.
     """
     for what, step in steps(lang, entities).items():
         done = step(texts)
@@ -120,14 +120,14 @@ def clean(
 
 
 def clean_text(text: str, lang: str | None = None, entities: str = "decode") -> str:
-    """One text, clean."""
+    """One text, cleaned."""
     return clean(pa.array([text], pa.string()), lang, entities)[0].as_py()
 
 
 def letters(text: str) -> str:
     """What makes two texts the same: letters with their marks, and digits, whatever their width and case.
 
-    What Arabic and Hebrew may write or not, vowel signs, tatweel and joiners, makes no difference, nor do the dots of
+    Signs that are optional in Arabic and Hebrew (vowel signs, tatweel, joiners) make no difference, nor do the dots of
     Turkish i.
     """
     return OPTIONAL.sub("", unicodedata.normalize("NFKC", text).casefold()).replace("ı", "i")
@@ -140,7 +140,7 @@ def _without_entities(texts: pa.Array) -> pa.Array:
 
 
 def _decoded(text: str) -> str:
-    """Without entities, however often they were encoded; what they stand for is no less clean than the rest."""
+    """A text without entities, however often they were encoded; what they stand for is cleaned too."""
     while (plain := re.sub(ENTITY, _character, text)) != text:
         text = unicodedata.normalize("NFC", re.sub(INVISIBLE, "", plain))
     return text

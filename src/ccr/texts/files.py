@@ -1,4 +1,4 @@
-"""Text files of others: a reader ends in what they hold, or in a `CcrError` that names the file and the place."""
+"""Readers for third-party text files: they return the content or raise a `CcrError` that names file and place."""
 
 import codecs
 import gzip
@@ -9,16 +9,16 @@ from typing import Any
 
 from ccr.errors import CcrError
 
-LARGEST = 1 << 30  # bytes of a text file; published captions have a tenth of that
-LARGEST_UNPACKED = 1 << 28  # and of a packed one
-PACKED = (".gz", ".dz")  # the second is dictd's, and can be read as the first
+LARGEST = 1 << 30  # bytes of a text file; published captions take a tenth of that
+LARGEST_UNPACKED = 1 << 28  # and of a compressed one, unpacked
+PACKED = (".gz", ".dz")  # the second is dictd's, and can be read like the first
 BLOCK = 1 << 20  # bytes read at a time
 
 
 def read_text(path: Path) -> str:
-    """A text file, UTF-8 or with the mark of UTF-16, unpacked when its name ends in `.gz`.
+    """The text of a file in UTF-8, or UTF-16 with a byte-order mark, unpacked if its name ends in `.gz` or `.dz`.
 
-    Raises `CcrError` when it cannot be read, is cut off, too large, in another encoding, or holds NUL.
+    Raises `CcrError` if it cannot be read, is truncated, too large, in another encoding, or contains NUL.
     """
     data = read_bytes(path)
     utf16 = data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
@@ -41,9 +41,9 @@ def read_text(path: Path) -> str:
 
 
 def read_bytes(path: Path) -> bytes:
-    """The bytes of a file of text, unpacked when its name ends in `.gz` or `.dz`.
+    """The bytes of a text file, unpacked if its name ends in `.gz` or `.dz`.
 
-    Raises `CcrError` when it cannot be read, is cut off, or too large.
+    Raises `CcrError` if it cannot be read, is truncated, or too large.
     """
     packed = path.suffix in PACKED
     try:
@@ -86,7 +86,7 @@ def read_ids(path: Path) -> list[str]:
 
 
 def read_json(path: Path) -> Any:
-    """What a JSON file holds."""
+    """The content of a JSON file."""
     try:
         return json.loads(read_text(path))
     except json.JSONDecodeError as error:
@@ -94,12 +94,12 @@ def read_json(path: Path) -> Any:
             f"{path}, line {error.lineno}, column {error.colno}: not valid JSON ({error.msg}), probably cut "
             "off when it was copied. Fetch the file again."
         ) from error
-    except (RecursionError, ValueError) as error:  # brackets in brackets; a number of thousands of digits
+    except (RecursionError, ValueError) as error:  # deeply nested brackets; a number with thousands of digits
         raise CcrError(f"{path}: not the JSON that was expected ({error}). Fetch the file again.") from error
 
 
 def read_records(path: Path, key: str | None = None) -> list[dict]:
-    """A JSON file that holds a list of objects, or an object that has such a list under `key`."""
+    """The records of a JSON file: a list of objects, or an object with such a list under `key`."""
     held = read_json(path)
     records = held.get(key) if key and isinstance(held, dict) else held
     if not isinstance(records, list) or not all(isinstance(record, dict) for record in records):
@@ -109,7 +109,7 @@ def read_records(path: Path, key: str | None = None) -> list[dict]:
 
 
 def check_characters(where: str, texts: list[str]) -> None:
-    """`CcrError` for half a UTF-16 pair: JSON can escape one, no text can hold it."""
+    """`CcrError` for half a UTF-16 pair: JSON can escape one, but no text can contain it."""
     try:
         "".join(texts).encode()
     except UnicodeEncodeError as error:

@@ -1,4 +1,4 @@
-"""Tables of text, one record a line or more: CSV and TSV, as programs for tables write them."""
+"""Text tables, one record per line or more: CSV and TSV as spreadsheet programs write them."""
 
 import csv
 import io
@@ -11,14 +11,14 @@ from ccr.texts.files import read_text, short
 
 DELIMITERS = {".csv": ",", ".tsv": "\t"}
 NAMES = {",": "commas", "\t": "tabs", ";": "semicolons", "|": "vertical bars"}
-HINT = "sep="  # what some write before the names of the columns: `sep=;`
+HINT = "sep="  # what some programs write before the column names: `sep=;`
 
 
 @dataclass(frozen=True)
 class Table:
-    """Names of the columns and, by record, the values (one for each name) and the line in which it begins.
+    """Names of the columns and, per record, the values (one for each name) and the line on which it begins.
 
-    `notes`: what was read otherwise than the file's name says, or left out.
+    `notes`: what was read differently from what the file's name says, or left out.
     """
 
     header: list[str]
@@ -28,10 +28,10 @@ class Table:
 
 
 def read_table(path: Path, needed: Collection[str]) -> Table:
-    """A CSV or TSV file with these columns and perhaps others.
+    """A CSV or TSV file with at least these columns.
 
-    Commas (.csv) or tabs (.tsv) separate the values, or what the file's first line shows instead. Lines without a value
-    are left out. Raises `CcrError` naming the line that is no record, and the column that is missing or there twice.
+    Values are separated by commas (.csv) or tabs (.tsv), or whatever the first line uses instead. Lines without a value
+    are left out. Raises `CcrError` naming the line that is not a record, or the column that is missing or occurs twice.
     """
     text = read_text(path)
     mark = _delimiter(path, text, needed)
@@ -60,7 +60,7 @@ def read_table(path: Path, needed: Collection[str]) -> Table:
 
 
 def check_header(path: Path, header: list[str], needed: Collection[str]) -> None:
-    """`CcrError` for a column that is missing, or there twice."""
+    """`CcrError` for a column that is missing or occurs twice."""
     twice = [name for n, name in enumerate(header) if name and header.index(name) != n]
     if twice:
         raise CcrError(f"{path}: two columns are called {short(twice[0])!r}. Remove one.")
@@ -73,7 +73,7 @@ def check_header(path: Path, header: list[str], needed: Collection[str]) -> None
 
 
 def _delimiter(path: Path, text: str, needed: Collection[str]) -> str:
-    """What separates the columns: the mark by which most of the needed names stand in the first line."""
+    """The separator of the columns: the mark that yields most of the needed names in the first line."""
     if path.suffix not in DELIMITERS:
         raise CcrError(f"{path}: a table is a .csv, .tsv or .parquet file. Rename or convert it.")
     own, first = DELIMITERS[path.suffix], text[: 1 << 16].lstrip("\r\n").split("\n")
@@ -87,7 +87,7 @@ def _delimiter(path: Path, text: str, needed: Collection[str]) -> str:
 
 
 def _records(path: Path, text: str, mark: str) -> Iterator[tuple[int, list[str]]]:
-    """The records that are no empty lines, each with the line in which it begins."""
+    """The records that are not empty lines, each with the line on which it begins."""
     reader, start = csv.reader(io.StringIO(text, newline=""), delimiter=mark, strict=True), 1
     try:
         for record in reader:

@@ -1,4 +1,4 @@
-"""Stage `train`: a CL teacher or a student from captions, translations and features to a run directory."""
+"""Stage `train`: train a CL teacher or a student on captions, translations and features; writes a run directory."""
 
 import json
 import logging
@@ -33,7 +33,7 @@ log = logging.getLogger(__name__)
 def run(job: Job) -> None:
     """Train one network and write its run directory, in as many processes as the settings say.
 
-    Raises `CcrError` for missing or disagreeing inputs and for a loss that is not finite, `SystemExit` after a signal.
+    Raises `CcrError` for missing or inconsistent inputs and for a non-finite loss, `SystemExit` after a signal.
     """
     if processes.to_be_launched(job):
         processes.launch(job)
@@ -123,7 +123,7 @@ def _repeatable() -> None:
 
 
 def _warn_of_collapse(job: Job, history: list[dict], validation: Validation) -> None:
-    """A network that maps everything to one point trains on without a word; its validation tells."""
+    """Warn of collapse: a network that maps everything to one point trains on silently; its validation shows it."""
     best = max(row["val_sumr"] for row in history)
     chance = np.mean([chance_sumr(np.bincount(relevant)) for _, _, relevant in validation.groups])
     if best < 1.5 * chance:

@@ -1,4 +1,4 @@
-"""`python -m ccr.train JOB.json`: a resolved job (a line of `ccr plan --json`) where only torch is installed."""
+"""`python -m ccr.train JOB.json`: run a resolved job (a line of `ccr plan --json`) where only torch is installed."""
 
 import sys
 

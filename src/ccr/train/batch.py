@@ -12,8 +12,8 @@ from ccr.networks.ragged import Ragged, WordPlaces
 class TextGroup:
     """Captions that go through the text encoder together.
 
-    `tokens` (N,) int64 and `shape` of the batch; `rows`: stream -> (B,) int64, the sequence of each triplet's caption.
-    `words`: where a term asks for them.
+    `tokens` (N,) int64, or states of the frozen prefix (N, width) float32, and `shape` of the batch; `rows`: stream ->
+    (B,) int64, the sequence of each triplet's caption. `words`: only if a term needs them.
     """
 
     tokens: Tensor
@@ -24,12 +24,12 @@ class TextGroup:
 
 @dataclass(frozen=True)
 class Batch:
-    """B triplets, ready for the networks; of several processes each has the texts and features of its slice of them.
+    """B triplets, ready for the networks; with several processes, each has the texts and features of its slice.
 
-    `texts`: every text stream in one of the groups. `items` (B,) int64: item of each row. `features`: frame features
+    `texts`: every text stream is in one of the groups. `items` (B,) int64: item of each row. `features`: frame features
     and shape of the items, None for a text-only network; `item_rows` (B,) int64: the sequence of each row's item.
     `teacher`: text stream -> (B, d) embeddings by the CL teacher. `weights` (B,) float32 of the rows' translations,
-    None for equal ones.
+    None if all are equal.
     """
 
     texts: list[TextGroup]
@@ -41,7 +41,7 @@ class Batch:
 
 
 def hide_words(tokens: Tensor, shape: Ragged, rate: float, mask: int | None) -> Tensor:
-    """Each token but the first and last of its caption becomes the mask token at the given rate."""
+    """Replace tokens by the mask token at the given rate, except the first and last of each caption."""
     if not rate:
         return tokens
     hidden = (torch.rand(len(tokens), device=tokens.device) < rate) & shape.inside

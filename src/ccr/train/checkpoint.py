@@ -1,8 +1,8 @@
-"""The state of an unfinished training on disk.
+"""The state of an unfinished training run on disk.
 
-One safetensors file below `work/checkpoints/`, in a folder named by the job's key, so that other settings, code or data
-never meet it. The tensors lie in it as they are, everything else as JSON in its header, beside a hash over both: what
-was cut off or damaged is not gone on from. Nothing of it is a pickle.
+One safetensors file below `work/checkpoints/`, in a folder named by the job's key, so that it is never used with other
+settings, code or data. It stores the tensors as they are and everything else as JSON in its header, with a hash of
+both: training does not resume from a truncated or damaged file. No part of it is a pickle.
 """
 
 import hashlib
@@ -29,11 +29,11 @@ log = logging.getLogger(__name__)
 
 
 class Checkpoint:
-    """One training's file.
+    """One training run's file.
 
     Args:
-        key: of the job. device: its type. Another device, or another version of torch, computes other bits, and a
-            result tells of one: what they left is not gone on from.
+        key: of the job. device: its type. Another type of device or version of torch computes different bits, and a
+            result names only one of each: training does not resume from their states.
     """
 
     def __init__(self, key: str, device: str):
@@ -49,7 +49,7 @@ class Checkpoint:
             save_file(tensors, temporary, {"text": text, "digest": _digest(text, tensors)})
 
     def load(self) -> Any | None:
-        """What was saved; None, and a warning where there is something else, if there is nothing to go on from."""
+        """The saved state; None if there is none to resume from, with a warning if the file cannot be used."""
         if not self.path.exists():
             return None
         try:
@@ -68,12 +68,12 @@ class Checkpoint:
         return _unpacked(content["state"], tensors)
 
     def remove(self) -> None:
-        """Delete the file and its folder, if they are there."""
+        """Delete the file and its folder, if they exist."""
         shutil.rmtree(self.path.parent, ignore_errors=True)
 
 
 def _packed(value: Any, tensors: dict[str, Tensor]) -> Any:
-    """JSON form of a state; its tensors are added to `tensors`. JSON knows neither tuples nor keys that are numbers."""
+    """JSON form of a state; its tensors are added to `tensors`. JSON has neither tuples nor keys that are numbers."""
     if isinstance(value, Tensor):
         name = str(len(tensors))
         tensors[name] = value
@@ -106,7 +106,7 @@ def _digest(text: str, tensors: Mapping[str, Tensor]) -> str:
 
 
 def random_state() -> dict[str, Any]:
-    """Where every random generator stands that a training may draw from; torch's in every process."""
+    """State of every random generator that training may draw from; torch's in every process."""
     cuda = torch.cuda.is_available()
     return {
         "python": random.getstate(),
@@ -121,10 +121,10 @@ def _listed(state: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def set_random_state(state: Mapping[str, Any]) -> None:
-    """Put every random generator where `random_state` found it."""
+    """Restore every random generator to what `random_state` returned."""
     random.setstate(state["python"])
     np.random.set_state(state["numpy"])
     rank = processes.rank()
-    torch.set_rng_state(state["torch"][rank].clone())  # torch crashes where a tensor is a part of another one
+    torch.set_rng_state(state["torch"][rank].clone())  # torch crashes if a tensor is part of another one
     if state["cuda"] is not None:
         torch.cuda.set_rng_state(state["cuda"][rank].clone())

@@ -1,4 +1,4 @@
-"""bf16 copies of weights, made by one call a step."""
+"""bf16 copies of weights, made by one call per step."""
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -9,18 +9,18 @@ from torch.nn import Parameter
 
 
 def throughout(network: nn.Module) -> list[nn.Module]:
-    """Parts that run in bf16 throughout, norms and residual sums too: on a GPU the encoders, not the heads.
+    """Parts that run in bf16 throughout, including norms and residual sums: on a GPU the encoders, not the heads.
 
-    There each conversion between autocast's types is a call, a tenth of a step's; a CPU keeps autocast's types, with
-    which the published tables were made.
+    There each conversion between autocast's types is a call, together a tenth of a step's calls; a CPU keeps autocast's
+    types, with which the published tables were made.
     """
     return network.encoders if network.device.type == "cuda" else []
 
 
 class HalfWeights:
-    """What `torch.autocast` makes of a network's linear layers, to the same bits, without a call for each weight.
+    """Does to a network's linear layers what `torch.autocast` does, bit for bit, without a call for each weight.
 
-    Within `used` the layers hold copies, which the gradients of a backward pass belong to; `gradients` then hands these
+    Within `used`, the layers hold copies, which receive the gradients of a backward pass; `gradients` then passes these
     to the weights. Copies of frozen weights are made once. Parts that run in bf16 throughout have copies of all
     weights.
     """
@@ -37,7 +37,7 @@ class HalfWeights:
 
     @contextmanager
     def used(self, again: bool = False) -> Iterator[None]:
-        """The layers hold copies of the weights as they are now; `again`: as they were the last time."""
+        """Let the layers hold copies of the current weights; `again`: the copies made the last time."""
         if not again:
             with torch.no_grad():
                 torch._foreach_copy_(list(self._trained.values()), list(self._trained))
@@ -54,7 +54,7 @@ class HalfWeights:
             parameters[name] = weight
 
     def of(self, weights: Iterable[Parameter]) -> list[Parameter]:
-        """What stands for these weights within `used`."""
+        """What replaces these weights within `used`."""
         return [self._trained.get(weight, weight) for weight in weights]
 
     def gradients(self) -> None:

@@ -1,4 +1,4 @@
-"""When a training's state is kept: every few minutes, and when the process is asked to end."""
+"""When a training run's state is saved: every few minutes, and when the process is asked to end."""
 
 import logging
 import signal
@@ -16,10 +16,10 @@ log = logging.getLogger(__name__)
 
 
 class Keeper:
-    """Keeps a training's state as often as the job says, and ends the process at SIGTERM or SIGINT after keeping it.
+    """Saves a training run's state as often as the job says, and on SIGTERM or SIGINT ends the process after saving.
 
-    SIGTERM is SLURM's warning before a job's limit, SIGINT is Ctrl-C. Within the context they wait for the step at
-    hand; after the last step they are let pass, for what is left to do is short.
+    SIGTERM is SLURM's warning before a job's time limit, SIGINT is Ctrl-C. Within the context, they take effect after
+    the current step; after the last step they are ignored, because little is left to do.
     """
 
     def __init__(self, job: Job, checkpoint: Checkpoint):
@@ -38,16 +38,16 @@ class Keeper:
             signal.signal(number, handler)
 
     def _asked(self, number: int, _frame: FrameType | None) -> None:
-        self._signal = number  # a second one changes nothing: a whole process group is often told twice
+        self._signal = number  # a second one changes nothing: process groups are often signalled twice
 
     def load(self) -> Any | None:
-        """The state to go on from, None where there is none."""
+        """The state to resume from, None if there is none."""
         return self._checkpoint.load()
 
     def between_steps(self, state: Callable[[], Any]) -> None:
-        """To be called wherever training may be cut; `state` is asked for when it is to be kept.
+        """Call wherever training may be interrupted; `state` is called only when the state is to be saved.
 
-        Raises `SystemExit` with the status by which shells tell of the signal.
+        Raises `SystemExit` with the status by which shells report the signal.
         """
         due = time.monotonic() - self._last >= 60 * self._job.checkpoint_minutes
         due, asked = processes.largest(due and processes.rank() == 0, self._signal)
@@ -55,7 +55,7 @@ class Keeper:
             return
         kept = self._save(state())
         self._last = time.monotonic()
-        asked = processes.largest(self._signal)[0]  # perhaps in the meantime
+        asked = processes.largest(self._signal)[0]  # one may have come in the meantime
         if asked:
             log.warning(
                 "%s: stopped by %s. %s in %s; the same command goes on from there.",
@@ -65,7 +65,7 @@ class Keeper:
             raise SystemExit(128 + asked)
 
     def _save(self, state: Any) -> bool:
-        """Whether the state is kept: a training is not given up because a disk takes no more for the moment."""
+        """Save, and return whether that worked: a disk that is full for the moment is no reason to stop training."""
         kept = True
         if processes.rank() == 0:
             try:
@@ -77,5 +77,5 @@ class Keeper:
         return kept
 
     def done(self) -> None:
-        """The result is there: nothing is left to go on from."""
+        """Remove the checkpoint: the result is written, so there is nothing left to resume."""
         self._checkpoint.remove()

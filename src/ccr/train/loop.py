@@ -39,18 +39,18 @@ from ccr.train.optimizers import AdamW
 from ccr.train.schedule import Schedule
 from ccr.train.triplets import Triplets, Validation
 
-READ_EVERY = 10  # steps: a GPU is waited for when their losses are read
-AHEAD = 2  # batches that are made while a GPU computes
+READ_EVERY = 10  # steps: reading their losses waits for the GPU
+AHEAD = 2  # batches that are prepared while a GPU computes
 
 log = logging.getLogger(__name__)
 
 
 @dataclass
 class Progress:
-    """How far a training has come.
+    """How far a training run has come.
 
-    `epoch` and the `step` of it that comes next; of the epoch so far the `values` of every step;
-    `history`: a row for each epoch that is done; the `best` score and the epoch that has it, 0 for none.
+    `epoch` and its next `step`; `values`: those of every step of the epoch so far; `history`: a row for each finished
+    epoch; the `best` score and `best_epoch`, the epoch that reached it, 0 for none.
     """
 
     epoch: int = 1
@@ -61,7 +61,7 @@ class Progress:
     best_epoch: int = 0
 
     def is_over(self, epochs: int, patience: int) -> bool:
-        """Whether the epochs are done, or the last `patience` of them brought nothing."""
+        """Whether the epochs are done, or the last `patience` of them brought no improvement."""
         done = self.epoch - 1
         return done == epochs or done - self.best_epoch >= patience
 
@@ -76,8 +76,8 @@ class Trainer:
 
     Attributes:
         best: the network's own state (see `DualEncoder.own_state`) at the best epoch, on the CPU.
-        providers: need, or term with weights of its own -> what provides it.
-        precision: that the network is trained in, `auto` decided.
+        providers: need, or term with its own weights -> its provider.
+        precision: the one used in training, with `auto` resolved.
     """
 
     def __init__(self, network: DualEncoder, settings: Mapping[str, Any], tokens: Tokens, store: FeatureStore | None):
@@ -113,7 +113,7 @@ class Trainer:
         torch.set_float32_matmul_precision("high" if tf32 else "highest")
         self._half = HalfWeights(network) if self.precision == "bf16" else None
         network.slices = settings["slices"]
-        self._unread: list[dict[str, Tensor]] = []  # what the last steps gave, on the device
+        self._unread: list[dict[str, Tensor]] = []  # values of the last steps, on the device
         text = [network.text, *([network.text_layers] if network.text_layers else [])]
         self._text_weights = [p for part in text for p in part.parameters() if p.requires_grad]
 
@@ -124,17 +124,17 @@ class Trainer:
         keeper: Keeper | None = None,
         tell: Callable[[list[dict[str, float]]], None] = lambda history: None,
     ) -> list[dict[str, float]]:
-        """Train until the epochs are done or `patience` epochs brought nothing; returns one row per epoch.
+        """Train until the epochs are done or `patience` epochs brought no improvement; returns one row per epoch.
 
         Rows: epoch, lr, tau, loss, per term its value (unweighted) and `{term}_share`, its weighted share of the
-        gradient norm on the text encoder (mean of the measured steps), what providers tell (discriminators' losses,
+        gradient norm on the text encoder (mean of the measured steps), the providers' values (discriminators' losses,
         word_variance), val_t2v and val_sumr. Afterwards the network holds the best epoch's weights. Raises `CcrError`
         when a loss is not finite.
 
         Args:
-            keeper: brings the state of an interrupted training, which then goes on as if nothing had been, and is
-                told wherever this one may be interrupted.
-            tell: is given the history so far, at the start and after each epoch.
+            keeper: provides the state of an interrupted training run, which then continues as if there had been no
+                interruption, and is called wherever this one may be interrupted.
+            tell: receives the history so far, at the start and after each epoch.
         """
         settings = self.settings
         steps = math.ceil(len(triplets) / settings["batch"])
@@ -177,7 +177,7 @@ class Trainer:
         return progress.history
 
     def _order(self, triplets: Triplets, epoch: int) -> np.ndarray:
-        """In which order an epoch sees the triplets: a matter of the seed and the epoch alone."""
+        """The order in which an epoch sees the triplets; it depends only on the seed and the epoch."""
         return np.random.default_rng([self.settings["seed"], epoch]).permutation(len(triplets))
 
     def _step(self, batch: Batch, progress: Progress) -> None:
@@ -189,7 +189,7 @@ class Trainer:
             self._read(progress)
 
     def _read(self, progress: Progress) -> None:
-        """Take in what the steps since the last reading gave. `CcrError` where a loss was not finite."""
+        """Collect the values of the steps since the last reading. Raises `CcrError` if a loss was not finite."""
         steps, self._unread = numbers(self._unread), []
         for step, values in enumerate(steps, progress.step - len(steps) + 1):
             if not math.isfinite(values["loss"]):
@@ -201,7 +201,7 @@ class Trainer:
                 progress.values.setdefault(name, []).append(value)
 
     def _end_epoch(self, validation: Validation, progress: Progress, schedule: Schedule) -> None:
-        """Validation, a row of history with the means of what `update` returned, the choice of the best epoch."""
+        """Validate, add a history row with the means of what `update` returned, and keep track of the best epoch."""
         self._read(progress)
         scores = self.validate(validation)
         score = scores[self.settings["select_by"]]
@@ -221,7 +221,7 @@ class Trainer:
         progress.epoch, progress.step, progress.values = progress.epoch + 1, 0, {}
 
     def _state(self, progress: Progress, schedule: Schedule) -> dict[str, Any]:
-        """All that the rest of a training depends on; frozen weights (half of mBERT) are as they were at the start."""
+        """All that the rest of training depends on, without the frozen weights (half of mBERT), which do not change."""
         self._read(progress)
         return {
             "network": self._unfrozen(self.network.state_dict()),
@@ -252,7 +252,7 @@ class Trainer:
         return Progress(**state["progress"])
 
     def batch(self, triplets: Triplets, rows: np.ndarray) -> Batch:
-        """These rows of the triplets; each item's features once."""
+        """These rows of the triplets, with each item's features only once."""
         network, device = self.network, self.network.device
         items, mine = triplets.items[rows], processes.mine(rows)
         features = item_rows = None
@@ -261,7 +261,7 @@ class Trainer:
             features = visual_batch(network, self.store, triplets.features[unique])
             item_rows = to_device(inverse, device)
         streams = [stream for stream in triplets.streams if stream != "visual"]
-        # padded captions depend on their batch: there each stream is its own, as published
+        # padded captions depend on their batch: there each stream has a separate one, as published
         groups = [[stream] for stream in streams] if network.shape is Padded else [streams]
         return Batch(
             [self._text_group({stream: triplets.rows[stream][mine] for stream in group}) for group in groups],
@@ -274,18 +274,18 @@ class Trainer:
 
     def _text_group(self, rows: dict[str, np.ndarray]) -> TextGroup:
         every = np.concatenate(list(rows.values()))
-        order = np.argsort(-self.tokens.length[every], kind="stable")  # neighbours of like length: less padding
+        order = np.argsort(-self.tokens.length[every], kind="stable")  # neighbours of similar length: less padding
         tokens, shape = self.tokens.batch(every[order], self.network.device, self.network.shape)
         places = to_device(np.argsort(order), self.network.device).chunk(len(rows))
         words = self.tokens.words(every[order], shape) if "words" in self._reads else None
         return TextGroup(tokens, shape, dict(zip(rows, places, strict=True)), words)
 
     def update(self, batch: Batch, measure: bool = False) -> dict[str, Tensor]:
-        """One step: what terms need first, then the networks, all on the same forward pass.
+        """One step: first the terms' needs, then the networks, all on the same forward pass.
 
-        Returns the loss, what providers tell, every term's value (unweighted), and with `measure` the terms' shares of
-        the gradient: scalars on the device, which is not waited for. A loss that is not finite changes no weight of
-        the network.
+        Returns the loss, the providers' values, every term's value (unweighted), and with `measure` the terms' shares
+        of the gradient: scalars on the device, without waiting for it. A non-finite loss changes no weight of the
+        network.
         """
         values = {}
         with self._precision():
@@ -302,7 +302,7 @@ class Trainer:
         loss = sum(weighted.values())
         values = {"loss": loss.detach(), **values}
         self._optimizer.zero_grad()
-        again = self._half and self.network.slices > 1  # slices are computed again
+        again = self._half and self.network.slices > 1  # slices are recomputed
         with self._half.used(again=True) if again else nullcontext():
             if measure:
                 values |= {f"{name}_share": share for name, share in self._shares(weighted).items()}
@@ -311,11 +311,11 @@ class Trainer:
             self._half.gradients()
         processes.average(weight.grad for weight in self._weights)
         torch.nn.utils.clip_grad_norm_(self._weights, self.settings["clip_norm"])
-        self._optimizer.step_unless(loss - loss != 0)  # not finite: inf - inf is no number
+        self._optimizer.step_unless(loss - loss != 0)  # not finite: inf - inf is NaN
         return values
 
     def forward(self, batch: Batch) -> tuple[Step, Encoded]:
-        """One pass of each encoder. Returns what objectives see, but for their needs, and what these are made of."""
+        """One pass of each encoder. Returns what objectives see, without their needs, and what these are made from."""
         network = self.network
         texts = {}
         rate = self.settings["word_dropout"]
@@ -342,7 +342,7 @@ class Trainer:
         return Step(embeddings, batch.items, network.tau, weights=batch.weights), encoded
 
     def _shares(self, weighted: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Norm of each weighted term's gradient on the text encoder, as shares of their sum."""
+        """Norm of each weighted term's gradient on the text encoder, as a share of their sum."""
         norms = {}
         for name, value in weighted.items():
             gradients = [None]
@@ -367,7 +367,7 @@ class Trainer:
     def validate(self, validation: Validation) -> dict[str, float]:
         """Validation `sumr` and `t2v` (the sum of the text-to-visual recalls), means over the languages.
 
-        The same code path as the test's.
+        Uses the same code as testing.
         """
         found = []
         for rows, gallery, relevant in validation.groups:
@@ -388,14 +388,14 @@ class Trainer:
 
 
 def numbers(steps: Sequence[Mapping[str, Tensor]]) -> list[dict[str, float]]:
-    """What `Trainer.update` returned in some steps, the mean over all processes; the one place that waits for a GPU."""
+    """What `Trainer.update` returned in some steps, averaged over all processes; the only wait for a GPU."""
     scalars = [value for values in steps for value in values.values()]
     found = iter(processes.averaged(torch.stack(scalars).double()).tolist() if scalars else ())
     return [{name: next(found) for name in values} for values in steps]
 
 
 def ahead(batches: Iterable[Callable[[], Batch]], device: torch.device) -> Iterator[Batch]:
-    """The batches, in order. For a GPU a thread makes the next ones in the meantime; a CPU has its work to do."""
+    """The batches, in order. For a GPU, a thread prepares the next ones in the meantime; a CPU has no time to spare."""
     if device.type == "cpu":
         yield from (batch() for batch in batches)
         return

@@ -1,7 +1,7 @@
-"""Optimisers without the start of torch's compiler, which takes as long as half of `import torch`.
+"""Optimisers that do not load torch's compiler, which takes half as long as `import torch`.
 
-Their methods import the compiler when they are first called, to exempt themselves from it. No step of an optimiser is
-compiled here, so they are called as they are.
+Torch's own methods import the compiler when they are first called, to exempt themselves from it. No optimiser step is
+compiled here, so the bare methods are called.
 """
 
 import inspect
@@ -31,7 +31,7 @@ class AdamW(torch.optim.AdamW):
     """AdamW; biases, norms and scalars do not decay.
 
     Args:
-        scales: weights -> what their learning rate is multiplied by (group option `scale`, for schedules); others: 1.
+        scales: weight -> factor for its learning rate (group option `scale`, for schedules); others: 1.
     """
 
     step = torch.no_grad()(inspect.unwrap(torch.optim.AdamW.step))
@@ -48,6 +48,6 @@ class AdamW(torch.optim.AdamW):
         super().__init__(groups, lr=lr, weight_decay=weight_decay, fused=True)
 
     def step_unless(self, unwanted: Tensor) -> None:
-        """No step where `unwanted`, a bool scalar on the device, is true; else one. The device is not waited for."""
+        """Take a step unless `unwanted`, a bool scalar on the device, is true. Does not wait for the device."""
         self.found_inf = unwanted.float()  # what loss scalers set, for the fused step to read
         self.step()

@@ -1,7 +1,7 @@
-"""Several processes that train one network, a GPU each: every one encodes its slice of each batch.
+"""Several processes that train one network, one GPU each: every process encodes its slice of each batch.
 
-What a loss compares is gathered before the heads, so that all see the whole batch: their losses, the statistics of
-BatchNorm heads and the gradients are those of one process, up to rounding. With one process nothing here does anything.
+What a loss compares is gathered before the heads, so that all see the whole batch: the losses, the statistics of
+BatchNorm heads and the gradients are those of one process, up to rounding. With one process, nothing here has effect.
 """
 
 import logging
@@ -27,12 +27,12 @@ from ccr.errors import CcrError
 
 
 def count() -> int:
-    """How many there are."""
+    """Number of processes."""
     return distributed.get_world_size() if distributed.is_initialized() else 1
 
 
 def rank() -> int:
-    """Number of this one; 0 writes."""
+    """Number of this process; process 0 writes."""
     return distributed.get_rank() if distributed.is_initialized() else 0
 
 
@@ -47,10 +47,10 @@ def to_be_launched(job: Job) -> bool:
 def launch(job: Job) -> None:
     """Run a job under torchrun, on this machine.
 
-    SIGTERM and SIGINT reach the processes, which have half a minute to keep their state; then `SystemExit`. Raises
-    `CcrError` when one of them fails.
+    SIGTERM and SIGINT reach the processes, which have half a minute to save their state; then raises `SystemExit`.
+    Raises `CcrError` when one of them fails.
     """
-    # heavy, and the processes themselves need none of it
+    # slow to import, and the processes themselves do not need it
     from torch.distributed.elastic.multiprocessing.api import SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch
@@ -66,7 +66,7 @@ def launch(job: Job) -> None:
         try:
             elastic_launch(config, sys.executable)("-m", "ccr.train", str(path))
         except SignalException as error:
-            if not _is_written(job):  # else it came when all was done
+            if not _is_written(job):  # else the signal came when all was done
                 raise SystemExit(128 + error.sigval) from error
         except ChildFailedError as error:
             if any(failure.exitcode == -signal.SIGKILL for failure in error.failures.values()):
@@ -83,9 +83,9 @@ def _is_written(job: Job) -> bool:
 
 @contextmanager
 def joined(number: int) -> Iterator[torch.device]:
-    """Be one of `number` processes; yields the device to train on.
+    """Join as one of `number` processes; yields the device to train on.
 
-    Raises `CcrError` when torchrun started another number of them, or when there are GPUs but fewer than processes.
+    Raises `CcrError` when torchrun started a different number, or when there are GPUs but fewer than processes.
     """
     cuda = torch.cuda.is_available()
     if number == 1:
@@ -101,7 +101,7 @@ def joined(number: int) -> Iterator[torch.device]:
         torch.cuda.set_device(device)
     distributed.init_process_group("cpu:gloo,cuda:nccl" if cuda else "gloo")
     if rank():
-        logging.disable(logging.WARNING)  # what concerns all of them is said once
+        logging.disable(logging.WARNING)  # what concerns all of them is logged once
     try:
         yield device
     finally:
@@ -109,13 +109,13 @@ def joined(number: int) -> Iterator[torch.device]:
 
 
 def draw_apart(seed: int) -> None:
-    """From now on each process draws random numbers of its own, the first as if it were alone."""
+    """From now on, each process draws its own random numbers, the first as if it were the only one."""
     if rank():
         torch.manual_seed(int(np.random.SeedSequence([seed, rank()]).generate_state(1, np.uint64)[0]))
 
 
 def full(states: Tensor) -> Tensor:
-    """float32, but float64 stays."""
+    """Convert to float32; float64 stays."""
     return states if states.dtype == torch.float64 else states.float()
 
 
@@ -123,19 +123,18 @@ def full(states: Tensor) -> Tensor:
 
 
 def mine(rows: np.ndarray) -> np.ndarray:
-    """This process's slice; the slices of all, in the order of their ranks, are the whole."""
+    """This process's slice; all slices, in the order of their ranks, make up the whole."""
     return np.array_split(rows, count())[rank()]
 
 
 def gather(rows: Tensor) -> Tensor:
-    """The rows of all processes, in the order of their ranks: (b, ...) -> (B, ...), further dimensions filled up with
-    zeros to the longest.
+    """The rows of all processes, by rank: (b, ...) -> (B, ...), further dimensions padded with zeros to the longest.
 
     A row's gradient is the sum of its gradients in all processes; `average` then gives that of the mean loss.
     """
     if count() == 1:
         return rows
-    return _Gather.apply(rows.float() if rows.dtype == torch.bfloat16 else rows)  # sums in bf16 lose digits
+    return _Gather.apply(rows.float() if rows.dtype == torch.bfloat16 else rows)  # sums in bf16 lose precision
 
 
 class _Gather(torch.autograd.Function):
@@ -147,7 +146,7 @@ class _Gather(torch.autograd.Function):
         ctx.inside = tuple(slice(size) for size in rows.shape)
         filled[ctx.inside] = rows
         ctx.first = int(shapes[: rank(), 0].sum())
-        # bool is not to be had everywhere
+        # bool is not supported everywhere
         parts = [part.to(rows.dtype) for part in _all(filled.byte() if rows.dtype == torch.bool else filled)]
         return torch.cat([part[:number] for part, number in zip(parts, shapes[:, 0].tolist(), strict=True)])
 
@@ -165,7 +164,7 @@ def _all(tensor: Tensor) -> list[Tensor]:
 
 
 def average(tensors: Iterable[Tensor | None]) -> None:
-    """Make each tensor the mean of what the processes have, in place; None is passed over."""
+    """Replace each tensor by its mean over the processes, in place; None is skipped."""
     tensors = [tensor for tensor in tensors if tensor is not None]
     if count() == 1 or not tensors:
         return
@@ -177,14 +176,14 @@ def average(tensors: Iterable[Tensor | None]) -> None:
 
 
 def averaged(values: Tensor) -> Tensor:
-    """The mean of what the processes have."""
+    """The mean over the processes."""
     means = values.clone()
     average([means])
     return means
 
 
 def largest(*numbers: int) -> list[int]:
-    """Of each number the largest that a process has."""
+    """The maximum of each number over the processes."""
     if count() == 1:
         return list(numbers)
     found = torch.tensor(numbers)
@@ -193,6 +192,6 @@ def largest(*numbers: int) -> list[int]:
 
 
 def wait() -> None:
-    """Until all have come as far."""
+    """Wait until all processes have reached this point."""
     if count() > 1:
         distributed.all_reduce(torch.zeros(1))

@@ -1,4 +1,4 @@
-"""Learning rate over a training."""
+"""Learning rate over a training run."""
 
 import math
 from collections.abc import Mapping
@@ -6,17 +6,17 @@ from collections.abc import Mapping
 from torch.optim import Optimizer
 
 DECAY = 0.99  # per epoch, of `plateau`
-PATIENCE = 3  # epochs that a rate is given before it may be halved
+PATIENCE = 3  # epochs at a rate before it may be halved
 
 
 class Schedule:
     """Sets the learning rate of each of the optimiser's groups, times its `scale`: a linear warm-up, then `kind`.
 
     `cosine`: half a cosine down to 0 over all steps. `plateau` (NRCCR; docs/methods.md, item 8): x.99 per epoch, and
-    halved when an epoch brings nothing better, no sooner than at the third epoch since the last halving.
+    halved after an epoch without improvement, at the earliest in the third epoch since the last halving.
 
     Args:
-        lr: the highest rate. warmup: steps, may be fractional. steps: of the whole training.
+        lr: the peak rate. warmup: steps, may be fractional. steps: of the whole training run.
     """
 
     def __init__(self, kind: str, optimizer: Optimizer, lr: float, warmup: float, steps: int):
@@ -30,12 +30,12 @@ class Schedule:
         self._apply()
 
     def after_step(self) -> None:
-        """To be called after every step of the optimiser."""
+        """Call after every step of the optimiser."""
         self._step += 1
         self._apply()
 
     def after_epoch(self, improved: bool) -> None:
-        """To be called after every validation; `improved`: it was the best so far."""
+        """Call after every validation; `improved`: it was the best so far."""
         if self.kind != "plateau":
             return
         self._epochs_at_rate += 1
@@ -46,11 +46,11 @@ class Schedule:
         self._apply()
 
     def state_dict(self) -> dict[str, float]:
-        """How far the schedule has come."""
+        """The schedule's current position."""
         return {"step": self._step, "decay": self._decay, "epochs_at_rate": self._epochs_at_rate}
 
     def load_state_dict(self, state: Mapping[str, float]) -> None:
-        """Go on from what `state_dict` returned."""
+        """Resume from what `state_dict` returned."""
         self._step, self._decay, self._epochs_at_rate = state["step"], state["decay"], state["epochs_at_rate"]
         self._apply()
 

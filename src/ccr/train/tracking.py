@@ -1,6 +1,6 @@
-"""A training's history where people follow trainings: TensorBoard, Weights & Biases, MLflow.
+"""A training run's history in the tools used to follow training: TensorBoard, Weights & Biases, MLflow.
 
-`train.trackers` names them; accelerate's trackers are the one interface to all. No result depends on any of them.
+`train.trackers` names them; accelerate's trackers are the common interface. No result depends on any of them.
 """
 
 import logging
@@ -22,10 +22,10 @@ log = logging.getLogger(__name__)
 
 
 class Tracking:
-    """Tells a job's trackers of each epoch, in the first process alone, within the context.
+    """Reports each epoch to a job's trackers, only in the first process, within the context.
 
-    A training that goes on from a checkpoint tells its history from the first epoch, and its earlier files are deleted
-    before: no epoch stands there twice, and none that was lost in between is missing.
+    A training run that resumes from a checkpoint reports its history from the first epoch, and its earlier files are
+    deleted first: no epoch appears twice, and none that was lost in between is missing.
     """
 
     def __init__(self, job: Job):
@@ -52,12 +52,12 @@ class Tracking:
         from accelerate import PartialState
         from accelerate.tracking import LOGGER_TYPE_TO_CLASS
 
-        PartialState(cpu=True)  # what trackers log by; of this process alone, it touches no GPU
+        PartialState(cpu=True)  # trackers log through it; limited to this process, it touches no GPU
         FOLDER.mkdir(parents=True, exist_ok=True)
         os.environ.setdefault("MLFLOW_TRACKING_URI", f"sqlite:///{FOLDER.absolute()}/mlflow.db")
         options = {
             "tensorboard": {"run_name": self._run, "logging_dir": FOLDER},
-            # an id makes one run of a training that was stopped and went on
+            # with an id, a training that was stopped and resumed is a single run
             "wandb": {
                 "run_name": PROJECT,
                 "name": self._run,
@@ -72,7 +72,7 @@ class Tracking:
         self._trackers[name] = tracker
 
     def tell(self, history: list[dict[str, float]]) -> None:
-        """Log the rows that are new: every column, at the step `epoch`."""
+        """Log the new rows: every column, with the epoch as the step."""
         for row in history[self._told :]:
             values = {name: value for name, value in row.items() if name != "epoch"}
             for name, tracker in list(self._trackers.items()):
@@ -84,7 +84,7 @@ class Tracking:
             self._try(name, tracker.finish)
 
     def _try(self, name: str, action: Callable[..., None], *arguments: Any) -> None:
-        """A tracker that fails is done without: the training goes on."""
+        """Drop a tracker that fails: training continues without it."""
         try:
             action(*arguments)
         except Exception as error:

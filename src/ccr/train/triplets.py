@@ -1,4 +1,4 @@
-"""Training and validation data as index arrays: which texts and which item stand in each row."""
+"""Training and validation data as index arrays: the texts and the item of each row."""
 
 import logging
 from collections.abc import Iterable
@@ -20,9 +20,9 @@ log = logging.getLogger(__name__)
 
 
 def with_terms_in_force(job: Job) -> Job:
-    """The job as it can be trained: where no back-translations are to be had, without the terms that compare them.
+    """The job as it can be trained: if back-translations are missing, without the terms that compare them.
 
-    Raises `CcrError` instead of dropping terms unless `on_missing: drop_term` allows it (a teacher's never may be
+    Raises `CcrError` instead of dropping terms unless `on_missing: drop_term` allows it (a teacher's terms are never
     dropped), and when no term with the stream `visual` would remain.
     """
     settings = job.settings
@@ -67,7 +67,7 @@ class Texts:
         return self.table.loc[self.table["split"] == "train", "text"]
 
     def select(self, **values: str) -> pd.DataFrame:
-        """Rows in which every named column has the value."""
+        """Rows in which every named column has the given value."""
         mask = np.ones(len(self.table), dtype=bool)
         for column, value in values.items():
             mask &= (self.table[column] == value).to_numpy()
@@ -77,8 +77,8 @@ class Texts:
 def read_texts(job: Job) -> Texts:
     """Source captions of train, validation captions, and the translations and parallel text that the job reads.
 
-    Human target captions of the train split are no part of it unless a translation variant brings them in. Where
-    back-translations are read, translations whose way back was refused are left out.
+    Human target captions of the train split are not included unless a translation variant provides them. Where
+    back-translations are read, translations whose back-translation was refused are left out.
     """
     captions = read_parquet(job.inputs["captions"], CAPTIONS).to_pandas()
     captions = captions[captions["origin"] == "human"]
@@ -93,7 +93,7 @@ def read_texts(job: Job) -> Texts:
         for lang, path in zip(langs, job.inputs.get(role, []), strict=False):
             read = read_parquet(path, CAPTIONS)
             table = read.to_pandas()
-            prefix = f"{lang}/" if len(langs) > 1 else ""  # an engine's translations have one id in every language
+            prefix = f"{lang}/" if len(langs) > 1 else ""  # an engine's translations have the same id in every language
             for column in {"translations": ["caption_id"], "back": ["caption_id", "parent_id"]}.get(role, []):
                 table[column] = prefix + table[column]
             if role == "back":
@@ -108,7 +108,7 @@ def read_texts(job: Job) -> Texts:
 
 
 def _positions(values: pd.Series, wanted: pd.Series, what: str, path: str) -> np.ndarray:
-    """Row numbers (of `values`' index) at which the `wanted` values stand."""
+    """Row numbers (from the index of `values`) of the `wanted` values."""
     index = pd.Index(values)
     if not index.is_unique:
         repeated = index[index.duplicated()][0]
@@ -121,15 +121,15 @@ def _positions(values: pd.Series, wanted: pd.Series, what: str, path: str) -> np
 
 
 class Triplets:
-    """The training rows: v_i, s_i, t_i (and b_i), as indices; behind them the pairs s, t of parallel text.
+    """The training rows: v_i, s_i, t_i (and b_i), as indices; after them the pairs s, t of parallel text.
 
     Attributes:
         streams: the streams that the objectives compare, in the order visual, source, target, back.
         rows: text stream -> (T,) row of the texts.
         items: (T,) number of the item, 0 to the number of items - 1.
         features: (items,) row of the feature store per item, None without a store.
-        teacher: text stream -> (T, d) float32 embeddings by the teacher, where there is one.
-        weights: (T,) float32 of the translations, None where all weigh the same.
+        teacher: text stream -> (T, d) float32 embeddings by the teacher, if there is one.
+        weights: (T,) float32 weights of the translations, None if all are equal.
     """
 
     def __init__(
@@ -141,7 +141,7 @@ class Triplets:
         if source.empty:
             raise CcrError(f"{job.inputs['captions']}: no {job.settings['source_lang']} captions in the train split.")
         self.rows = {"source": source.index.to_numpy()}
-        if "target" in used and "translations" not in job.inputs:  # a teacher of parallel text alone
+        if "target" in used and "translations" not in job.inputs:  # a teacher of parallel text only
             self.rows = {stream: np.empty(0, np.int64) for stream in ("source", "target")}
         elif {"target", "back"} & used:
             target = texts.select(split="train", role="translations")
@@ -186,7 +186,7 @@ class Triplets:
 
 
 class Validation:
-    """What a network is selected on: captions of the val split and what they must find.
+    """The data a network is selected on: captions of the val split and what each must find.
 
     See docs/methods.md, "A fair table".
 

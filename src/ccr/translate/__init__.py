@@ -1,5 +1,5 @@
-"""Stage translate: captions -> their translations, forward, back, or of the test queries, and how good they are.
+"""Stage translate: translations of captions (forward, back, or of the test queries) and their quality.
 
-`machine` translates, through an engine and the `memory`; `noisy` and `filters` make variants of what it wrote, and
-`human` puts human captions in its place; `shards` share its work; `quality` measures.
+`machine` translates, using an engine and the `memory`; `noisy` and `filters` derive variants from its output;
+`human` substitutes human captions; `shards` splits its work; `quality` measures.
 """

@@ -1,4 +1,4 @@
-"""Engine apertium: rule-based translation by the command of that name, offline (Forcada et al. 2011)."""
+"""Engine apertium: offline rule-based translation with the command of that name (Forcada et al. 2011)."""
 
 import logging
 import re
@@ -16,12 +16,12 @@ from ccr.errors import CcrError
 from ccr.pairs import apertium as installed
 from ccr.translate.engine import Outcome, Past, Refused, languages
 
-BATCH = 1000  # texts that one process of a mode translates: what a kill costs
-PROBE = "1, 2, 3"  # what any mode translates
-END = ".[]"  # as apertium-destxt ends a text: a full stop, so that the last sentence is whole, and a blank
+BATCH = 1000  # texts translated by one process of a mode: what a kill costs
+PROBE = "1, 2, 3"  # any mode can translate this
+END = ".[]"  # text ending as in apertium-destxt: a full stop, which completes the last sentence, and a blank
 
-# what means something in the stream format: outside of words, which takes a backslash; before words that a mode does
-# not know, and where words are joined, which only a blank in brackets hides; how both come back
+# special characters of the stream format: those outside words, escaped by a backslash; those that mark unknown or
+# joined words, which only a blank in brackets can hide; the pattern that reads both back
 _FORMAT = re.compile(r"([\^$\[\]{}/\\<>])")
 _MARKS = re.compile(r"([*#@~])")
 _WRITTEN = re.compile(r"\\(.)|\[(.*?)\]|([*#@])(?=\w)", re.DOTALL)
@@ -30,10 +30,10 @@ log = logging.getLogger(__name__)
 
 
 class Engine:
-    """Translates through the installed mode of a pair; where there is none, through two and the language `pivot`.
+    """Translates with the installed mode for a pair or, if there is none, with two modes through `pivot`.
 
-    A word that a mode does not know stays as it is; the marks that Apertium puts before such words (`*`, `@`, `#`) are
-    taken off and counted for the log. `CcrError` where the command or a mode is missing.
+    A word that a mode does not know is left as it is; the marks that Apertium puts before such words (`*`, `@`, `#`)
+    are removed and counted for the log. `CcrError` if the command or a mode is missing.
     """
 
     def __init__(self, job: Job):
@@ -49,8 +49,8 @@ class Engine:
     ) -> None:
         """Translate the texts, `BATCH` at a time; see `Remembered`.
 
-        Refused: texts that end a process of the pipeline, and of which nothing is left. `CcrError` where a mode
-        translates nothing at all.
+        Refused: texts that cannot be sent, crash a process of the pipeline, or get an empty translation. `CcrError` if
+        a mode translates nothing at all.
         """
         counts = {"words": 0, "unknown": 0}
         interval = 0.1 if sys.stderr.isatty() else 10.0
@@ -65,7 +65,7 @@ class Engine:
             log.info("%s: %.1f %% of the words unknown to %s", self._target, share, self.name)
 
     def _translated(self, texts: list[str], counts: dict[str, int]) -> list[Outcome]:
-        """Outcomes of the texts, through all modes."""
+        """Outcomes of the texts after all modes."""
         outcomes: list[Outcome] = [_unfit(text) or text for text in texts]
         for mode in self._modes:
             rows = [row for row, outcome in enumerate(outcomes) if isinstance(outcome, str)]
@@ -76,7 +76,7 @@ class Engine:
 
 
 def _unfit(text: str) -> Refused | None:
-    """Why a text cannot be sent."""
+    """The reason why a text cannot be sent, if any."""
     if "\0" in text:
         return Refused("it holds a NUL, which ends a text for Apertium")
     try:
@@ -87,9 +87,9 @@ def _unfit(text: str) -> Refused | None:
 
 
 def _through(mode: str, texts: list[str]) -> list[str | Refused]:
-    """The texts as a mode gives them back, in Apertium's stream format.
+    """The texts as a mode returns them, in Apertium's stream format.
 
-    A text that ends a process of the pipeline is found as the first without an answer, and tried again alone.
+    A text that crashes a process of the pipeline is the first one without an answer, and is tried again on its own.
     """
     made: list[str | Refused] = []
     while len(made) < len(texts):
@@ -107,7 +107,7 @@ def _through(mode: str, texts: list[str]) -> list[str | Refused]:
 
 
 def _run(mode: str, texts: list[str]) -> tuple[list[str], str]:
-    """The answers of one process, as far as it came, and its last words."""
+    """The answers of one process, as far as it got, and the last line of its error output."""
     sent = "".join(_MARKS.sub(r"[\1]", _FORMAT.sub(r"\\\1", text)) + END + "\0" for text in texts)
     command = ["apertium", "-f", "none", "-z", mode]
     done = subprocess.run(command, input=sent.encode(), capture_output=True, check=False)
@@ -118,7 +118,7 @@ def _run(mode: str, texts: list[str]) -> tuple[list[str], str]:
 
 
 def _read(made: str, counts: dict[str, int]) -> str:
-    """A text out of the stream format, without the marks, which are counted."""
+    """Decode a text from the stream format; marks are removed and counted."""
     counts["unknown"] += sum(1 for match in _WRITTEN.finditer(made) if match[3])
     text = _WRITTEN.sub(lambda match: match[1] or match[2] or "", made.removesuffix(END[1:]))
     return text.removesuffix(END[0])

@@ -1,6 +1,6 @@
-"""Translation models as files: of which kind they are, and how they are told the languages. Without torch.
+"""Files of translation models: their kind, and how they are told the languages. Does not need torch.
 
-Kinds: `marian` (OPUS-MT), `nllb` and `m2m_100`; a model's config tells its kind, its name does not.
+Kinds: `marian` (OPUS-MT), `nllb` and `m2m_100`; determined by a model's config, not by its name.
 """
 
 import re
@@ -10,12 +10,12 @@ from dataclasses import dataclass
 from ccr import hub, languages
 from ccr.errors import CcrError
 
-# Helsinki's codes of a pair in the name of its model, where they are not ours
+# Helsinki's codes for a pair in model names, where they differ from ours
 HELSINKI = {("en", "ja"): ("en", "jap"), ("de", "zh"): ("de", "ZH")}
 
-ALIASES = {"jap": "jpn"}  # Helsinki's codes of a language that are none
-# Groups of languages that Helsinki's models translate from. Which group a language belongs to is known for a few; what
-# translates from any group is taken at its word by the others.
+ALIASES = {"jap": "jpn"}  # Helsinki's codes that are not language codes
+# Groups of languages that Helsinki's models translate from. The groups of a few languages are known; for any other
+# language, a model that translates from any group is accepted.
 EVERY_GROUP = (
     "aav afa alv bat bnt cau ccs cel cpf cpp dra fiu gem gmq gmw iir inc ine itc jpx map mul nic phi poz pqe roa "
     "romance sem sit sla trk tut urj zle zls zlw"
@@ -28,7 +28,7 @@ GROUPS = {
     "cs": {"zlw", "sla", "ine", "mul"},
     "ja": {"jpx", "mul"},
 }
-# the languages of M2M100 models by the set that their tokenizer names
+# languages of M2M100 models, by the set named in their tokenizer
 M2M100 = {
     "m2m100": (
         "af am ar ast az ba be bg bn br bs ca ceb cs cy da de el en es et fa ff fi fr fy ga gd gl gu ha he hi hr ht hu "
@@ -38,9 +38,9 @@ M2M100 = {
     "wmt21": "cs de en ha is ja ru zh",
 }
 
-FLORES = re.compile("[a-z]{3}_[A-Z][a-z]{3}")  # the tokens of languages in NLLB's tokenizer
+FLORES = re.compile("[a-z]{3}_[A-Z][a-z]{3}")  # language tokens in NLLB's tokenizer
 
-FILES = {  # that the tokenizer of each kind needs
+FILES = {  # needed by the tokenizer of each kind
     "marian": ("source.spm", "target.spm", "vocab.json"),
     "nllb": ("tokenizer.json",),
     "m2m_100": ("sentencepiece.bpe.model", "vocab.json"),
@@ -52,10 +52,10 @@ ADVICE = "Not every pair has a model of its own; facebook/nllb-200-distilled-600
 
 @dataclass(frozen=True)
 class Languages:
-    """How a model is told from what to translate and into what.
+    """How a model is told which languages to translate from and into.
 
-    `source`: the tokenizer's `src_lang`. `first`: the token that the translation starts with. `prefix`: stands before
-    every text. "" where the kind has no such thing.
+    `source`: the tokenizer's `src_lang`. `first`: the token that the translation starts with. `prefix`: prepended to
+    every text. "" if the kind does not use it.
     """
 
     source: str = ""
@@ -81,7 +81,7 @@ class Checkpoint(hub.Checkpoint):
         return model_type
 
     def languages(self, source: str, target: str) -> Languages:
-        """How the model is told to translate from `source` into `target` (our codes); `CcrError` where it cannot."""
+        """How the model is told to translate from `source` into `target` (our codes); `CcrError` if it cannot."""
         return getattr(self, f"_{self.kind}")(source, target)
 
     def _marian(self, source: str, target: str) -> Languages:
@@ -123,12 +123,12 @@ class Checkpoint(hub.Checkpoint):
 
 
 def find(model: str, revision: str, pair: tuple[str, str], variant: str) -> Checkpoint:
-    """The model's small files, fetched where they are at the hub; the weights are looked for in local folders only.
+    """The model's small files, fetched if they are on the hub; weights are checked for in local folders only.
 
     Args:
-        model: name at the hub or folder; {source} and {target} in it are filled with Helsinki's codes of `pair`.
-        revision: branch, tag or commit at the hub. variant: whose setting it is, for messages.
-    Raises `CcrError` where files are missing: which, and how to give a folder.
+        model: name on the hub or folder; {source} and {target} in it are replaced by Helsinki's codes for `pair`.
+        revision: branch, tag or commit on the hub. variant: the one whose setting this is, for messages.
+    Raises `CcrError` if files are missing, saying which and how to give a folder.
     """
     source, target = HELSINKI.get(pair, pair)
     model = model.replace("{source}", source).replace("{target}", target)
@@ -145,5 +145,5 @@ def _named(language: str) -> set[str]:
 
 
 def _one_of(language: str, name: str) -> bool:
-    """Whether a language is among those in a model's name of languages, see `_named`."""
+    """Whether a language is among those in a model's language name (see `_named`)."""
     return languages.served(language, {ALIASES.get(part, part) for part in _named(name)}) is not None

@@ -1,7 +1,7 @@
-"""chrF2 (Popović 2015) of many sentences in one pass: sentence by sentence, and of them all.
+"""chrF2 (Popović 2015) of many sentences in one pass: per sentence and for the corpus.
 
-The figures are sacreBLEU's (its default settings, one reference). Its own corpus score keeps the n-grams of all
-references at once, which for the captions of a data set are gigabytes, and knows nothing of single sentences.
+The figures are those of sacreBLEU (default settings, one reference), whose corpus score keeps the n-grams of all
+references in memory (gigabytes for the captions of a data set) and gives no scores of single sentences.
 """
 
 from collections import Counter
@@ -9,14 +9,14 @@ from collections.abc import Sequence
 
 import numpy as np
 
-ORDER = 6  # of the longest character n-grams
+ORDER = 6  # length of the longest character n-grams
 BETA = 2  # weight of recall
 
 
 def statistics(hypotheses: Sequence[str], references: Sequence[str]) -> np.ndarray:
-    """(n, ORDER, 3) int64: of every pair and order, n-grams of the hypothesis, of the reference, and common ones.
+    """(n, ORDER, 3) int64: for every pair and order, n-grams in the hypothesis, in the reference, and in both.
 
-    White space does not count.
+    White space is ignored.
     """
     counts = np.zeros((len(hypotheses), ORDER, 3), np.int64)
     for row, pair in enumerate(zip(hypotheses, references, strict=True)):
@@ -29,7 +29,7 @@ def statistics(hypotheses: Sequence[str], references: Sequence[str]) -> np.ndarr
 
 
 def score(counts: np.ndarray) -> np.ndarray:
-    """chrF (0 to 100, float64) of `statistics`: (..., ORDER, 3) -> (...); summed over n, it is that of the corpus."""
+    """chrF (0 to 100, float64) from `statistics`: (..., ORDER, 3) -> (...); the sum over n gives the corpus score."""
     hypothesis, reference, common = np.moveaxis(counts, -1, 0)
     orders = np.maximum(((hypothesis > 0) & (reference > 0)).sum(-1), 1)
     precision = (common / np.maximum(hypothesis, 1)).sum(-1) / orders

@@ -13,23 +13,23 @@ from ccr.translate.checkpoint import Languages
 from ccr.translate.engine import Refused
 
 TOKENIZERS = {"marian": "MarianTokenizer", "nllb": "NllbTokenizer", "m2m_100": "M2M100Tokenizer"}
-STEP = 8  # tokens between the lengths of batches
+STEP = 8  # tokens between successive batch lengths
 
 
 class Decoder:
     """A model and its tokenizer.
 
-    A translation is the same to the letter whatever stands beside it, although matrix kernels round differently for
-    different shapes: texts are padded to the next of the lengths 8, 16, 24, ... (`columns`), each length has one number
-    of rows, and what is missing to it is filled with copies. Every text has a token of padding behind it, for
-    `transformers` leaves the mask out, and takes other kernels, where a batch happens to have no padding. A batch is
-    computed by one thread: where several share a product, a row's rounding depends on which of them it falls to.
+    A translation is exactly the same whatever else is in its batch, although matrix kernels round differently for
+    different shapes: texts are padded to the next of the lengths 8, 16, 24, ... (`columns`), each length has a fixed
+    number of rows, and missing rows are filled with copies. Every text is followed by at least one padding token,
+    because `transformers` drops the mask, and so uses other kernels, when a batch has no padding. A batch is computed
+    by one thread: if several share a product, a row's rounding depends on which thread computes it.
     """
 
     def __init__(self, folder: Path, kind: str, languages: Languages, options: dict[str, Any]):
-        """Load a checkpoint's `folder`; `CcrError` where the weights are not whole or are not weights."""
-        os.environ["CUBLAS_WORKSPACE_CONFIG"] = ":4096:8"  # same result in every run on a GPU too
-        os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")  # a job keeps to its threads
+        """Load a checkpoint's `folder`; `CcrError` if the weights are incomplete or unreadable."""
+        os.environ["CUBLAS_WORKSPACE_CONFIG"] = ":4096:8"  # same result in every run, also on a GPU
+        os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")  # a job uses only its own threads
         torch.set_num_threads(1)
         transformers.logging.set_verbosity_error()
         transformers.logging.disable_progress_bar()
@@ -46,7 +46,7 @@ class Decoder:
         self._nothing |= set(self._ids(self._prefix))
 
     def tokens(self, text: str) -> list[int] | Refused:
-        """The model's tokens of a text; refused when the model knows none of it or it is too long."""
+        """The model's tokens of a text; refused if the model knows none of it or it is too long."""
         try:
             text.encode()
         except UnicodeEncodeError:
@@ -59,21 +59,21 @@ class Decoder:
         return ids
 
     def _ids(self, text: str) -> list[int]:
-        # `</s>` in a caption is four characters of a caption
+        # `</s>` in a caption is plain text, not the special token
         return self._tokenizer(text, split_special_tokens=True)["input_ids"]
 
     def columns(self, length: int) -> int:
-        """Tokens to which texts of so many tokens are padded."""
+        """The number of tokens to which texts of `length` tokens are padded."""
         return min((length // STEP + 1) * STEP, self._positions)
 
     def rows(self, columns: int) -> int:
-        """Texts in a batch of this length; every beam counts as a text."""
+        """The number of texts in a batch of this length; every beam counts as a text."""
         return max(1, self._batch_tokens // (columns * self._beams))
 
     def translate(self, batch: list[list[int]]) -> list[str]:
-        """Translations of texts of like length, at most `rows` of them; threads may share the decoder.
+        """Translations of texts of similar length, at most `rows` of them; threads may share the decoder.
 
-        `CcrError` when the GPU's memory is full.
+        `CcrError` if the GPU's memory is full.
         """
         columns = self.columns(max(map(len, batch)))
         rows = self.rows(columns)
@@ -97,7 +97,7 @@ class Decoder:
                 f"The GPU's memory is full with {rows} sentences of {columns} tokens, {self._beams} beams each. Lower "
                 f"batch_tokens (now {self._batch_tokens}). What was translated before is kept."
             ) from error
-        start = 1 if self._first is None else 2  # of what the model has written itself
+        start = 1 if self._first is None else 2  # where the model's own output starts
         return self._tokenizer.batch_decode(found[: len(batch), start:].tolist(), skip_special_tokens=True)
 
 
@@ -107,7 +107,7 @@ def _model(folder: Path, precision: str) -> transformers.PreTrainedModel:
         model, found = transformers.AutoModelForSeq2SeqLM.from_pretrained(
             folder, dtype=dtype, attn_implementation="sdpa", output_loading_info=True
         )
-    except Exception as error:  # bytes that are cut off, a pickle that is refused, weights of another model
+    except Exception as error:  # a truncated file, a refused pickle, weights of another model
         raise _unreadable(folder, "weights", error) from error
     if found["missing_keys"]:
         raise CcrError(
@@ -121,9 +121,9 @@ def _tokenizer(folder: Path, kind: str, languages: Languages) -> transformers.Pr
     settings = {"src_lang": languages.source} if languages.source else {}
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # a package is recommended that transformers does not use any more
+            warnings.simplefilter("ignore")  # recommends a package that transformers no longer uses
             return getattr(transformers, TOKENIZERS[kind]).from_pretrained(folder, **settings)
-    except Exception as error:  # the tokenizers' files have readers of their own, with errors of their own
+    except Exception as error:  # tokenizer files have their own readers, with their own errors
         raise _unreadable(folder, "tokenizer", error) from error
 
 

@@ -1,6 +1,6 @@
-"""Engine dictionary: word by word with a bilingual dictionary, in the order of the source text.
+"""Engine dictionary: word-by-word translation with a bilingual dictionary, in the order of the source text.
 
-The weakest of real translations: no grammar, no context, one translation for a word wherever it stands.
+The weakest real translation: no grammar, no context, one translation per word wherever it occurs.
 """
 
 import logging
@@ -17,16 +17,16 @@ from ccr.translate.wordlists import Sense, read
 
 _WORD = re.compile(r"\w+")
 _CHARACTER = re.compile(r"[0-9A-Za-z\u00c0-\u024f]+|\w")
-WITHIN = {"", "-", "'", "’"}  # may stand between the words of a phrase, beside spaces
+WITHIN = {"", "-", "'", "’"}  # allowed between the words of a phrase, in addition to spaces
 
 log = logging.getLogger(__name__)
 
 
 class Engine:
-    """Replaces the longest phrases that the dictionary has; a word that it lacks stays as it is, and is counted.
+    """Replaces the longest phrases that the dictionary has; a word that it lacks is left as it is and counted.
 
-    Where an English word is not in the dictionary, the word without -s, -ing or -ed is looked up. `CcrError` where
-    there is no dictionary of the pair, and for one that is broken.
+    An English word that is not in the dictionary is looked up without -s, -ing or -ed. `CcrError` if there is no
+    dictionary of the pair, or a broken one.
     """
 
     def __init__(self, job: Job):
@@ -55,7 +55,7 @@ class Engine:
         return made
 
     def _best(self, senses: list[Sense]) -> dict[tuple[str, ...], str]:
-        """The translation of each phrase, by its words in lower case."""
+        """The best translation of each phrase, by the phrase's words in lower case."""
         best: dict[tuple[str, ...], tuple[tuple[int, int, float], str]] = {}
         for sense in senses:
             key = tuple(self._cut.findall(sense.source.lower()))
@@ -65,7 +65,7 @@ class Engine:
         return {key: target for key, (_, target) in best.items()}
 
     def _units(self, text: str) -> Iterator[tuple[str, str, str | None]]:
-        """What stands before a phrase, the phrase, its translation (None: unknown); last what stands behind all."""
+        """(text before a phrase, the phrase, its translation or None if unknown); last, the text after all phrases."""
         found = list(self._cut.finditer(text))
         keys, at, end = [match[0].lower() for match in found], 0, 0
         while at < len(found):
@@ -106,7 +106,7 @@ class Engine:
 
 
 def _stems(word: str) -> Iterator[str]:
-    """What an English word may be a form of."""
+    """Words that an English word may be a form of."""
     if word.endswith("ies") or word.endswith("ied"):
         yield word[:-3] + "y"
     for ending in ("s", "es", "ing", "ed"):

@@ -1,4 +1,4 @@
-"""Filter on request: training pairs whose round trip fails are left out, or count for less."""
+"""Optional filter: training pairs whose round trip fails are left out or weighted less."""
 
 import numpy as np
 import pyarrow as pa
@@ -18,13 +18,12 @@ def run(job: Job) -> None:
 
 
 def _filtered(job: Job) -> tuple[pa.Table, dict[str, str]]:
-    """Translations, or back-translations, of a variant with a filter (schema CAPTIONS), from those without, and what of
-    these was refused.
+    """Filtered translations or back-translations (schema CAPTIONS) of a variant, and the unfiltered one's refusals.
 
-    A pair of the train split is bad when the chrF (sentence level) of its back-translation to its source
-    caption is below `min_chrf`; one whose way back was refused has 0. Bad pairs weigh `weight` in training; at 0 they
-    are left out. Validation and test stay as they are. `forward` also writes the weights (output `weights`).
-    `CcrError` when there are no back-translations.
+    A pair of the train split is bad if the sentence-level chrF of its back-translation against its source caption is
+    below `min_chrf`; a pair whose back-translation was refused scores 0. Bad pairs have the weight `weight` in
+    training; at 0 they are left out. Validation and test stay as they are. `forward` also writes the weights (output
+    `weights`). `CcrError` if back-translations are missing.
     """
     if job.settings["direction"] == "back":
         kept = read_parquet(job.inputs["forward"], CAPTIONS)["caption_id"].combine_chunks()

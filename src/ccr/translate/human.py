@@ -1,6 +1,6 @@
-"""Engine none: the human captions of the target language stand where machine translations would.
+"""Engine none: human captions in the target language take the place of machine translations.
 
-For the row `supervised`, the upper bound: no translation takes place.
+For the row `supervised`, the upper bound: nothing is translated.
 """
 
 import logging
@@ -19,7 +19,7 @@ log = logging.getLogger(__name__)
 
 
 def run(job: Job) -> None:
-    """Write what engine none has for a direction: human captions forward, no rows back."""
+    """Write the output of engine none for a direction: human captions for `forward`, no rows for `back`."""
     write_translations(_human(job), {}, job)
 
 
@@ -39,8 +39,8 @@ def _human(job: Job) -> pa.Table:
 def pair(captions: pa.Table, source_lang: str, target_lang: str) -> pa.Table:
     """Human target captions (schema CAPTIONS), each with a source caption of its item as `parent_id`.
 
-    The n-th goes with the n-th; the source captions start over when there are fewer. Target captions of an
-    item without a source caption have no partner: they are left out and counted in the log.
+    The n-th is paired with the n-th; if there are fewer source captions, they are reused in order. Target captions of
+    an item without a source caption are left out and counted in the log.
     """
     human = captions.filter(pc.equal(captions["origin"], "human"))
     sources = human.filter(pc.equal(human["lang"], source_lang))

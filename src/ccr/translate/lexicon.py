@@ -1,8 +1,8 @@
-"""The mini-world's offline engine: rules and a dictionary, noise on request, and the true word alignment.
+"""The mini-world's offline engine: rules and a dictionary, optional noise, and the true word alignment.
 
 A sentence is cut into the longest phrases that the dictionary knows, its noun phrases and verbs are put into the
 target language's order, and every phrase becomes the canonical word of its concept. All vocabulary comes from the
-lexicon file; words that it lacks stay as they are.
+lexicon file; words that it lacks are left as they are.
 """
 
 import hashlib
@@ -23,7 +23,7 @@ from ccr.errors import CcrError
 from ccr.languages import UNSPACED_LETTERS, WORD
 
 NOISE = ("wrong_sense", "drop", "repeat", "order", "untranslated")
-HOMONYM = 0.3  # how often a wrong sense is a homonym's, where the dictionary has one
+HOMONYM = 0.3  # share of wrong senses that are a homonym's, where the dictionary has one
 _TOKEN = regex.compile(rf"{WORD}+['’](?=\w|$)|{WORD}+(?:[-.,]{WORD}+)*|[^\w\s]")
 _CHARACTER = regex.compile(r"(?=\S)\X")  # with its marks
 _FOREIGN = regex.compile(rf"(?![{UNSPACED_LETTERS}])[^\W_]")  # in a text without spaces between words
@@ -78,13 +78,13 @@ class Engine:
             ) from error
 
     def translate(self, parents: pa.Table) -> list[str | None]:
-        """One translation per row of `parents` (schema CAPTIONS); None where nothing is left of the text."""
+        """One translation per row of `parents` (schema CAPTIONS); None if nothing is left of the text."""
         return [self.translate_text(text).text or None for text in parents["text"].to_pylist()]
 
     def alignment(self, parents: pa.Table) -> pa.Table:
         """True word alignment of `translate`'s output: schema ALIGNMENT, one row per linked pair of phrases.
 
-        Words that noise replaced, repeated or left untranslated are linked to what they were made from.
+        Words that noise replaced, repeated or left untranslated are linked to the words they were made from.
         """
         columns = defaultdict(list)
         for caption_id, text in zip(parents["caption_id"].to_pylist(), parents["text"].to_pylist(), strict=True):
@@ -97,7 +97,7 @@ class Engine:
         return pa.table({name: columns[name] for name in ALIGNMENT.names}, schema=ALIGNMENT)
 
     def translate_text(self, text: str) -> Translation:
-        """Translate one text. Depends on the text, the languages and the options only."""
+        """Translate one text. The result depends only on the text, the languages and the options."""
         units = self._arrange(self._disturb(self._segment(text), text))
         return self._write(_swapped(units), text)
 
@@ -116,7 +116,7 @@ class Engine:
         self.concepts = lexicon["concepts"]
         self.classes = defaultdict(list)
         self.phrases: dict[tuple[str, ...], str] = {}
-        # particles last: a form that is also another concept's is taken for that one
+        # particles last: a form shared with another concept belongs to that one
         for concept, entry in sorted(self.concepts.items(), key=lambda item: item[1]["class"] == "particle"):
             if self.target in entry["words"]:
                 self.classes[entry["class"]].append(concept)
@@ -127,7 +127,7 @@ class Engine:
         self.article = next(iter(self.classes["article"]), None)
 
     def _tokens(self, text: str) -> list[tuple[int, int, str]]:
-        """(start, end, look-up key) of words, or of characters where the language writes no spaces."""
+        """(start, end, look-up key) of words, or of characters if the language is written without spaces."""
         pattern = _TOKEN if self.reading["spaces"] else _CHARACTER
         return [(m.start(), m.end(), m[0].lower().replace("’", "'")) for m in pattern.finditer(text)]
 
@@ -171,7 +171,7 @@ class Engine:
         return [self._damage(unit, rng.random(), rng.random(), rng.random(), text) for unit in units]
 
     def _damage(self, unit: Unit, level: float, kind: float, choice: float, text: str) -> Unit:
-        """Apply the error that three numbers in [0, 1) stand for: whether, which, and into what."""
+        """Apply the error that three numbers in [0, 1) determine: whether, which, and with which replacement."""
         if level >= self.options["error_rate"] or unit.kind in _UNTOUCHED:
             return unit
         others = [concept for concept in self.classes[unit.kind] if concept != unit.concept]
@@ -236,10 +236,10 @@ class Engine:
     # writing
 
     def _write(self, units: list[Unit], source: str) -> Translation:
-        """Words to text, with joins, a capital where the source had one, and the links."""
+        """Turn words into text, with joins, a capital if the source has one, and the links."""
         spaces, pieces, text, last = self.writing["spaces"], [], "", ""
         for unit, word in self._words(units, source):
-            if word.isspace():  # a comma of Thai: it stands between words, or nowhere
+            if word.isspace():  # Thai's comma: only ever between words
                 last = word
                 continue
             for end, start, changed in self.writing["joins"]:
@@ -257,9 +257,9 @@ class Engine:
         return Translation(text, [(unit.start, unit.end, start, end) for unit, start, end in pieces if unit.start >= 0])
 
     def _words(self, units: list[Unit], source: str) -> Iterator[tuple[Unit, str]]:
-        """The word of each unit, in its noun's gender; nothing for what the target language does not say.
+        """The word of each unit, in its noun's gender; nothing for a unit that the target language leaves out.
 
-        What is no noun phrase agrees with the one before it.
+        Units outside noun phrases agree with the noun before them.
         """
         subject = ""
         for node in _chunk(units):
@@ -278,7 +278,7 @@ class Engine:
 
 
 def _pick(weights: dict[str, float], number: float) -> str | None:
-    """The name that `number` in [0, 1) falls on; None when all weights are zero."""
+    """The name that `number` in [0, 1) falls on; None if all weights are zero."""
     number *= sum(weights.values())
     for name, weight in weights.items():
         if number < weight:
@@ -314,7 +314,7 @@ def _swapped(units: list[Unit]) -> list[Unit]:
 
 
 def _move_relations(nodes: list[list[Unit]], last: bool) -> list[list[Unit]]:
-    """Put relations behind (or before) the noun phrase that they belong to."""
+    """Move relations after (`last`) or before the noun phrase that they belong to."""
     nodes, i = list(nodes), 0
     while i + 1 < len(nodes):
         first, second = (nodes[i], nodes[i + 1]) if last else (nodes[i + 1], nodes[i])
@@ -326,12 +326,12 @@ def _move_relations(nodes: list[list[Unit]], last: bool) -> list[list[Unit]]:
 
 
 def _after_subject(nodes: list[list[Unit]]) -> int:
-    """Behind the first noun phrase, or at the end."""
+    """The position after the first noun phrase, or the end."""
     return next((i + 1 for i, node in enumerate(nodes) if _is_noun_phrase(node)), len(nodes))
 
 
 def _before_subject(nodes: list[list[Unit]]) -> int:
-    """Before the last row of noun phrases joined by links, or at the end."""
+    """The position before the last run of noun phrases joined by links, or the end."""
     at = len(nodes)
     for i in range(len(nodes) - 1, -1, -1):
         if _is_noun_phrase(nodes[i]) and not (i and nodes[i - 1][0].kind == "relation"):
@@ -342,7 +342,7 @@ def _before_subject(nodes: list[list[Unit]]) -> int:
 
 
 def _gap(text: str, word: str, spaces: bool) -> str:
-    """What stands between two words: a space where the language, or two foreign words in a row, ask for one."""
+    """The separator of two words: a space if the language, or two foreign words in a row, require one."""
     if not text:
         return ""
     if spaces:

@@ -1,4 +1,4 @@
-"""Machine translation of one direction of a language pair, by whichever engine."""
+"""Machine translation of one direction of a language pair, with any engine."""
 
 import logging
 from collections.abc import Mapping
@@ -23,13 +23,13 @@ log = logging.getLogger(__name__)
 
 
 def run(job: Job) -> None:
-    """Translate one direction of one language pair with one engine; same order as the captions translated.
+    """Translate one direction of one language pair with one engine, in the order of the captions translated.
 
     Directions: `forward`: source captions into the target language; `back`: the forward translations of train
     and val into the source language; `queries`: human target captions of test into the source language.
-    `back` has no rows, and the log says so, where the engine has no way back: what becomes of the terms that need
-    it is for the training to decide (`on_missing`).
-    `CcrError` when there is nothing to translate or a caption is left without translation.
+    If the engine cannot translate back, `back` has no rows and the log says so; training decides what happens to the
+    terms that need it (`on_missing`).
+    `CcrError` if there is nothing to translate or a caption is left without a translation.
     """
     for shard in job.after:
         absorb(Path(shard))
@@ -54,7 +54,7 @@ def engine_of(job: Job) -> Engine | Remembered:
 
 
 def parents_of(job: Job) -> pa.Table:
-    """The captions that the job's direction translates (schema CAPTIONS). `CcrError` when there are none."""
+    """The captions that the job's direction translates (schema CAPTIONS). `CcrError` if there are none."""
     direction, source, target = (job.settings[name] for name in ("direction", "source_lang", "target_lang"))
     path = job.inputs["forward" if direction == "back" else "captions"]
     table = read_parquet(path, CAPTIONS)
@@ -72,9 +72,9 @@ def parents_of(job: Job) -> pa.Table:
 
 
 def translate(engine: Engine | Remembered, parents: pa.Table, job: Job) -> list[Outcome | None]:
-    """What becomes of each parent: its translation, a refusal, or None where a publisher has none.
+    """The outcome of each parent: its translation, a refusal, or None if a publisher has none.
 
-    Identical texts are translated once, unless the engine goes by the caption's id.
+    Identical texts are translated once, unless the engine goes by caption id.
     """
     if isinstance(engine, Publishing):
         return _checked(engine.translate(parents), len(parents))
@@ -97,10 +97,10 @@ def _checked(texts: list[str | None], size: int) -> list[str | None]:
 def without_refused(
     parents: pa.Table, outcomes: list[Outcome | None], job: Job
 ) -> tuple[pa.Table, list[str | None], Mapping[str, str]]:
-    """Parents and texts after `on_failure`, and the reasons of the refused ones by caption id.
+    """Parents and texts after applying `on_failure`, and the reasons for refusals by caption id.
 
-    error: `CcrError`. drop: they are left out, but for test queries, of which none may be missing: these stay as they
-    are. keep_source: the text itself stands for its translation.
+    error: `CcrError`. drop: refused captions are left out, except test queries, of which none may be missing: these
+    stay untranslated. keep_source: the text itself stands in for its translation.
     """
     refused = [isinstance(outcome, Refused) for outcome in outcomes]
     if not any(refused):
@@ -127,12 +127,12 @@ def without_refused(
 def without_holes(
     name: str, parents: pa.Table, texts: list[str | None], job: Job
 ) -> tuple[pa.Table, list[str], dict[str, str]]:
-    """Parents and texts without what the publisher `name` has no translation of, and the reasons by caption id.
+    """Parents and texts without those that the publisher `name` has no translation of, and the reasons by caption id.
 
-    Forward translations of test serve quality figures only, so a publisher who has none of test is no error, nor is
-    one who has no back-translation at all (then no row is left). Other holes are left out where they are no more than
-    the share `lacking` of the captions, but for test queries, of which none may be missing: these stay as they are.
-    More of them are a `CcrError`, and so is any hole of an engine without this option.
+    Forward translations of test captions only serve quality figures, so a publisher that has none of them is no error,
+    nor is one without any back-translation (then no rows are left). Other captions without a translation are left out
+    if they are at most the share `lacking` of the captions, except test queries, of which none may be missing: these
+    stay untranslated. More than that is a `CcrError`, and so is any such caption with an engine without this option.
     """
     holes = np.array([text is None for text in texts], dtype=bool)
     if job.settings["direction"] == "back" and holes.all():

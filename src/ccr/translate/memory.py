@@ -1,9 +1,9 @@
 """The translation memory: no sentence is translated twice.
 
-`work/tm/{engine}-{hash of its identity}/{from}-{to}/` holds files of JSON lines, one translation, refusal or failure
-each. Every process appends to a file of its own and reads all files of the folder: nothing is locked, which the disks
-of clusters do badly, and a line that a kill or a full disk has cut short is no translation. What a line says does not
-depend on its place.
+`work/tm/{engine}-{hash of its identity}/{from}-{to}/` holds JSON-lines files, with one translation, withdrawal, refusal
+or failure per line. Every process appends to its own file and reads all files of the folder: nothing is locked, which
+cluster file systems do badly, and a line truncated by a kill or a full disk is ignored. The meaning of a line does not
+depend on its position.
 """
 
 import json
@@ -35,14 +35,14 @@ from ccr.translate.text import clean
 TM = Path("work/tm")
 COLUMNS = ("engine", "identity", "from", "to", "text", "translation", "refused")
 MEMORY = pa.schema([(name, pa.string()) for name in COLUMNS])
-LISTED, SHOWN = 20, 80  # sentences in a message, characters of each
+LISTED, SHOWN = 20, 80  # sentences in a message, characters shown of each
 SYNC_EVERY = 1.0  # seconds between syncs to the disk: what a power failure can cost; a killed process loses nothing
 
 log = logging.getLogger(__name__)
 
 
 def remembered(engine: Remembered, texts: list[str], job: Job) -> list[Outcome]:
-    """What becomes of each text: out of the memory, or translated now and kept. `CcrError` when some are left."""
+    """The outcome of each text: from the memory, or translated now and stored. `CcrError` if some are left."""
     with Memory(job.settings["engine"], engine.identity, *languages(job)) as memory:
         missing = list(dict.fromkeys(text for text in map(clean, texts) if text not in memory.known))
         log.info("%s: %s texts, %s of them new to the memory", job.target, f"{len(texts):,}", f"{len(missing):,}")
@@ -57,7 +57,7 @@ def remembered(engine: Remembered, texts: list[str], job: Job) -> list[Outcome]:
 
 
 def _left(left: list[str], asked: int, memory: "Memory", target: str) -> str:
-    """What there is to say of sentences that are not translated while others are."""
+    """The message about sentences that are not translated although others are."""
     shown = [f"\n  {_shown(text)}: {memory.trouble(text)}" for text in left[:LISTED]]
     return (
         f"{target}: {len(left):,} of {asked:,} sentences are not translated, though others are:"
@@ -72,7 +72,7 @@ def _shown(text: str) -> str:
 
 
 def _storable(outcome: Outcome | Unanswered | Withdrawn) -> Outcome | Unanswered | Withdrawn:
-    """A translation as captions are stored, or the reason why it cannot be."""
+    """The outcome, its translation cleaned as captions are, or a refusal if it cannot be stored."""
     if not isinstance(outcome, str):
         return outcome
     try:
@@ -88,9 +88,9 @@ def described(engine: str, identity: dict[str, Any], source: str, target: str) -
 
 
 class Memory:
-    """What one engine has made of texts of one language pair: a context manager.
+    """The outcomes of one engine for one language pair: a context manager.
 
-    `known`: clean text -> outcome. `withdrawn`: what was taken for translations and is none.
+    `known`: clean text -> outcome. `withdrawn`: answers that were mistaken for translations.
     """
 
     def __init__(self, engine: str, identity: dict[str, Any], source: str, target: str):
@@ -98,7 +98,7 @@ class Memory:
         self._identity = identity
         self.folder = self._engine / f"{source}-{target}"
         self.known, self.withdrawn, self._failures = _read(self.folder)
-        self._reasons: dict[str, str] = {}  # of this run's failures
+        self._reasons: dict[str, str] = {}  # for this run's failures
         self._lock = threading.Lock()
         self._file: int | None = None
         self._written, self._synced = 0, time.monotonic()
@@ -115,9 +115,9 @@ class Memory:
                     os.close(self._file)
 
     def add(self, text: str, outcome: Outcome | Unanswered | Withdrawn) -> None:
-        """Keep the outcome of a clean text, from any thread. When this returns, it outlives the process.
+        """Store the outcome of a clean text, from any thread. Once this returns, it survives the process.
 
-        A text that is unanswered in as many runs as `evidence` asks for is refused. `CcrError` when the disk is full.
+        A text that is unanswered in as many runs as `evidence` requires is refused. `CcrError` if it cannot be written.
         """
         with self._lock:
             if isinstance(outcome, Withdrawn):
@@ -130,12 +130,12 @@ class Memory:
                     self.known[text] = outcome
 
     def trouble(self, text: str) -> str:
-        """Why a text is not translated, for people."""
+        """Why a text is not translated, for messages."""
         reason = self._reasons.get(text, "its translation was withdrawn: other sentences were given the same")
         return f"{reason} (run {len(counted(self._failures.get(text, [])))} of {RUNS})"
 
     def next_that_counts(self, texts: list[str]) -> float:
-        """The moment, in seconds since 1970, after which another failure of all these texts counts."""
+        """The time (seconds since 1970) after which another failure counts for all of these texts."""
         last = [times[-1] for text in texts if (times := counted(self._failures.get(text, [])))]
         return max(last, default=evidence.now() - APART) + APART
 
@@ -147,7 +147,7 @@ class Memory:
             del self.known[text]
 
     def _failed(self, text: str, reason: str) -> Refused | None:
-        """Note a failure; a refusal when there have been enough."""
+        """Record a failure; returns a refusal once there have been enough."""
         at = evidence.now()
         self._append({"text": text, "failed": reason, "at": at})
         self._failures.setdefault(text, []).append(at)
@@ -162,7 +162,7 @@ class Memory:
             if self._file is None:
                 self._open()
             written = os.write(self._file, line)
-            while written < len(line):  # a disk that fills up takes a part first
+            while written < len(line):  # a disk that fills up takes part of a line first
                 written += os.write(self._file, line[written:])
             self._written += len(line)
             if time.monotonic() - self._synced > SYNC_EVERY:
@@ -185,7 +185,7 @@ class Memory:
 
 
 def _record(outcome: Outcome) -> dict[str, Any]:
-    """An outcome as it stands in a line."""
+    """An outcome as written in a line."""
     if isinstance(outcome, str):
         return {"translation": outcome}
     until = {} if outcome.until is None else {"until": outcome.until}
@@ -193,10 +193,10 @@ def _record(outcome: Outcome) -> dict[str, Any]:
 
 
 def _read(folder: Path) -> tuple[dict[str, Outcome], set[str], dict[str, list[float]]]:
-    """Outcomes, withdrawn translations and failures of all files of a folder.
+    """Outcomes, withdrawn translations and failures from all files of a folder.
 
-    A translation stands above a refusal. What has been withdrawn from one text is no translation of any other: a kill
-    may have come between. Refusals that have expired are none.
+    A translation takes precedence over a refusal. A translation withdrawn from one text is invalid for all others too,
+    since a kill may have prevented their withdrawal. Expired refusals are ignored.
     """
     refused: dict[str, Outcome] = {}
     translated: list[tuple[str, str]] = []
@@ -244,7 +244,7 @@ def rows(describes: dict[str, str], outcomes: Iterable[tuple[str, Outcome]]) -> 
 
 
 def export(path: Path) -> int:
-    """Write all of the memory into one Parquet file (schema MEMORY); returns the number of sentences."""
+    """Write the whole memory to one Parquet file (schema MEMORY); returns the number of sentences."""
     tables = [rows(describes, _read(folder)[0].items()) for folder, describes in _folders()]
     table = pa.concat_tables([MEMORY.empty_table(), *tables])
     write_parquet(table, path, MEMORY)
@@ -252,9 +252,9 @@ def export(path: Path) -> int:
 
 
 def absorb(path: Path) -> int:
-    """Take the sentences of an exported file or a shard into the memory; returns how many were new to it.
+    """Add the sentences of an exported file or a shard to the memory; returns how many were new to it.
 
-    The file does not say for how long a refusal holds, so it holds as long as a new one.
+    The file does not say how long a refusal holds, so each holds as long as a new one.
     """
     new, until = 0, evidence.now() + REFUSED_FOR
     key = ("engine", "identity", "from", "to")
@@ -269,7 +269,7 @@ def absorb(path: Path) -> int:
 
 
 def forget_refused() -> int:
-    """Forget which sentences were refused, so that they are tried again; returns how many. No job may run meanwhile.
+    """Forget which sentences were refused, so that they are tried again; returns how many. No job may be running.
 
     The failures that count towards a refusal are forgotten too.
     """
@@ -287,7 +287,7 @@ def forget_refused() -> int:
 
 
 def _folders() -> Iterator[tuple[Path, dict[str, str]]]:
-    """Folder of every engine and language pair, and what describes it."""
+    """The folder of every engine and language pair, and the columns that describe it."""
     for file in sorted(TM.glob("*/identity.json")):
         identity = read_json(file)
         for folder in sorted(f for f in file.parent.iterdir() if f.is_dir()):

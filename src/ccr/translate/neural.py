@@ -19,10 +19,10 @@ log = logging.getLogger(__name__)
 
 
 class Engine:
-    """Beam search over batches of sentences of like length, on the GPU or as many at once as there are threads.
+    """Beam search over batches of sentences of similar length, on the GPU or with one batch per thread.
 
-    Deterministic, and a translation depends on its sentence alone: see `decoder.Decoder`. `batch_tokens` is not part of
-    the identity: it changes the shape of batches and so the rounding, which only a tie between words could show.
+    Deterministic, and a translation depends only on its sentence: see `decoder.Decoder`. `batch_tokens` is not part of
+    the identity: it changes the shape of batches and so the rounding, which only a tie between words could reveal.
     """
 
     def __init__(self, job: Job):
@@ -39,10 +39,10 @@ class Engine:
     def translate_texts(
         self, texts: list[str], finish: Callable[[str, Outcome], None], past: Past | None = None
     ) -> None:
-        """Translate the texts, the longest first, and `finish` each batch's when it is done.
+        """Translate the texts, longest first, and `finish` those of each batch when it is done.
 
-        Refused: texts that are too long for the model, of which it knows no character, or of which it makes nothing.
-        Raises `CcrError` when the weights cannot be had or read, and when the GPU's memory is full.
+        Refused: texts that are too long for the model, have no character that it knows, or get an empty translation.
+        Raises `CcrError` if the weights cannot be fetched or read, or the GPU's memory is full.
         """
         decoder = self._loaded()
         interval = 0.1 if sys.stderr.isatty() else 10.0
@@ -65,7 +65,7 @@ class Engine:
     def _loaded(self) -> "Decoder":
         if self._decoder is None:
             folder = self._checkpoint.weights()
-            from ccr.translate.decoder import Decoder  # torch, for those who have something to translate
+            from ccr.translate.decoder import Decoder  # imports torch: only when there is something to translate
 
             self._decoder = Decoder(folder, self._checkpoint.kind, self._languages, self._options)
             log.info("%s on %s, %s", self.name, self._decoder.device, self._options["precision"])
@@ -75,7 +75,7 @@ class Engine:
 def _batches(
     decoder: "Decoder", texts: list[str], done: Callable[[str, Outcome], None]
 ) -> list[list[tuple[str, list[int]]]]:
-    """Texts with their tokens, in batches of like length, the longest first; those that are refused are done."""
+    """Texts with their tokens, in batches of similar length, longest first; refused texts are passed to `done`."""
     buckets: dict[int, list[tuple[str, list[int]]]] = {}
     for text in texts:
         tokens = decoder.tokens(text)

@@ -1,4 +1,4 @@
-"""Noise on request: machine translations of the train split corrupted at a known rate, to see who bears it."""
+"""Optional noise: translations of the train split corrupted at a known rate, to see which methods tolerate it."""
 
 import random
 import unicodedata
@@ -14,35 +14,35 @@ import regex
 
 from ccr import languages
 
-# letters of scripts that write no spaces
+# letters of scripts written without spaces
 _UNSPACED = r"\u2e80-\U0010ffff\p{Thai}\p{Laoo}\p{Khmr}\p{Mymr}\p{Tibt}"
 _WORD = regex.compile(rf"({languages.WORD}+(?:['’.,-]{languages.WORD}+)*)")
 _CHARACTER = regex.compile(rf"((?:(?![{_UNSPACED}]){languages.WORD})+|(?=\w)\X)")
-_GLUED = regex.compile(rf"(?:(?![{_UNSPACED}])\w){{2}}")  # the seam of two words that only a space keeps apart
+_GLUED = regex.compile(rf"(?:(?![{_UNSPACED}])\w){{2}}")  # the seam of two words that only a space separates
 
 
 def corrupted(captions: pa.Table, kind: str, rate: float, seed: int) -> pa.Table:
-    """Translations into one language (schema CAPTIONS) with noise in the texts of the train split, and only there.
+    """Translations into one language (schema CAPTIONS) with noise in the texts of the train split only.
 
-    Validation and test stay clean, so that what is measured is what training on noise does. Ids, engine and the
-    order of the rows stay too: rate 0 is the table that was given.
+    Validation and test stay clean, so that only the effect of training on noise is measured. Ids, engine and row order
+    do not change either: rate 0 returns the table as it was given.
 
-    A token is a word; in Chinese, Thai and other languages that write no spaces, a character with its marks or a run
-    of Latin letters and digits. Punctuation is no token and stays: losing a full stop is no wrong translation. No text
-    becomes empty.
+    A token is a word; in languages written without spaces, such as Chinese and Thai, it is a character with its marks
+    or a run of Latin letters and digits. Punctuation is not a token and stays: losing a full stop is not a wrong
+    translation. No text becomes empty.
 
-    - `swap`: captions, at this rate, exchange their texts, each with a text of another item and other than its own
-      (where there are enough), so that this share is really wrong and no text is lost: a mismatched pair.
-    - `drop`: each token is left out at this rate, never all of a caption: untranslated parts.
-    - `shuffle`: this share of the tokens' places, on average over captions of two tokens and more, changes tokens
-      with one another within a caption, in a ring: wrong word order. One place alone cannot change, so a short
-      caption has none or two.
-    - `substitute`: each token becomes, at this rate, another token, drawn from those of the clean train texts as
-      often as they occur there: wrong words. Frequent words come often, so words alone do not give noise away.
+    - `swap`: captions, at this rate, exchange their texts; each gets one of another item that differs from its own (if
+      there are enough), so that this share is really wrong and no text is lost: mismatched pairs.
+    - `drop`: each token is left out at this rate, but never all tokens of a caption: untranslated parts.
+    - `shuffle`: this share of the token positions, on average over captions of two or more tokens, exchange their
+      tokens within a caption, around a ring: wrong word order. A single position cannot change, so a short caption has
+      none or two.
+    - `substitute`: each token is replaced, at this rate, by another one, drawn by frequency from the tokens of the
+      clean train texts: wrong words. Frequent words are drawn often, so words alone do not give noise away.
 
-    Whether a caption or token is hit is a number drawn from (seed, language, id of the caption translated, place)
-    that falls below the rate. So neither the order nor the engine of the captions matters, and what is hit at a low
-    rate is hit at every higher one: the points of a curve over rates differ by the rate, not by luck.
+    A caption or token is hit if a number drawn from (seed, language, id of the caption translated, position) falls
+    below the rate. So neither the order nor the engine of the captions matters, and what is hit at a low rate is hit at
+    every higher one: the points of a curve over rates differ by the rate, not by chance.
     """
     train = np.flatnonzero(pc.equal(captions["split"], "train").to_numpy())
     rows = captions.take(pa.array(train)).select(["item_id", "lang", "parent_id", "text"]).to_pydict()
@@ -58,7 +58,7 @@ def corrupted(captions: pa.Table, kind: str, rate: float, seed: int) -> pa.Table
 
 
 def _swapped(texts: list[str], items: list[str], seeds: list[str], rate: float) -> list[str]:
-    """The chosen texts handed on around a ring in random order; where that is the same item's, two givers change."""
+    """Texts, the chosen ones passed around a ring in random order; givers of the same item or text are exchanged."""
     levels = [(random.Random(seed).random(), seed) for seed in seeds]
     takers = sorted((i for i, (level, _) in enumerate(levels) if level < rate), key=levels.__getitem__)
     givers = takers[1:] + takers[:1]
@@ -89,7 +89,7 @@ class Vocabulary:
         self._ends = list(accumulate(counts[word] for word in self.words))
 
     def other(self, word: str, number: float) -> str:
-        """The token that a number in [0, 1) falls on when `word` itself is taken out; `word` if there is no other."""
+        """The token that a number in [0, 1) falls on with `word` itself excluded; `word` if there is no other."""
         i = self._at[word]
         start = self._ends[i - 1] if i else 0
         own = self._ends[i] - start
@@ -101,7 +101,7 @@ TokenNoise = Callable[[list[str], random.Random, float, Vocabulary], list[str]]
 
 
 def _disturbed(noise: TokenNoise, texts: list[str], langs: list[str], seeds: list[str], rate: float) -> list[str]:
-    """Every text with `noise` on its tokens, its punctuation and gaps kept; untouched texts to the last byte."""
+    """Every text with `noise` on its tokens; punctuation and gaps stay, and untouched texts do to the byte."""
     cut = [
         (_WORD if languages.spaced(lang) else _CHARACTER).split(text) for text, lang in zip(texts, langs, strict=True)
     ]
@@ -115,7 +115,7 @@ def _disturbed(noise: TokenNoise, texts: list[str], langs: list[str], seeds: lis
 
 
 def _joined(gaps: list[str], words: list[str]) -> str:
-    """Text of words and what stands around them; an empty word takes the space before it along."""
+    """The text made of words and the gaps around them; an empty word removes the space before it."""
     text = ""
     for gap, word in zip(gaps, [*words, ""], strict=True):
         text += gap if word else gap.rstrip()
@@ -131,7 +131,7 @@ def _drop(words: list[str], rng: random.Random, rate: float, vocabulary: Vocabul
 
 def _shuffle(words: list[str], rng: random.Random, rate: float, vocabulary: Vocabulary) -> list[str]:
     share, levels = len(words) * rate, [rng.random() for _ in words]
-    level = rng.random()  # rounds the number of places up or down, so that it is right on average
+    level = rng.random()  # rounds the number of positions up or down, so that it is right on average
     size = 2 * (level < share / 2) if share < 2 else int(share) + (level < share % 1)
     places = sorted(range(len(words)), key=levels.__getitem__)[:size]
     result = list(words)

@@ -11,12 +11,12 @@ from ccr.translate.writing import warn_of_no_way_back, write_translations
 
 
 def run(job: Job) -> None:
-    """Write one direction of a noisy variant. Nothing is translated again but texts that noise has made."""
+    """Write one direction of a noisy variant. Only texts that noise created are translated again."""
     write_translations(*_noisy(job), job)
 
 
 def _noisy(job: Job) -> tuple[pa.Table, dict[str, str]]:
-    """`forward`: the clean variant's with noise in the train split; `back`: the clean one's but for that."""
+    """`forward`: the clean variant's with noise in the train split; `back`: the clean variant's, adapted to it."""
     clean = read_parquet(job.inputs["clean"], CAPTIONS)
     if job.settings["direction"] == "forward":
         return corrupted(clean, **job.settings["noise"]), refused_of(clean)
@@ -28,11 +28,11 @@ def _noisy(job: Job) -> tuple[pa.Table, dict[str, str]]:
 
 
 def _noisy_back(clean: pa.Table, back: pa.Table, job: Job) -> pa.Table:
-    """Back-translations of a noisy variant: the clean variant's, but for captions whose text noise has changed.
+    """Back-translations of a noisy variant: the clean variant's, except for captions whose text noise has changed.
 
-    A back-translation belongs to its text. A text taken from another caption (`swap`) brings its own along; a text
-    that is new is translated by the engine. Where it has none, because others published its translations or nothing
-    can be made of the text, the clean one stays: no caption loses its back-translation.
+    A back-translation belongs to its text. A text taken from another caption (`swap`) brings its own along; a new text
+    is translated by the engine. If the engine gives none, because its translations were published by others or it
+    refuses the text, the clean one stays: no caption loses its back-translation.
     """
     before = dict(zip(clean["caption_id"].to_pylist(), clean["text"].to_pylist(), strict=True))
     texts = dict(zip(back["parent_id"].to_pylist(), back["text"].to_pylist(), strict=True))

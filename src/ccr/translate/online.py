@@ -1,7 +1,7 @@
-"""Engine deep_translator: online services, asked politely and never twice for the same sentence.
+"""Engine deep_translator: online services, queried politely; a translated sentence is sent again only as a check.
 
-A crew of workers shares one pace. Each finishes a sentence before it takes the next, so that whatever ends the
-process costs the requests under way and no more.
+A crew of workers shares one pace. Each finishes a sentence before it takes the next, so that whatever ends the process
+costs only the requests under way.
 """
 
 import logging
@@ -37,17 +37,17 @@ from ccr.translate.text import clean
 from ccr.translate.transport import LONGEST_PAUSE, Denied, Failed, Transport, Trouble
 
 BACK_OFF = wait_random_exponential(multiplier=0.5, max=60)  # seconds before another attempt, with full jitter
-DOWN = 3  # sentences in a row and worker that fail: is the service down? A third of them where it denies
+DOWN = 3  # failures in a row, per worker, before checking if the service is down; a denial counts as this many
 
 Finish = Callable[[str, Outcome | Unanswered | Withdrawn], None]
 
-logging.getLogger("urllib3").setLevel(logging.CRITICAL)  # its messages hold URLs, and these the text and the key
+logging.getLogger("urllib3").setLevel(logging.CRITICAL)  # its messages contain URLs, and these the text and the key
 
 
 class Engine:
     """Translates through one online service (option `service`) with the library deep-translator.
 
-    Keys come from the environment. `CcrError` when the service cannot translate the pair or a key is missing.
+    Keys come from the environment. `CcrError` if the service cannot translate the pair or a key is missing.
     """
 
     def __init__(self, job: Job):
@@ -62,18 +62,18 @@ class Engine:
         self.identity: dict[str, Any] = {"service": self.name, "base_url": self._base_url}
 
     def translate_texts(self, texts: list[str], finish: Finish, past: Past) -> None:
-        """Translate the texts; see `Remembered`. `CcrError` at the end when the service does not translate now."""
+        """Translate the texts; see `Remembered`. `CcrError` at the end if the service does not translate now."""
         _Crew(self, texts, finish, past).work()
 
     def translator(self) -> BaseTranslator:
-        """The library's object. It keeps the state of its request: one for each thread."""
+        """The library's object. It keeps the state of its request, so each thread needs its own."""
         translator = self.service.translator(self.key, self._base_url)
         translator.source, translator.target = self._pair
         return translator
 
 
 class _Translated(NamedTuple):
-    """A translation, and when it was asked for (monotonic seconds)."""
+    """A translation, and when it was requested (monotonic seconds)."""
 
     text: str
     sent: float
@@ -82,21 +82,21 @@ class _Translated(NamedTuple):
 class _Crew:
     """The workers that translate the texts of one call.
 
-    A sentence that fails is evidence against itself only when others are translated after it has failed: until then it
-    is a suspect, and who has most suspects is the service.
+    A failure counts against its sentence only once others are translated after it: until then the sentence is a
+    suspect, and so is the service.
     """
 
     def __init__(self, engine: Engine, texts: list[str], finish: Finish, past: Past):
         options = engine.options
         self._engine, self._finish = engine, finish
-        # in another order in every run: a row of bad sentences must not keep the others from being reached
+        # in a different order in every run: a series of bad sentences must not keep the others from being reached
         self._texts, self._total = iter(random.sample(texts, len(texts))), len(texts)
         self._size = max(1, min(options["concurrency"], len(texts)))
-        self._lock = threading.Lock()  # of what follows
-        self._checking = threading.Lock()  # whether the service works
+        self._lock = threading.Lock()  # guards what follows
+        self._checking = threading.Lock()  # guards the check of the service
         self._stop = threading.Event()
         self._done: set[str] = set()
-        self._suspects: list[tuple[float, str, str]] = []  # when a sentence failed, the sentence, why
+        self._suspects: list[tuple[float, str, str]] = []  # when a sentence failed, the sentence, the reason
         self._in_a_row, self._many = 0, DOWN * self._size
         self._reason, self._down = "", False
         translations = {text: known for text, known in past.known.items() if isinstance(known, str)}
@@ -116,7 +116,7 @@ class _Crew:
         self._bar = tqdm(total=len(texts), unit="sentence", desc=engine.name, mininterval=interval, dynamic_ncols=True)
 
     def work(self) -> None:
-        """Translate everything, or raise the `CcrError` that says what is left and why."""
+        """Translate everything, or raise a `CcrError` that says what is left and why."""
         self._transport.install(*MODULES)
         with self._bar, ThreadPoolExecutor(self._size) as pool:
             workers = [pool.submit(self._worker) for _ in range(self._size)]
@@ -125,7 +125,7 @@ class _Crew:
                     worker.result()
                 if self._suspects and not self._stop.is_set():
                     self._translates(self._engine.translator())
-            finally:  # also when `finish` has failed, or at Ctrl-C
+            finally:  # also when `finish` has failed, or on Ctrl-C
                 self._stop.set()
         if self._suspects or self._down:
             raise CcrError(
@@ -147,7 +147,7 @@ class _Crew:
             return None if self._stop.is_set() else next(self._texts, None)
 
     def _outcome(self, translator: BaseTranslator, text: str) -> _Translated | Refused | Trouble:
-        """What becomes of a text; `Trouble` when it is not translated now."""
+        """The outcome of a text; `Trouble` if it is not translated now."""
         try:
             size = len(text.encode())
         except UnicodeEncodeError:
@@ -163,7 +163,7 @@ class _Crew:
             return trouble
 
     def _translates(self, translator: BaseTranslator) -> bool:
-        """Whether the service translates a sentence that it has translated before: then the suspects are at fault."""
+        """Whether the service translates a sentence that it has translated before; if so, the suspects are at fault."""
         if not self._witnesses:
             return False
         try:
@@ -177,7 +177,7 @@ class _Crew:
         return True
 
     def _ask(self, translator: BaseTranslator, text: str) -> _Translated:
-        """One request. Raises `Trouble`, and `NotValidLength` instead of sending one."""
+        """Send one request. Raises `Trouble`, or `NotValidLength` without sending it."""
         sent = time.monotonic()
         try:
             answer = plain(text, translator.translate(text))
@@ -185,7 +185,7 @@ class _Crew:
             raise
         except ValueError:
             raise Failed("an answer that is not JSON") from None
-        except Exception:  # the library stumbles over an answer of another shape in many ways, and is not to be quoted
+        except Exception:  # the library fails in many ways on unexpected answers, and must not be quoted
             raise Failed("an answer without a translation") from None
         if not answer.strip():
             raise Failed("an empty translation")
@@ -194,7 +194,7 @@ class _Crew:
         return _Translated(clean(answer), sent)
 
     def _wait(self, state: RetryCallState) -> float:
-        """Seconds before the next attempt; where the service asks for a pause, it is everybody's."""
+        """Seconds before the next attempt; a pause that the service asks for applies to all workers."""
         failed = state.outcome.exception()
         seconds = max(BACK_OFF(state), failed.pause or 0.0)
         with self._lock:
@@ -207,7 +207,7 @@ class _Crew:
     def _settle(self, text: str, outcome: _Translated | Refused | Trouble) -> None:
         with self._lock:
             if isinstance(outcome, Trouble):
-                # a denial is likely to hold for everybody, but a firewall denies single sentences too
+                # a denial is likely to apply to everything, but a firewall denies single sentences too
                 self._suspect(text, outcome.reason, weight=DOWN if isinstance(outcome, Denied) else 1)
             elif isinstance(outcome, Refused):
                 self._finished(text, outcome)
@@ -239,18 +239,18 @@ class _Crew:
             self._reason = reason
 
     def _accuse(self, sent: float) -> None:
-        """The service has translated what was sent at this moment, so what failed before is not its fault."""
+        """The service has translated a request sent at this time, so earlier failures are not its fault."""
         for failed, text, reason in self._suspects:
             if failed <= sent:
                 self._finish(text, Unanswered(reason))
         self._suspects = [suspect for suspect in self._suspects if suspect[0] > sent]
 
     def _ask_if_down(self, translator: BaseTranslator) -> None:
-        """After many failures in a row, stop if the service does nothing; nobody begins a sentence meanwhile."""
+        """After many failures in a row, stop if the service is down; no worker begins a sentence meanwhile."""
         with self._checking:
             if self._in_a_row < self._many:
                 return
-            self._in_a_row, self._many = 0, 2 * self._many  # where it works, the sentences are bad: ask more rarely
+            self._in_a_row, self._many = 0, 2 * self._many  # if it works, the sentences are bad: check less often
             if not self._translates(translator):
                 self._down = True
                 self._stop.set()

@@ -1,15 +1,15 @@
-"""When requests to a service may go out: never faster than allowed, whoever sends them."""
+"""When requests to a service may go out: never faster than allowed, whichever worker sends them."""
 
 import threading
 import time
 
 
 class Stopped(Exception):
-    """The crew has stopped while one of its workers waited."""
+    """The crew stopped while one of its workers was waiting."""
 
 
 class Pace:
-    """When the next request may go out, whichever worker sends it."""
+    """Decides when the next request may go out, whichever worker sends it."""
 
     def __init__(self, per_second: float, stop: threading.Event):
         self._interval, self._stop = 1 / per_second, stop
@@ -17,7 +17,7 @@ class Pace:
         self._lock = threading.Lock()
 
     def turn(self) -> None:
-        """Wait until a request may go out; it counts as sent."""
+        """Wait until a request may go out, and count it as sent."""
         while not self._stop.is_set():
             with self._lock:
                 now = time.monotonic()
@@ -25,10 +25,10 @@ class Pace:
                     self._next = now + self._interval
                     return
                 wait = self._next - now
-            self._stop.wait(wait)  # then look again: meanwhile there may be a pause
+            self._stop.wait(wait)  # then check again: a pause may have been set meanwhile
         raise Stopped
 
     def pause(self, seconds: float) -> None:
-        """No request for so long, by nobody."""
+        """Let no worker send a request for this long."""
         with self._lock:
             self._next = max(self._next, time.monotonic() + seconds)

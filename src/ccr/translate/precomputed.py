@@ -1,4 +1,4 @@
-"""Engine precomputed: machine translations that the data set's publisher ships, found by their original."""
+"""Engine precomputed: machine translations published with the data set, looked up by their original."""
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -25,7 +25,7 @@ class Engine:
             pc.fill_null(pc.equal(captions["engine"], self.name), False),
         )
         self._published = captions.filter(chosen)
-        if not len(self._published) and direction != "back":  # that one is published by few
+        if not len(self._published) and direction != "back":  # few publish back-translations
             raise CcrError(
                 f"{job.inputs['captions']}: no published translations into {lang!r} by {self.name!r} for "
                 f"direction {direction!r}. Published are: {_published(captions)}. Set translate.variants."
@@ -46,7 +46,7 @@ class Engine:
 
 
 def _published(captions: pa.Table) -> str:
-    """Which published translations a data set holds, for people."""
+    """Which published translations a data set has, for messages."""
     held = captions.filter(pc.is_valid(captions["engine"])).select(["engine", "lang", "origin"])
     kinds = held.group_by(held.column_names).aggregate([]).to_pylist()
     names = [f"{k['engine']} ({'back ' if k['origin'] == 'back' else ''}into {k['lang']})" for k in kinds]

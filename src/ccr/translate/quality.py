@@ -1,4 +1,4 @@
-"""How good the translations of one language are, in numbers: `{lang}.quality.json`."""
+"""Quality figures of the translations of one language: `{lang}.quality.json`."""
 
 import logging
 from itertools import islice
@@ -24,7 +24,7 @@ log = logging.getLogger(__name__)
 TOKENIZERS = {"Hans": "zh", "Hant": "zh", "Jpan": "ja-mecab"}  # sacreBLEU's, by script
 WORST = 20  # captions listed
 REASONS = 20  # refusals listed
-BATCH = 10_000  # sentences that sacreBLEU sees at a time; bounds the memory, changes no figure
+BATCH = 10_000  # sentences passed to sacreBLEU at a time; bounds the memory, changes no figure
 
 
 def run(job: Job) -> None:
@@ -34,12 +34,13 @@ def run(job: Job) -> None:
 
     - `round_trip`: back-translations against the source captions (train and val); `forward`: translations against
       human captions that translate the same source caption (all splits). Each {n, bleu, chrf, signatures}.
-    - `length_ratio`: characters of the translations by those of their sources, white space not counted.
+    - `length_ratio`: characters of the translations divided by those of their sources, without white space.
     - `shares` of captions, 0 to 1: `empty`, without a translation (refused); of those with one: `copied`, equal to the
-      source text; `repeated`, equal to the translation of another source text; `wrong_script`, most letters not of the
-      target language's script; `wrong_language`, more like the source language to py3langid, where scripts are shared.
-    - `worst`: the captions of the lowest chrF in the comparison that `worst_by` names, each text once.
-    - `refused`, `refused_back`: number and first reasons. These captions count in `empty` and nowhere else.
+      source text; `repeated`, equal to the translation of another source text; `wrong_script`, most letters not in the
+      target language's script; `wrong_language`, the source language according to py3langid, if scripts are shared.
+    - `worst`: the captions with the lowest chrF in the comparison that `worst_by` names, each text once.
+    - `refused`, `refused_back`: number and first reasons. The former count only in `empty`; the latter are left out of
+      `round_trip`.
     """
     settings = job.settings
     source, target = settings["source_lang"], settings["target_lang"]
@@ -98,14 +99,14 @@ def _side_by_side(captions: pa.Table, forward: pa.Table, back: pa.Table, job: Jo
 def _compare(
     rows: pd.DataFrame, hypothesis: str, reference: str, lang: str
 ) -> tuple[dict[str, Any] | None, list[dict[str, Any]]]:
-    """Figures of one column against another where both are there, and the worst captions; None where none has both."""
+    """Figures of one column against another over rows with both, and the worst captions; None if no row has both."""
     pairs = rows.dropna(subset=[hypothesis, reference])
     if not len(pairs):
         return None, []
     hypotheses, references = pairs[hypothesis].tolist(), pairs[reference].tolist()
     bleu, signature = _bleu(hypotheses, references, lang)
     sentence_chrf = CHRF()
-    sentence_chrf.sentence_score(hypotheses[0], references[:1])  # a metric knows its signature when it has scored
+    sentence_chrf.sentence_score(hypotheses[0], references[:1])  # a metric has its signature only after scoring
     counts = chrf.statistics(hypotheses, references)
     figures = {
         "n": len(pairs),
@@ -118,7 +119,7 @@ def _compare(
 
 def _bleu(hypotheses: list[str], references: list[str], lang: str) -> tuple[float, str]:
     """sacreBLEU's score and signature, with one reference each."""
-    metric = BLEU(tokenize=_tokenizer(lang), force=True)  # force: without a warning of " ." at the end
+    metric = BLEU(tokenize=_tokenizer(lang), force=True)  # force: no warning about " ." at the end
     parts = [
         metric.corpus_score(hypotheses[start : start + BATCH], [references[start : start + BATCH]])
         for start in range(0, len(hypotheses), BATCH)
@@ -129,10 +130,10 @@ def _bleu(hypotheses: list[str], references: list[str], lang: str) -> tuple[floa
 
 
 def _tokenizer(lang: str) -> str:
-    """sacreBLEU's tokenizer for a language: where it cuts no words of a script without spaces, its characters."""
+    """sacreBLEU's tokenizer for a language; characters if none segments the words of a script without spaces."""
     if not languages.spaced(lang):
         return TOKENIZERS.get(languages.script(lang), "char")
-    return "13a" if languages.script(lang) == "Latn" else "intl"  # 13a knows no punctuation but that of Latin
+    return "13a" if languages.script(lang) == "Latn" else "intl"  # 13a only knows Latin punctuation
 
 
 def _worst(pairs: pd.DataFrame) -> list[dict[str, Any]]:
@@ -169,8 +170,8 @@ def _shares(rows: pd.DataFrame, refused: int, source: str, target: str) -> dict[
 
 
 def _letters(texts: pd.Series, kind: str = r"\p{L}") -> pd.Series:
-    """How many letters of a kind every text has."""
-    pattern = regex.compile(rf"[[{kind}]&&\p{{L}}]", regex.V1)  # marks are counted by none
+    """The number of letters of a kind in each text."""
+    pattern = regex.compile(rf"[[{kind}]&&\p{{L}}]", regex.V1)  # marks are never counted
     return texts.map(lambda text: len(pattern.findall(text)))
 
 
@@ -179,7 +180,7 @@ def _wrong_script(texts: pd.Series, target: str) -> float:
 
 
 def _wrong_language(texts: pd.Series, source: str, target: str) -> float | None:
-    """None where no letter can be of both languages: then the script tells; and where py3langid lacks one of them."""
+    """None if the languages share no script (it decides then), or py3langid lacks one or does not distinguish them."""
     identifier = LanguageIdentifier.from_model_file(MODEL_FILE)
     known = [languages.served(lang, identifier.labels) for lang in (source, target)]
     if not {*languages.scripts(source)} & {*languages.scripts(target)} or None in known or known[0] == known[1]:

@@ -1,7 +1,7 @@
-"""Online translation services: their languages and keys, and how each is asked.
+"""Online translation services: their languages and keys, and how each is queried.
 
-The library deep-translator knows how to ask each of them. What it sends is changed here where it is out of date, puts
-a key into an address, or reads an answer wrongly; `transport` sends it.
+The library deep-translator knows how to query each of them. It is changed here where its requests are out of date or
+have the key in the URL, and where it misreads answers; `transport` sends the requests.
 """
 
 import html
@@ -25,13 +25,13 @@ from ccr.errors import CcrError
 from ccr.pairs.services import CODES
 from ccr.translate.transport import Answer
 
-MODULES = deepl, google, libre, microsoft, mymemory  # whose `requests` is replaced
+MODULES = deepl, google, libre, microsoft, mymemory  # modules whose `requests` is replaced
 INLINE = re.compile(r"</?(?:b|br|em|font|g|i|mark|p|s|small|span|strong|sub|sup|u|x)(?:\s[^<>]*)?/?>", re.IGNORECASE)
 ENTITY = re.compile(r"&(?:#\d+|#[xX][0-9a-fA-F]+|[a-zA-Z]{2,8});")
 
 
 class _DeepL(deepl.DeeplTranslator):
-    """With the key in a header and the text in the body: the service has given up what the library sends."""
+    """Sends the key in a header and the text in the body: the service no longer supports what the library sends."""
 
     def translate(self, text: str) -> str:
         response = deepl.requests.post(
@@ -43,7 +43,7 @@ class _DeepL(deepl.DeeplTranslator):
 
 
 class _Google(google.GoogleTranslator):
-    """Reads the page itself: the library drops the spaces around tags, and a text that Google leaves as it is."""
+    """Reads the page itself: the library drops the spaces around tags, and texts that Google leaves unchanged."""
 
     def translate(self, text: str) -> str:
         if len(text) >= 5000:
@@ -56,14 +56,14 @@ class _Google(google.GoogleTranslator):
 
 
 class _Microsoft(microsoft.MicrosoftTranslator):
-    """Without the list of languages that the library asks for with every object."""
+    """Skips the list of languages that the library requests for every object."""
 
     def _get_supported_languages(self) -> dict[str, str]:
         return {"english": "en"}
 
 
 class _Libre(libre.LibreTranslator):
-    """With the text and the key in the body: the library puts both into the address, which proxies write down."""
+    """Sends the text and the key in the body: the library puts both into the URL, which proxies log."""
 
     def translate(self, text: str) -> str:
         sent = {"q": text, "source": self.source, "target": self.target, "format": "text"}
@@ -72,7 +72,7 @@ class _Libre(libre.LibreTranslator):
 
 
 def _libretranslate(key: str | None, base_url: str) -> _Libre:
-    """The library insists on a key when the object is made, not when it sends it."""
+    """The library insists on a key when the object is created, but not when it sends a request."""
     translator = _Libre(api_key="none", custom_url=base_url)
     translator.api_key = key
     return translator
@@ -83,7 +83,7 @@ def _status(response: Answer) -> int:
 
 
 def _mymemory_status(response: Answer) -> int:
-    """MyMemory answers 200 and puts its troubles where the translation would be; the true status stands beside them."""
+    """MyMemory answers 200 with its errors in place of the translation; the true status is next to them."""
     try:
         answer = response.json()
         if answer.get("quotaFinished") or answer["responseData"]["translatedText"].startswith("MYMEMORY WARNING"):
@@ -95,11 +95,10 @@ def _mymemory_status(response: Answer) -> int:
 
 @dataclass(frozen=True)
 class Service:
-    """A service: `translator` makes the library's object of (key, base_url), `codes` are its languages, as it
-    writes them.
+    """A service: `translator` makes the library's object from (key, base_url), `codes` are its own language codes.
 
-    `key`: environment variable of its key, None where it has none. `longest`: bytes of the longest text, in UTF-8.
-    `status`: the HTTP status of a response, as it is meant.
+    `key`: environment variable of its key, None if it has none. `longest`: bytes of the longest text, in UTF-8.
+    `status`: gives the HTTP status that a response stands for.
     """
 
     translator: Callable[[str | None, str], BaseTranslator]
@@ -128,7 +127,7 @@ SERVICES = {
 
 
 def key_of(name: str, where: str) -> str | None:
-    """The key of a service, from the environment; `CcrError` where one is needed and not there."""
+    """The key of a service, from the environment; `CcrError` if it is required but missing, or malformed."""
     variable = SERVICES[name].key
     key = os.environ.get(variable, "").strip() if variable else ""
     if not key and name in ("deepl", "microsoft"):
@@ -139,7 +138,7 @@ def key_of(name: str, where: str) -> str | None:
 
 
 def base_url_of(name: str, base_url: str, key: str | None, where: str) -> str:
-    """The address of a LibreTranslate server, "" for every other service; `CcrError` where it cannot be one."""
+    """The address of a LibreTranslate server, "" for every other service; `CcrError` if missing or not allowed."""
     if name != "libretranslate":
         if base_url:
             raise CcrError(f"{where}.base_url: only libretranslate takes one, {name} has a fixed address.")
@@ -160,20 +159,20 @@ def base_url_of(name: str, base_url: str, key: str | None, where: str) -> str:
 
 
 def _is_address(url: str) -> bool:
-    """Whether a URL is scheme, host, port and path and nothing else."""
+    """Whether a URL consists only of scheme, host, port and path."""
     try:
         parts = urlsplit(url)
         plain = parts.port != 0 and not any(sign in url for sign in "@?#")
         return parts.scheme in ("http", "https") and bool(parts.hostname) and plain
-    except ValueError:  # a port that is no number, a bracket too many
+    except ValueError:  # a port that is not a number, an extra bracket
         return False
 
 
 def plain(text: str, answer: str) -> str:
-    """An answer without HTML's entities and inline tags, which a sentence that holds none cannot have meant."""
+    """An answer without HTML entities and inline tags, unless the sentence itself has such."""
     if "<" not in text:
         answer = INLINE.sub("", answer)
     if not ENTITY.search(text):
-        for _ in range(2):  # some encode twice
+        for _ in range(2):  # some services encode twice
             answer = html.unescape(answer)
     return answer

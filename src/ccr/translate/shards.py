@@ -1,7 +1,7 @@
-"""Scatter: a part of the sentences of one direction, translated by a job of its own.
+"""Scatter: a part of the sentences of one direction, translated by a separate job.
 
-A shard holds what the memory holds. The job that gathers takes its shards into the memory, finds there all that it
-would translate itself, and so writes what it writes without shards, byte for byte.
+A shard contains rows of the memory. The gathering job adds its shards to the memory, finds there everything that it
+would translate itself, and so writes the same output as without shards, byte for byte.
 """
 
 import logging
@@ -18,7 +18,7 @@ log = logging.getLogger(__name__)
 
 
 def run(job: Job) -> None:
-    """Translate the texts of one shard: settings `shard` {number, of}; which shard a text is in depends on it alone."""
+    """Translate the texts of one shard (setting `shard`: {number, of}); a text's shard depends only on the text."""
     shard = job.settings["shard"]
     engine = engine_of(job)
     every = sorted({clean(text) for text in parents_of(job)["text"].to_pylist()})

@@ -1,7 +1,7 @@
-"""Answers that are probably no translations: judged by their statistics, before they are remembered.
+"""Answers that are probably not translations: judged by their statistics, before they are remembered.
 
-A service that is ill, overloaded or hostile answers with HTTP 200 too: with what it was asked, with one text for
-everything, with a page. `benchmarks/suspicion.py` counts how many good translations the limits would hold back.
+A faulty, overloaded or hostile service may answer with HTTP 200 too: with the sentence itself, one text for everything,
+or a web page. `benchmarks/suspicion.py` counts how many good translations the limits would hold back.
 """
 
 import re
@@ -13,17 +13,17 @@ import regex
 
 from ccr import languages
 
-WORD = re.compile(r"[\u3040-\u30ff\u3400-\u9fff]|[^\W\d_]+")  # one ideograph or kana, or the letters between others
+WORD = re.compile(r"[\u3040-\u30ff\u3400-\u9fff]|[^\W\d_]+")  # one ideograph or kana, or a run of other letters
 MARKUP = re.compile(r"</?[a-zA-Z][^<>]*>|<!--|&(?:#\d+|#[xX][0-9a-fA-F]+|[a-zA-Z]{2,8});")
 LOOP = re.compile(r"(.{1,24}?)\1{5,}", re.DOTALL)
-PHRASE = 3  # words that make a sentence; what is shorter may be a name
-SEVERAL = 3  # sentences with one answer, from which on it is asked whether they are alike
-ALIKE = 0.15, 0.3  # mean overlap of three such sentences, of more; captions chosen at random have .07 (zh .14)
-MANY = 20, 0.001  # sentences with one answer, alike or not: at least so many, and this share of all
+PHRASE = 3  # words that make a sentence; a shorter text may be a name
+SEVERAL = 3  # sentences with the same answer, from which on their likeness is checked
+ALIKE = 0.15, 0.3  # least mean overlap of three such sentences, of more; random captions have .07 (zh .14)
+MANY = 20, 0.001  # sentences that may have the same answer, alike or not: the larger of this many and this share of all
 
 
 def suspicion(text: str, answer: str, lang: str) -> str:
-    """Why an answer is probably no translation of the text into `lang`; empty when nothing speaks against it."""
+    """Why an answer is probably not a translation of the text into `lang`; empty if nothing speaks against it."""
     words = _words(answer)
     if any(unicodedata.category(sign) in ("Cc", "Cs") and not sign.isspace() for sign in set(answer) - set(text)):
         return "control characters"
@@ -58,15 +58,15 @@ def _misread(answer: str) -> bool:
 
 
 def _looping(text: str) -> bool:
-    """Whether one piece, six times in a row, is half of a text."""
+    """Whether one piece, six or more times in a row, makes up half of a text."""
     return any(2 * len(loop[0]) >= len(text) >= 12 for loop in LOOP.finditer(text))
 
 
 class Answers:
-    """Which sentences were given which answer, to find the one that a service gives to everything.
+    """Which sentences got which answer, to find an answer that a service gives to everything.
 
     Args:
-        known: sentence -> translation of all that is known. notorious: answers that were found to be such ones before.
+        known: sentence -> translation, of all known ones. notorious: answers that were found to be of this kind before.
     """
 
     def __init__(self, known: Mapping[str, str], notorious: Iterable[str]):
@@ -81,7 +81,7 @@ class Answers:
         return answer in self._notorious
 
     def add(self, text: str, answer: str) -> list[str]:
-        """Count an answer; when it has just become notorious, the sentences that were given it before."""
+        """Count an answer; if this makes it notorious, returns the sentences that got it before."""
         others = self._sentences.setdefault(answer, [])
         if text not in others[-1:]:
             others.append(text)
@@ -92,7 +92,7 @@ class Answers:
         return others[:-1]
 
     def _strange(self, texts: list[str]) -> bool:
-        """Whether it is strange that these sentences have one translation."""
+        """Whether it is strange that these sentences have the same translation."""
         if len(texts) < SEVERAL:
             return False
         if len(texts) > max(MANY[0], MANY[1] * self._size):
@@ -104,7 +104,7 @@ class Answers:
 
 
 def _features(text: str) -> set[str]:
-    """A text's ideographs and kana, and the triples of letters of its other words."""
+    """A text's ideographs and kana, and the letter trigrams of its other words."""
     words = [word if len(word) == 1 else f" {word} " for word in _words(text)]
     return {word[start : start + 3] for word in words for start in range(max(1, len(word) - 2))}
 

@@ -1,4 +1,4 @@
-"""What a text is, for the engines and the memory alike."""
+"""The form of a text that engines and memory share."""
 
 import re
 import unicodedata
@@ -7,7 +7,7 @@ from ccr.texts.cleaning import INVISIBLE
 
 
 def clean(text: str) -> str:
-    """A text as captions are stored, and by which they are compared: NFC, one space between words, nothing invisible.
+    """A text in the form in which captions are stored and compared: NFC, one space between words, nothing invisible.
 
     Joiners stay: they belong to the spelling of Persian and Hindi.
     """

@@ -1,7 +1,7 @@
 """How requests to online services are sent, and what the answers mean.
 
-The library deep-translator passes no time-out, does not tell one bad status from another, follows redirects and puts
-the key into its messages. `Transport` stands in its modules where `requests` would.
+The library deep-translator sets no time-out, does not distinguish error statuses, follows redirects and puts the key
+into its messages. `Transport` takes the place of `requests` in its modules.
 """
 
 import json
@@ -23,12 +23,12 @@ from urllib3 import PoolManager
 from urllib3.connection import HTTPConnection
 from urllib3.exceptions import HTTPError
 
-LONGEST_PAUSE = 3600.0  # seconds; a service that asks for more is done for today
-LARGEST = 256 * 1024, 16  # bytes of an answer: so many, and for each byte of the request
+LONGEST_PAUSE = 3600.0  # seconds; a service that asks for more counts as denying
+LARGEST = 256 * 1024, 16  # bytes of an answer: a base, and more for each byte of the request
 
 
 class Trouble(Exception):
-    """A request that brought no translation. `reason`: one line with no text, no URL and no key in it."""
+    """A request that brought no translation. `reason`: one line that contains no text, URL or key."""
 
     def __init__(self, reason: str):
         super().__init__(reason)
@@ -36,9 +36,9 @@ class Trouble(Exception):
 
 
 class Failed(Trouble):
-    """It may go better later, or with another sentence.
+    """A request that may succeed later, or with another sentence.
 
-    `again`: another attempt is worth it. `pause`: seconds that the service asks everybody to wait, None where it asks
+    `again`: another attempt is worthwhile. `pause`: seconds that the service asks all workers to wait, None if it asks
     for nothing.
     """
 
@@ -48,19 +48,19 @@ class Failed(Trouble):
 
 
 class Denied(Trouble):
-    """The service says that it answers nobody here: wrong key, quota used up."""
+    """The service refuses to answer at all: wrong key, quota used up."""
 
 
 @dataclass(frozen=True)
 class Answer:
-    """A whole answer, as the library asks for it."""
+    """A complete answer, with what the library reads of it."""
 
     status_code: int
     headers: Mapping[str, str]
     text: str
 
     def json(self) -> Any:
-        """The answer's JSON; `ValueError` where it is none."""
+        """The answer's JSON; `ValueError` if it is not JSON."""
         return json.loads(self.text)
 
     def close(self) -> None:
@@ -68,17 +68,17 @@ class Answer:
 
 
 class Transport(threading.local):
-    """Sends requests: in turn, each within a time limit, and every bad answer is told by its kind.
+    """Sends requests: in turn, each within a time limit; bad answers are distinguished by their kind.
 
-    A redirect is not followed: it would carry the sentence and the key to another server. One session, so one open
-    connection, per thread.
+    Redirects are not followed: they would carry the sentence and the key to another server. One session, and so one
+    open connection, per thread.
 
     Args:
-        status: the HTTP status of an answer, as the service means it. key: environment variable of the key, if any.
+        status: gives the HTTP status that an answer stands for. key: environment variable of the key, if any.
         timeout: seconds for a whole request, to the last byte of its answer. turn: waits until a request may go out.
     """
 
-    exceptions = requests.exceptions  # the library asks `requests` for them
+    exceptions = requests.exceptions  # the library looks them up in `requests`
 
     def __init__(self, status: Callable[[Answer], int], key: str | None, timeout: float, turn: Callable[[], None]):
         self._status, self._key, self._timeout, self._turn = status, key, timeout, turn
@@ -89,16 +89,16 @@ class Transport(threading.local):
             self._session.mount(scheme, self._adapter)
 
     def install(self, *modules: ModuleType) -> None:
-        """Let the library's modules send what they send through this object."""
+        """Make the library's modules send their requests through this object."""
         for module in modules:
             module.requests = self
 
     def get(self, url: str, **arguments: Any) -> Answer:
-        """As `requests.get`; raises `Trouble` for every answer that is no success."""
+        """Like `requests.get`; raises `Trouble` for every answer that is not a success."""
         return self._send("GET", url, **arguments)
 
     def post(self, url: str, **arguments: Any) -> Answer:
-        """As `requests.post`; raises `Trouble` for every answer that is no success."""
+        """Like `requests.post`; raises `Trouble` for every answer that is not a success."""
         return self._send("POST", url, **arguments)
 
     def _send(self, method: str, url: str, **arguments: Any) -> Answer:
@@ -117,16 +117,16 @@ class Transport(threading.local):
         if deadline.passed:
             kind = _late(self._timeout)
         if kind:
-            raise Failed(kind)  # out here, where the exception that holds the URL is no longer its context
+            raise Failed(kind)  # out here, where its context is no longer the exception with the URL
         _judge(self._status(answer), answer.headers, self._key)
         return answer
 
 
 class _Adapter(HTTPAdapter):
-    """Knows the connection that is in use, and its socket, so that another thread can cut it."""
+    """Keeps track of the connection in use, and its socket, so that another thread can cut it."""
 
     connection: HTTPConnection | None = None
-    sock: socket.socket | None = None  # what the connection itself forgets when an answer is to be its last
+    sock: socket.socket | None = None  # the connection itself forgets it when an answer is to be its last
 
     def init_poolmanager(self, *arguments: Any, **options: Any) -> None:
         super().init_poolmanager(*arguments, **options)
@@ -140,11 +140,11 @@ class _Adapter(HTTPAdapter):
         return manager
 
     def cut(self) -> None:
-        """End the connection; whoever reads from it or writes to it gets an error."""
+        """Shut the connection down; reading from it or writing to it fails."""
         sock = self.connection and self.connection.sock or self.sock
         if sock is not None:
-            with suppress(OSError):  # it has ended by itself
-                socket.socket.shutdown(sock, socket.SHUT_RDWR)  # TLS would say goodbye first
+            with suppress(OSError):  # it has already ended
+                socket.socket.shutdown(sock, socket.SHUT_RDWR)  # TLS's own would say goodbye first
 
     def _watch(self, manager: PoolManager) -> None:
         adapter = self
@@ -164,9 +164,9 @@ class _Adapter(HTTPAdapter):
 
 
 class _Deadline:
-    """Cuts what is still going on after so many seconds, and goes on cutting: a context manager.
+    """Cuts what is still running after so many seconds, repeatedly until it ends: a context manager.
 
-    The time limits of sockets are for each read, so a byte now and then would hold a worker for ever.
+    Socket time-outs apply to each read, so a byte now and then would hold up a worker for ever.
     """
 
     def __init__(self, seconds: float, cut: Callable[[], None]):
@@ -190,11 +190,11 @@ class _Deadline:
 
 
 def _read(response: requests.Response) -> Answer:
-    """A response to its end. `Failed` where it is too large or no text."""
+    """Read a response to its end. `Failed` if it is too large or not text."""
     request, body = response.request, b""
     largest = LARGEST[0] + LARGEST[1] * (len(request.url) + len(request.body or b""))
     with response:
-        for chunk in response.iter_content(16 * 1024):  # decompressed, and no more than this at a time
+        for chunk in response.iter_content(16 * 1024):  # decompressed, at most this much at a time
             body += chunk
             if len(body) > largest:
                 raise Failed(f"an answer of more than {largest // 1024:,} KiB")
@@ -207,7 +207,7 @@ def _read(response: requests.Response) -> Answer:
 
 
 def _judge(status: int, headers: Mapping[str, str], key: str | None) -> None:
-    """Raise what a response's status means."""
+    """Raise the exception that a response's status stands for, if any."""
     pause = _retry_after(headers)
     kind = f"HTTP {status}"
     if status in (401, 403):
@@ -229,7 +229,7 @@ def _judge(status: int, headers: Mapping[str, str], key: str | None) -> None:
 
 
 def _retry_after(headers: Mapping[str, str]) -> float | None:
-    """Seconds that a response asks to wait, by its Retry-After: a number or a date (RFC 9110, 10.2.3)."""
+    """Seconds that a response's Retry-After asks to wait: a number or a date (RFC 9110, 10.2.3)."""
     value = headers.get("Retry-After", "").strip()
     if value.isascii() and value.isdigit():
         return float(value[:20])
@@ -245,7 +245,7 @@ def _late(timeout: float) -> str:
 
 
 def _kind(error: Exception, timeout: float) -> str:
-    """What went wrong, without the exception's own words: they hold the URL, and that the text and the key."""
+    """What went wrong, without the exception's own message: it contains the URL, and so text and key."""
     causes: list[BaseException] = [error]
     while causes[-1].__context__ is not None:
         causes.append(causes[-1].__context__)

@@ -1,4 +1,4 @@
-"""Bilingual dictionaries as files: tables, FreeDict's in the format of dictd, CC-CEDICT."""
+"""Files of bilingual dictionaries: tables, FreeDict in the format of dictd, CC-CEDICT."""
 
 import math
 import re
@@ -15,7 +15,7 @@ from ccr.texts.files import read_bytes
 
 BASE64 = {sign: value for value, sign in enumerate(ascii_uppercase + ascii_lowercase + digits + "+/")}
 ARTICLES = ("a", "an", "the")  # Chinese has none
-LONGEST = 6  # characters of a Chinese word that is looked for in others
+LONGEST = 6  # characters of a Chinese word that is searched for in others
 
 _ASIDE = re.compile(r"\([^()]*\)|<[^<>]*>|\[[^\[\]]*\]|//?[^/\s][^/]*//?|\b(?:etw|jd[mns]?|sb|sth)\.")
 _WORD = re.compile(r"\w+")
@@ -30,9 +30,9 @@ _NO_GLOSS = re.compile(
 
 @dataclass(frozen=True)
 class Sense:
-    """A phrase and a translation of it, "" where it is left out.
+    """A phrase and a translation of it, "" if the phrase is left out.
 
-    The best has the lowest `rank`, then the fewest `words`, then the highest `weight`, then comes first.
+    The best sense has the lowest `rank`, then the fewest `words`, then the highest `weight`; ties go to the first.
     """
 
     source: str
@@ -43,12 +43,12 @@ class Sense:
 
 
 def read(found: Found) -> list[Sense]:
-    """All translations that a dictionary has, in its own direction or turned round.
+    """All translations in a dictionary, in its own direction or inverted.
 
-    Where it does not say which translation is the best: one word before several, and the word that most other
-    translations hold before those that few do.
+    If it does not say which translation is the best, fewer words rank before more, and words that occur in many other
+    translations before those that occur in few.
 
-    Raises `CcrError` for what is not in the format: which file, which line, what was expected.
+    Raises `CcrError` for a file without translations or not in the format, naming file, line and what was expected.
     """
     senses = {"tsv": _tsv, "dictd": _dictd, "cedict": _cedict}[found.format](found)
     if not senses:
@@ -57,7 +57,7 @@ def read(found: Found) -> list[Sense]:
 
 
 def _ranked(pairs: list[tuple[str, str, int]], parts: Callable[[str], Iterable[str]]) -> list[Sense]:
-    """Senses of (source, target, rank). `parts`: the words that are in a translation."""
+    """Senses from (source, target, rank). `parts`: the words contained in a translation."""
     counts = Counter(part for target in {target for _, target, _ in pairs} for part in parts(target))
     senses = []
     for source, target, rank in pairs:
@@ -70,7 +70,7 @@ def _ranked(pairs: list[tuple[str, str, int]], parts: Callable[[str], Iterable[s
 
 
 def _tsv(found: Found) -> list[Sense]:
-    """`source`, a tab, `target` (empty: the phrase is left out); perhaps a tab and a weight, the highest is taken."""
+    """`source`, tab, `target` (empty: the phrase is left out), optionally tab and weight; the highest weight wins."""
     path, senses = found.files[0], []
     for number, line in enumerate(_text(path).split("\n"), 1):
         fields = line.rstrip("\r").split("\t")
@@ -101,7 +101,7 @@ def _weight(text: str) -> float | None:
 
 
 def _dictd(found: Found) -> list[Sense]:
-    """FreeDict's. An entry that is another word's (`man.`, managing) comes after the word's own."""
+    """FreeDict in dictd's format. An entry that is another word's (`man.`, managing) ranks after the word's own."""
     index, path = found.files
     data, pairs = read_bytes(Path(path)), []
     for number, line in enumerate(_text(index).split("\n"), 1):
@@ -133,7 +133,7 @@ def _number(text: str) -> int | None:
 
 
 def _translations(lines: list[str]) -> Iterator[str]:
-    """In the first line below the headword, and in every numbered one; the others explain."""
+    """Translations from the first line below the headword and every numbered one; the others are explanations."""
     for number, line in enumerate(lines):
         if (number == 0 and not line.startswith("   ")) or _SENSE.match(line):
             for piece in _PIECES.split(_plain(_SENSE.sub("", line, count=1))):
@@ -142,7 +142,7 @@ def _translations(lines: list[str]) -> Iterator[str]:
 
 
 def _plain(text: str) -> str:
-    """Without pronunciation, grammar and remarks."""
+    """A text without pronunciation, grammar and remarks."""
     while (shorter := _ASIDE.sub(" ", text)) != text:
         text = shorter
     return " ".join(text.split())
@@ -152,7 +152,7 @@ def _plain(text: str) -> str:
 
 
 def _cedict(found: Found) -> list[Sense]:
-    """CC-CEDICT. A gloss (what stands between slashes or semicolons, `to` of verbs aside) comes before a part of one
+    """CC-CEDICT. A whole gloss (between slashes or semicolons, without the `to` of verbs) ranks before a part of one
     (between commas, without an article), and before one with a remark. English articles are left out.
     """
     path, pairs = found.files[0], []
@@ -188,7 +188,7 @@ def _phrases(gloss: str) -> dict[str, int]:
 
 
 def _stretches(word: str) -> set[str]:
-    """Of a Chinese word: all its stretches of characters, itself among them."""
+    """All substrings of a Chinese word of up to `LONGEST` characters, and the word itself."""
     return {word} | {word[a:b] for a, b in combinations(range(len(word) + 1), 2) if b - a <= LONGEST}
 
 

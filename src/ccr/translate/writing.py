@@ -1,4 +1,4 @@
-"""How every job of the stage writes its translations."""
+"""How all jobs of the stage write their translations."""
 
 import json
 import logging
@@ -20,7 +20,7 @@ def write_translations(table: pa.Table, refused: dict[str, str], job: Job) -> No
 
 
 def warn_of_no_way_back(engine: str, job: Job) -> None:
-    """Say that a file of back-translations has no rows."""
+    """Warn that a file of back-translations has no rows."""
     log.warning(
         "%s: %r has no back-translation; the file has no rows, and terms that need it are off or an error (on_missing)",
         job.target, engine,

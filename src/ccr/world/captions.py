@@ -1,4 +1,4 @@
-"""Scenes to sentences: choose what to say, then say it in a language."""
+"""Scenes to sentences: choose what to say, then express it in a language."""
 
 import re
 from collections.abc import Mapping
@@ -9,16 +9,16 @@ import numpy as np
 from ccr.world.languages import CLASSES, Language, by_gender
 from ccr.world.scenes import Scene, Thing, relation
 
-# How often a sentence is of a kind, among the kinds that fit the scene.
+# Relative frequencies of the kinds of sentences, among those that fit the scene.
 KIND_WEIGHTS = {"moves": 5, "located": 2, "relation": 2, "acts": 6, "exists": 0.7, "pair": 2, "while": 3, "count": 0.7}
 MENTIONED = {"colour": 0.95, "texture": 0.75, "size": 0.55}
 VAGUE = 0.04  # how often the shape is not named
-ASIDE = {"PLACE": 0.55, "BG": 0.4}  # place and background, where the kind does not ask for them
+ASIDE = {"PLACE": 0.55, "BG": 0.4}  # how often place and background are mentioned where the kind does not require them
 
 
 @dataclass(frozen=True)
 class Content:
-    """What a caption says, in no language: the kind of sentence, its noun phrases and its slots, as concepts."""
+    """What a caption says, in no language yet: the kind of sentence, its noun phrases and its slots, as concepts."""
 
     kind: str
     mentions: Mapping[str, Mapping[str, str]]  # slot A, B -> class -> concept
@@ -26,7 +26,7 @@ class Content:
 
 
 def describe(scene: Scene, rng: np.random.Generator, moving: bool) -> Content:
-    """Choose what one caption says about a scene: something true, seldom everything."""
+    """Choose what one caption says about a scene: always true, seldom complete."""
     things = scene.things
     first, *others = (int(i) for i in rng.permutation(len(things)))
     act = scene.act is not None and first < 2
@@ -59,7 +59,7 @@ def describe(scene: Scene, rng: np.random.Generator, moving: bool) -> Content:
 
 
 def realise(content: Content, language: Language, rng: np.random.Generator) -> str:
-    """Say it: one sentence, with template and synonyms chosen by `rng`."""
+    """One sentence with this content; `rng` chooses template and synonyms."""
     templates = language.templates[content.kind]
     template = re.sub(
         r"\[([^]]*)\]", lambda m: m[1] if _sayable(m[1], content) else "", templates[rng.integers(len(templates))]
@@ -79,7 +79,7 @@ def realise(content: Content, language: Language, rng: np.random.Generator) -> s
 
 
 def surface(tokens: list[str], language: Language) -> str:
-    """Join tokens as the language writes them: spaces, elisions, a capital at the start."""
+    """Join tokens by the rules of the language: spaces, elisions, an initial capital."""
     if not language.spaces:
         return "".join(tokens)
     text, last = "", ""
@@ -101,14 +101,14 @@ def _mention(thing: Thing, rng: np.random.Generator) -> dict[str, str]:
 
 
 def _sayable(part: str, content: Content) -> bool:
-    """Whether every slot of an optional part has something to say."""
+    """Whether every slot of an optional part is filled."""
     return all(token in content.slots for token in part.split() if token.isupper())
 
 
 def _noun_phrase(
     mention: Mapping[str, str], case: str, language: Language, rng: np.random.Generator
 ) -> tuple[str, list[str]]:
-    """Its gender and its words."""
+    """Gender and words of a noun phrase."""
     gender, forms = language.noun_cases(_choose(language.nouns[mention["shape"]], rng))
     words, behind = [], []
     for name in language.order:
@@ -126,5 +126,5 @@ def _noun_phrase(
 
 
 def _choose(forms: list[str], rng: np.random.Generator) -> str:
-    """A form at random; the canonical first one twice as often as any other."""
+    """A random form; the canonical first one is twice as likely as any other."""
     return forms[rng.integers(len(forms) + 1) % len(forms)]

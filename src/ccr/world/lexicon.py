@@ -1,4 +1,4 @@
-"""The dictionary that goes with the mini-world: what its offline translation engine knows, made from the grammars."""
+"""The mini-world's dictionary: what its offline translation engine knows, derived from the grammars."""
 
 import re
 from typing import Any
@@ -35,7 +35,7 @@ def _concept(name: str) -> dict[str, Any]:
 
 
 def _grammar(table: Language) -> dict[str, Any]:
-    """What the engine must know of a language beside its words."""
+    """What the engine must know about a language in addition to its words."""
     return {
         "spaces": table.spaces,
         "order": table.order,
@@ -82,5 +82,5 @@ def _adjective(stem: str, gender: str, case: str, table: Language) -> str:
 
 
 def _joined(form: str, table: Language) -> list[str]:
-    """The form as it looks before words that change its end (d' for de)."""
+    """The form as it is written before words that change its end (d' for de)."""
     return [re.sub(end, changed, form) for end, _, changed in table.joins if re.search(end, form)]

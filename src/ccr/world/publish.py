@@ -1,4 +1,4 @@
-"""Lay a mini-world out as its publisher would: the official files of VATEX or Multi30K, and real media files."""
+"""Write a mini-world as a publisher would: the official files of VATEX or Multi30K, and real media files."""
 
 import gzip
 import hashlib
@@ -32,7 +32,7 @@ Captions = dict[str, dict[str, list[str]]]
 def run(job: Job) -> None:
     """Write the data set into the folder ``job.outputs["root"]``, all or nothing.
 
-    Raises CcrError when the settings do not fit each other or the layout.
+    Raises CcrError if the settings are inconsistent or do not fit the layout.
     """
     settings = job.settings
     _check(settings)
@@ -51,7 +51,7 @@ def run(job: Job) -> None:
             made = pool.map(partial(_write_item, media, settings), every, chunksize=50)
             progress = tqdm(made, "world", len(every), unit="item", mininterval=1)
             for (split, item, scene), (file, texts) in zip(every, progress, strict=True):
-                if not captions[split] and split == SPLITS[0]:  # the first one says about how large they are
+                if not captions[split] and split == SPLITS[0]:  # estimated from the first one
                     room_for(root, len(file) * len(every), job.target)
                 pixels.update(file)
                 captions[split][item] = texts
@@ -91,13 +91,13 @@ def scenes(seed: int, split: str, size: int, moving: bool):
 
 
 def _write_item(media: Path, settings: dict, one: tuple[str, str, Scene]) -> tuple[bytes, dict[str, list[str]]]:
-    """Write an item's file; returns its bytes and the item's captions."""
+    """Write an item's file; return its bytes and the item's captions."""
     _, item, scene = one
     return _write_media(scene, media / item, settings), _write_captions(scene, item, settings)
 
 
 def _write_media(scene: Scene, stem: Path, settings: dict) -> bytes:
-    """Render one item beside `stem` and return the bytes of its file."""
+    """Render one item to `stem` plus an extension, and return the bytes of its file."""
     clip = render(scene, settings["frames"], settings["size"])
     if settings["kind"] == "video":
         path = stem.with_suffix(".mp4")
@@ -111,7 +111,7 @@ def _write_media(scene: Scene, stem: Path, settings: dict) -> bytes:
 def _write_captions(scene: Scene, item: str, settings: dict) -> dict[str, list[str]]:
     """Captions of one item by language, each language with its own random stream.
 
-    Multi30K's task 1 is a translation task: there, all languages say the same; elsewhere they choose what to say.
+    Multi30K's task 1 is a translation task: there, all languages say the same; elsewhere each chooses what to say.
     """
     moving = settings["kind"] == "video"
     shared = settings["layout"] == "multi30k_task1"
@@ -125,9 +125,9 @@ def _write_captions(scene: Scene, item: str, settings: dict) -> dict[str, list[s
 
 
 def _parallel(captions: dict[str, Captions], shown: set[tuple], settings: dict) -> dict[str, list[str]]:
-    """Sentences in every language, line by line the same said of scenes that no split shows.
+    """Parallel sentences in every language, about scenes that no split shows.
 
-    None is a caption's or another's, whatever its case and punctuation.
+    None equals a caption or another sentence, ignoring case and punctuation.
     """
     settings = settings | {"layout": "multi30k_task1", "captions": 1}  # a translation task
     sentences: dict[str, list[str]] = {code: [] for code in settings["langs"]}
@@ -165,7 +165,7 @@ def _stream(seed: int, *names: str) -> np.random.Generator:
 
 
 def _vatex(root: Path, captions: dict[str, Captions], per_item: int) -> None:
-    """VATEX: val and test share the validation file; two id lists tell them apart."""
+    """VATEX: val and test share the validation file; two id lists distinguish them."""
     tags = {"en": "enCap", "zh": "chCap"}
     for name, splits in (("training", ("train",)), ("validation", ("val", "test"))):
         videos = [
@@ -208,7 +208,7 @@ def _write_images(items: Captions, path: Path) -> None:
 
 
 def _write_texts(items: Captions, n: int, folder: Path, stem: str) -> None:
-    """The n-th caption of every item, one gzipped file per language, without a time stamp."""
+    """Write the n-th caption of every item, one gzipped file per language, without a time stamp."""
     folder.mkdir(parents=True, exist_ok=True)
     for code in next(iter(items.values())):
         text = "".join(f"{by_language[code][n]}\n" for by_language in items.values())
@@ -221,7 +221,7 @@ def _write_lines(lines, path: Path) -> None:
 
 
 def _check(settings: dict) -> None:
-    """Refuse settings that no layout can hold."""
+    """Refuse settings that the layout cannot represent."""
     layout, kind, langs = settings["layout"], settings["kind"], settings["langs"]
     if layout not in LAYOUTS:
         raise CcrError(f"world: no layout {layout!r}; choose one of {', '.join(LAYOUTS)}.")

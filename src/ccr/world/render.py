@@ -79,7 +79,7 @@ def write_image(picture: np.ndarray, path: Path) -> None:
 
 
 def _background(name: str, size: int, rng: np.random.Generator) -> np.ndarray:
-    """Plain, with light that fades a little across the picture."""
+    """A plain background whose light fades slightly across the picture."""
     slope_x, slope_y = rng.uniform(-14, 14, 2)
     across = np.linspace(-0.5, 0.5, size)
     light = slope_x * across[None, :] + slope_y * across[:, None] + rng.normal(0, 4)
@@ -108,7 +108,7 @@ def _paint(frame: np.ndarray, thing: Thing, colour: np.ndarray, centre: tuple, r
 
 
 def _dark(texture: str, own: np.ndarray) -> np.ndarray:
-    """Where a texture darkens the colour; ``own`` are the thing's own coordinates (h, w, 2) in radii."""
+    """Where a texture darkens the colour; ``own``: coordinates (h, w, 2) relative to the thing, in radii."""
     if texture == "striped":
         return (own[:, :, 1] * 1.5 + 0.25) % 1 < 0.42
     if texture == "dotted":

@@ -1,4 +1,4 @@
-"""What can be seen: scenes of one to three things, drawn from a limited set so that many look alike.
+"""Visual content: scenes of one to three things, drawn from a limited set so that many look alike.
 
 Coordinates are fractions of the picture, x to the right and y down. Scenes come in families: the members of a
 family differ from its first scene in one or two attributes, which is what makes retrieval hard.
@@ -33,7 +33,7 @@ OPPOSITE = {"move_left": "move_right", "move_right": "move_left", "move_up": "mo
 
 @dataclass(frozen=True)
 class Thing:
-    """One shape. ``col`` and ``row`` (0..2) name its cell; a traveller crosses all cells along its direction."""
+    """One shape. ``col`` and ``row`` (0..2) name its cell; a travelling thing crosses all cells along its direction."""
 
     shape: str
     colour: str
@@ -45,7 +45,7 @@ class Thing:
 
     @property
     def place(self) -> str:
-        """The place concept that is true in every frame."""
+        """The place concept that holds in every frame."""
         dx, dy = DIRECTIONS.get(self.motion, (0, 0))
         return PLACES[1 if dy else self.row][1 if dx else self.col]
 
@@ -61,12 +61,12 @@ class Scene:
 
     @property
     def facts(self) -> tuple:
-        """Everything that a caption may say: two scenes with equal facts are the same to a reader."""
+        """Everything that a caption may say: scenes with equal facts are the same to a reader."""
         return self.things, self.background, self.act
 
 
 def family(seed: int, split: str, number: int, moving: bool) -> list[Scene]:
-    """The FAMILY scenes of one family. Depends on nothing else, so growing one split changes no other."""
+    """The FAMILY scenes of one family. They depend on nothing else, so enlarging one split changes no other."""
     rng = np.random.default_rng([seed, crc32(split.encode()), number])
     first = draw(rng, moving)
     scenes = [first]
@@ -80,7 +80,7 @@ def family(seed: int, split: str, number: int, moving: bool) -> list[Scene]:
 
 
 def draw(rng: np.random.Generator, moving: bool) -> Scene:
-    """A scene of one to three things that do not hide each other for long."""
+    """Draw a scene of one to three things that do not hide each other for long."""
     count = int(rng.choice([1, 2, 3], p=[0.4, 0.45, 0.15]))
     act = str(rng.choice(ACTS)) if moving and count > 1 and rng.random() < 0.55 else None
     things = _pair(act, rng) if act else []
@@ -92,7 +92,7 @@ def draw(rng: np.random.Generator, moving: bool) -> Scene:
 
 
 def change(scene: Scene, rng: np.random.Generator, moving: bool) -> Scene:
-    """The scene with one attribute of one thing, or the background, replaced."""
+    """The scene with one attribute of one thing, or the background, replaced, if the result is valid."""
     which = int(rng.integers(len(scene.things)))
     thing = scene.things[which]
     what = str(rng.choice(["shape", "colour", "size", "texture", "motion", "background"]))
@@ -109,7 +109,7 @@ def change(scene: Scene, rng: np.random.Generator, moving: bool) -> Scene:
 
 
 def tracks(scene: Scene, frames: int) -> np.ndarray:
-    """Where every thing is: float64 (things, frames, 5) of x, y, radius, angle (radians), visible (0 or 1)."""
+    """Position of every thing: float64 (things, frames, 5) of x, y, radius, angle (radians), visible (0 or 1)."""
     time = np.linspace(0, 1, frames) if frames > 1 else np.array([0.5])
     paths = np.stack([_path(thing, time) for thing in scene.things])
     if scene.act:
@@ -122,7 +122,7 @@ def tracks(scene: Scene, frames: int) -> np.ndarray:
 
 @lru_cache(4096)
 def relation(scene: Scene, first: int, second: int) -> str | None:
-    """The spatial relation of two things that holds in every frame, if there is one."""
+    """The spatial relation of two things that holds in every frame, if any."""
     a, b = tracks(scene, 9)[[first, second], :, :2]
     dx, dy = b.mean(0) - a.mean(0)
     axis, delta = (0, dx) if abs(dx) > 1.5 * abs(dy) else (1, dy) if abs(dy) > 1.5 * abs(dx) else (0, 0.0)
@@ -133,7 +133,7 @@ def relation(scene: Scene, first: int, second: int) -> str | None:
 
 
 def _pair(act: str, rng: np.random.Generator) -> list[Thing]:
-    """The doer and the one it is done to, of unlike looks."""
+    """The thing that acts and the one acted upon, which look different."""
     if act == "orbit":
         motions, cells = ("circle_around", "still"), [(1, 1), (1, 1)]
     else:
@@ -167,17 +167,17 @@ def _motion(rng: np.random.Generator, moving: bool) -> str:
 
 
 def _visible(thing: Thing) -> bool:
-    """A plain disc or ring that spins looks as if it stood still."""
+    """Whether the motion can be seen. Discs and rings must not spin: plain ones would look still."""
     return not (thing.motion == "spin" and thing.shape in ("circle", "ring"))
 
 
 def _alike(a: Thing, b: Thing) -> bool:
-    """A caption that names colour and shape must not fit two things of a scene."""
+    """Whether two things agree in colour and shape; a caption that names both must not fit two things of a scene."""
     return (a.shape, a.colour) == (b.shape, b.colour)
 
 
 def _collide(a: Thing, b: Thing) -> bool:
-    """Whether two things share cells for long (travellers that cross at a right angle do not)."""
+    """Whether two things share cells for long (things that cross at a right angle do not)."""
     (ax, ay), (bx, by) = (DIRECTIONS.get(thing.motion, (0, 0)) for thing in (a, b))
     if (ax and by) or (ay and bx):
         return False
@@ -186,7 +186,7 @@ def _collide(a: Thing, b: Thing) -> bool:
 
 
 def _change_motion(scene: Scene, which: int, rng: np.random.Generator) -> Scene:
-    """Another motion that keeps the layout valid: turn round, or do something else on the spot."""
+    """Another motion that keeps the layout valid: turn round, or do something else in place."""
     thing = scene.things[which]
     if scene.act and which < 2:
         if scene.act == "orbit":
@@ -204,7 +204,7 @@ def _change_motion(scene: Scene, which: int, rng: np.random.Generator) -> Scene:
 
 
 def _path(thing: Thing, time: np.ndarray) -> np.ndarray:
-    """One thing's track, (frames, 5), as if it were alone."""
+    """One thing's track, (frames, 5), ignoring the others."""
     path = np.empty((len(time), 5))
     path[:] = CELLS[thing.col], CELLS[thing.row], RADIUS[thing.size], 0, 1
     turn = 2 * np.pi * time
@@ -228,7 +228,7 @@ def _path(thing: Thing, time: np.ndarray) -> np.ndarray:
 
 
 def _act(paths: np.ndarray, scene: Scene, time: np.ndarray) -> None:
-    """Put the first two tracks into the relation that the act names."""
+    """Adjust the first two tracks to the act."""
     if scene.act == "orbit":
         paths[0, :, 0] = 0.5 + 0.32 * np.cos(2 * np.pi * time)
         paths[0, :, 1] = 0.5 + 0.32 * np.sin(2 * np.pi * time)

@@ -1,4 +1,4 @@
-"""How the jobs of each stage are planned: a module for each stage, named as the stage is.
+"""How the jobs of each stage are planned: one module per stage, named after it.
 
-Every function plans a job and all that it needs, and returns the job. A job that is there already is not planned again.
+Every function plans a job and all that it needs, and returns the job. A job that exists already is not planned again.
 """

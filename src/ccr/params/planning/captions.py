@@ -11,7 +11,7 @@ from ccr.params.planning.context import Planning
 
 
 def every(planning: Planning) -> None:
-    """The captions of all data sets, and all the sentence pairs that there can be for them."""
+    """The captions of all data sets, and all sentence pairs that are possible for them."""
     for dataset, settings in planning.params.datasets.items():
         captions(planning, dataset)
         for name, lang in product(planning.params.parallel, settings.target_langs):
@@ -20,7 +20,7 @@ def every(planning: Planning) -> None:
 
 
 def root(planning: Planning, dataset: str) -> str:
-    """The folder of a data set's raw data. The mini-world is published into one of its own."""
+    """The folder of a data set's raw data. The mini-world is published into a separate one."""
     settings = planning.params.datasets[dataset]
     if settings.source == "official":
         return settings.root
@@ -86,7 +86,7 @@ def captions(planning: Planning, dataset: str) -> Job:
 
 
 def _importer(planning: Planning, dataset: str) -> tuple[str, dict[str, Any]]:
-    """The importer of a data set, or of the mini-world in its place, and its options."""
+    """The importer of a data set, or of the mini-world that replaces it, and the importer's options."""
     settings = planning.params.datasets[dataset]
     if settings.source == "official":
         importer, options = settings.importer, settings.options

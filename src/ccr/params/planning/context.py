@@ -23,14 +23,14 @@ class Planning:
         self._resolved: dict[tuple, Any] = {}
 
     def once(self, target: str, make: Callable[[], Job]) -> Job:
-        """The job of a target, made the first time that it is asked for."""
+        """The job of a target, made on first request."""
         if target not in self.jobs:
             job = make()
             self.jobs[target] = job
         return self.jobs[target]
 
     def scattered(self, job: Job, folder: str, shards: int) -> Job:
-        """The job behind its `shards`, jobs that share its work; as it is where there would be one."""
+        """The job, to run after its `shards`, which share its work; unchanged if there would be only one."""
         if shards == 1:
             return job
         paths = tuple(f"{folder}/{number}of{shards}.parquet" for number in range(shards))
@@ -49,11 +49,11 @@ class Planning:
         return self.params.datasets[dataset].trained_on or dataset
 
     def variant(self, mt: str) -> dict[str, Any]:
-        """A translation variant resolved (see `variant_of`)."""
+        """A resolved translation variant (see `variant_of`)."""
         return self._once(("variant", mt), lambda: variant_of(self.params, mt))
 
     def base(self, mt: str) -> str:
-        """The variant whose translations this one changes (see `base_variant`); itself where it changes none."""
+        """The variant whose translations this one modifies (see `base_variant`); itself if it modifies none."""
         return self._once(("base", mt), lambda: base_variant(self.params, mt))
 
     def mismatch(self, dataset: str, mt: str, visual: str) -> str:
@@ -61,7 +61,7 @@ class Planning:
         return self._once(("mismatch", dataset, mt, visual), lambda: mismatch(self.params, dataset, mt, visual))
 
     def extractor(self, visual: str) -> dict[str, Any]:
-        """An extractor entry resolved (see `extractor_of`)."""
+        """A resolved extractor entry (see `extractor_of`)."""
         return self._once(("extractor", visual), lambda: extractor_of(self.params, visual))
 
     def objectives(self, role: str, name: str) -> dict[str, dict[str, Any]]:
@@ -75,7 +75,7 @@ class Planning:
         return self._once((section, name), resolve)
 
     def training(self, dataset: str, role: str, name: str) -> dict[str, Any]:
-        """train.{role} <- datasets.{dataset}.train.{role} <- the entry, the network resolved."""
+        """train.{role} <- datasets.{dataset}.train.{role} <- the entry, with the network resolved."""
         return self._once(("training", dataset, role, name), lambda: self._training(dataset, role, name))
 
     def _training(self, dataset: str, role: str, name: str) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from ccr.params.schema import Raw
 
 
 def label(planning: Planning, dataset: str, mt: str, lang: str, name: str) -> str:
-    """The translation variant that a method's results stand under: that of its queries, else that of its training."""
+    """The translation variant that a method's results are filed under: that of its queries, else of its training."""
     method = planning.params.methods[name]
     if "translated" in method.queries:
         return method.mt or mt
@@ -20,10 +20,10 @@ def label(planning: Planning, dataset: str, mt: str, lang: str, name: str) -> st
 
 
 def learnt(planning: Planning, dataset: str, lang: str) -> str:
-    """The target language of the runs that are evaluated in `lang`, where they have one each.
+    """The target language of the runs that are evaluated in `lang`, if each run has only one.
 
-    Of a data set evaluated with another's runs: its own code, or that of a variety of it, else the only one that these
-    runs have (zero-shot), else `lang`, for which there are none.
+    For a data set evaluated with another's runs: `lang` itself or a variety of it, else the only target language of
+    these runs (zero-shot), else `lang`, for which there are none.
     """
     targets = planning.params.datasets[planning.home(dataset)].target_langs
     only = targets[0] if len(targets) == 1 else lang
@@ -31,7 +31,7 @@ def learnt(planning: Planning, dataset: str, lang: str) -> str:
 
 
 def run_of(planning: Planning, dataset: str, mt: str, visual: str, lang: str, name: str, seed: int) -> Job:
-    """The training of the student that a method is evaluated with."""
+    """The training job of the student that a method is evaluated with."""
     trained = planning.params.methods[name].uses or name
     return student(planning, planning.home(dataset), mt, visual, learnt(planning, dataset, lang), trained, seed)
 
@@ -83,7 +83,7 @@ def _evaluation(
 
 
 def alignment(planning: Planning, dataset: str, mt: str, lang: str, name: str, seed: int, solver: Raw) -> Job:
-    """How well a teacher aligns words: on the val translations of the clean variant, whose alignment is known."""
+    """A teacher's word alignment, judged on the val translations of the clean variant, whose alignment is known."""
     target = f"results/alignments/{planning.data(dataset)}/{mt}/{lang}/{name}/seed{seed}"
     threads = planning.params.train.threads
 

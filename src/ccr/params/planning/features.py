@@ -10,7 +10,7 @@ from ccr.params.planning.context import Planning
 
 
 def every(planning: Planning) -> None:
-    """All the features that there can be of any data set."""
+    """All possible features of every data set."""
     for dataset, settings in planning.params.datasets.items():
         for visual in planning.params.features.extractors:
             if not planning.mismatch(planning.home(dataset), settings.mt, visual):
@@ -28,10 +28,10 @@ def _features(planning: Planning, dataset: str, visual: str, target: str) -> Job
     extractor = registry.EXTRACTORS[chosen["extractor"]]
     inputs = {"items": captions(planning, dataset).outputs["items"], "root": root(planning, dataset)}
     model = chosen["options"].get("model")
-    if model and Path(model).expanduser().is_dir():  # else its name and revision at the hub say which it is
+    if model and Path(model).expanduser().is_dir():  # else its name and revision on the hub identify it
         inputs["model"] = str(Path(model).expanduser())
     path = chosen["options"].get("path", "")
-    if ".." in Path(path).parts:  # published features that lie beside the root
+    if ".." in Path(path).parts:  # published features outside the root
         inputs["published"] = os.path.normpath(Path(inputs["root"], path))
     job = Job(
         stage="features",

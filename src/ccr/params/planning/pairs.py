@@ -1,4 +1,4 @@
-"""Language pairs of translation jobs: those that cannot be are refused before any work."""
+"""Language pairs of translation jobs: unsupported ones are refused before any work starts."""
 
 from typing import Any
 
@@ -8,9 +8,9 @@ from ccr.pairs import apertium, dictionary, services
 
 
 def files(variant: dict[str, Any], source: str, target: str, where: str) -> dict[str, list[str]]:
-    """The files that a variant's engine reads to translate a pair, beside the captions, as inputs of a job.
+    """The files that a variant's engine reads to translate a pair, in addition to the captions, as inputs of a job.
 
-    Raises `CcrError` where the engine has no such pair. What a network model has, only its files tell.
+    Raises `CcrError` if the engine does not support the pair. What a neural model supports, only its files tell.
     """
     engine, options = variant["engine"], variant["options"]
     if engine == "deep_translator":
@@ -23,7 +23,7 @@ def files(variant: dict[str, Any], source: str, target: str, where: str) -> dict
 
 
 def check(job: Job) -> None:
-    """`CcrError`, with the engines that have it, where the engine of a translation has not the pair of languages."""
+    """Raise `CcrError`, naming engines that do, if the engine of a translation does not support its language pair."""
     settings = job.settings
     pair = settings["source_lang"], settings["target_lang"]
     source, target = pair if settings["direction"] == "forward" else pair[::-1]

@@ -1,4 +1,4 @@
-"""Planning of the rows of tables of retrieval: which there can be, and what they are made of."""
+"""Planning of the rows of retrieval tables: which are possible, and what they are made from."""
 
 import csv
 from functools import cache
@@ -13,7 +13,7 @@ from ccr.params.planning.evaluate import evaluation, learnt, run_of
 from ccr.params.planning.train import trained_on
 from ccr.params.schema import Dataset
 
-TEST_SET = {"split": "by_language", "test": ""}  # importer options that say what is tested on, as the papers do
+TEST_SET = {"split": "by_language", "test": ""}  # importer options that set the test split, as in the papers
 
 
 def no_row(planning: Planning, dataset: str, mt: str, visual: str, lang: str, name: str) -> str:
@@ -45,7 +45,7 @@ def no_row(planning: Planning, dataset: str, mt: str, visual: str, lang: str, na
 
 
 def _misfit(planning: Planning, dataset: str, name: str) -> str:
-    """Why a method cannot regress its teacher's embeddings, or start with its weights; empty when it can."""
+    """Why a method cannot regress its teacher's embeddings, or start from its weights; empty when it can."""
     entry, terms = planning.params.methods[name], planning.objectives("student", name).values()
     fitting = ["text", "dim", "norm"] if entry.init else []
     fitting += ["dim"] if any(term["objective"] == "embedding_distillation" for term in terms) else []
@@ -60,7 +60,7 @@ def _misfit(planning: Planning, dataset: str, name: str) -> str:
 def row_of(
     planning: Planning, dataset: str, mt: str, visual: str, lang: str, name: str, seeds: list[int]
 ) -> dict[str, Any]:
-    """What a row says of its method, and the files that it is read from."""
+    """What a row says about its method, and the files that it is read from."""
     trained, home = planning.params.methods[name].uses or name, planning.home(dataset)
     training = planning.training(home, "student", trained)
     evaluations = [evaluation(planning, dataset, mt, visual, lang, name, seed).outputs for seed in seeds]
@@ -82,7 +82,7 @@ def row_of(
 
 
 def _trained(planning: Planning, home: str, run: Job, lang: str) -> dict[str, Any]:
-    """What a row says of runs of another data set: its name, their languages, whether the row's is none of these."""
+    """What a row says about runs of another data set: its name, their languages, whether these lack the row's own."""
     langs = list(dict.fromkeys([planning.params.datasets[home].source_lang, *run.settings["langs"]]))
     zero_shot = languages.variety(lang, tuple(langs)) is None
     return {"trained_on": {"dataset": home, "langs": langs, "zero_shot": zero_shot}}
@@ -101,6 +101,6 @@ def _published(settings: Dataset, dataset: str, lang: str, method: str, visual: 
     row = (dataset, settings.source_lang, lang, method)
     for line in _published_rows():
         same = (line["dataset"], line["source_lang"], line["target_lang"], line["method"]) == row
-        if same and visual in line["visual"].split():  # the extractors that give these features
+        if same and visual in line["visual"].split():  # the extractors that provide these features
             return {"sumr": float(line["sumr"]), "source": line["source"]}
     return None

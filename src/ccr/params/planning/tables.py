@@ -14,7 +14,7 @@ from ccr.params.planning.rows import no_row, row_of
 from ccr.params.planning.translate import quality
 from ccr.params.schema import Alignments, Table, Translations
 
-LeftOut = dict[str, None]  # a line each, once: what cannot be, and why
+LeftOut = dict[str, None]  # unique lines: what is impossible, and why
 
 
 def every(planning: Planning) -> None:
@@ -27,10 +27,10 @@ def every(planning: Planning) -> None:
 def _data(
     planning: Planning, table: Table | Alignments | Translations, impossible: Callable[..., str], left_out: LeftOut
 ) -> Iterator[tuple[str, ...]]:
-    """Data set and translation variant, and features where the table has some, of all that can be together.
+    """All possible combinations of data set and translation variant, and of features if the table has them.
 
     Args:
-        impossible: why it cannot be; empty when it can.
+        impossible: says why a combination is impossible; empty if it is not.
     """
     for dataset in table.data:
         settings = planning.params.datasets[dataset]
@@ -55,7 +55,7 @@ def _table(
     roles: tuple[str, ...] = ("metrics",),
     **settings: Any,
 ) -> Job:
-    """A table's job. `roles`: of the files that rows are read from."""
+    """A table's job. `roles`: those of the files that its rows are read from."""
     job = Job(
         stage="tables",
         target=f"results/{name}.csv",
@@ -71,13 +71,13 @@ def _table(
 
 
 def _in_every_format(figures: dict[str, str]) -> dict[str, str]:
-    """Beside each .png a .pdf and an .svg, for papers."""
+    """The figures, with a .pdf and an .svg for each .png, for papers."""
     pictures = {role: file.removesuffix(".png") for role, file in figures.items() if file.endswith(".png")}
     return figures | {f"{role}_{form}": f"{file}.{form}" for role, file in pictures.items() for form in ("pdf", "svg")}
 
 
 def _identity(planning: Planning, dataset: str, mt: str, lang: str) -> dict[str, Any]:
-    """What the rows of every kind of table say of their data."""
+    """What the rows of every kind of table say about their data."""
     settings = planning.params.datasets[dataset]
     noise = {} if mt == "none" else planning.variant(mt).get("noise", {})
     return {
@@ -91,7 +91,7 @@ def _identity(planning: Planning, dataset: str, mt: str, lang: str) -> dict[str,
 
 
 def _untrained(planning: Planning, dataset: str) -> str:
-    """Why there is no table of what trainings read of a data set; empty when there is one."""
+    """Why a data set has no table of what training runs read: nothing is trained on it; empty otherwise."""
     home = planning.home(dataset)
     return "" if home == dataset else f"nothing is trained on it, it is trained_on {home!r}"
 
@@ -126,7 +126,7 @@ def alignments(planning: Planning, name: str) -> Job:
 
 
 def translations(planning: Planning, name: str) -> Job:
-    """A table of how good translations are."""
+    """A table of translation quality."""
     table = planning.params.translations[name]
     rows, left_out = [], {}
 
@@ -152,7 +152,7 @@ def translations(planning: Planning, name: str) -> Job:
 
 
 def retrieval(planning: Planning, name: str) -> Job:
-    """A table of retrieval."""
+    """A table of retrieval results."""
     table = planning.params.tables[name]
     found: dict[tuple[str, ...], dict[str, Any]] = {}
     left_out: LeftOut = {}
@@ -186,12 +186,12 @@ def retrieval(planning: Planning, name: str) -> Job:
 
 
 def _group(row: dict[str, Any]) -> tuple[str, ...]:
-    """What a row shares with those that it may be compared with."""
+    """What a row shares with the rows that it may be compared with."""
     return row["dataset"], row["visual"], row["target_lang"]
 
 
 def _reference(planning: Planning, table: Table, method: str, beside: Iterable[str]) -> str | None:
-    """Name of the method that a row is compared with, one of those `beside` it."""
+    """Name of the method that a row is compared with, one of those `beside` it; None if there is none."""
     parent = planning.params.methods[method].like
     if table.compare == "parent" and parent in beside:
         return parent

@@ -16,7 +16,7 @@ from ccr.params.planning.translate import translation
 
 
 def teacher(planning: Planning, dataset: str, mt: str, langs: list[str], name: str, seed: int) -> Job:
-    """A CL teacher's training."""
+    """A CL teacher's training job."""
     entry = planning.params.teachers[name]
     select_on, mt = ("parallel", "none") if entry.pairs == "parallel" else ("mt", mt)
     target = f"results/teachers/{planning.data(dataset)}/{mt}/{'+'.join(langs)}/{name}/seed{seed}"
@@ -35,7 +35,7 @@ def teacher(planning: Planning, dataset: str, mt: str, langs: list[str], name: s
 
 
 def student(planning: Planning, dataset: str, mt: str, visual: str, lang: str, name: str, seed: int) -> Job:
-    """A CM network's training, for the method that trains it."""
+    """A CM network's training job, for the method that trains it."""
     mt, langs = trained_on(planning, dataset, mt, lang, name)
     data = planning.data(dataset)
     target = f"results/runs/{data}/{mt}/{visual}/{'+'.join(langs)}/{name}/seed{seed}"
@@ -43,9 +43,10 @@ def student(planning: Planning, dataset: str, mt: str, visual: str, lang: str, n
 
 
 def trained_on(planning: Planning, dataset: str, mt: str, lang: str, name: str) -> tuple[str, list[str]]:
-    """The translation variant and the languages that a method trains on; `none` where it sees no translation.
+    """The translation variant and the languages that a method trains on; `none` if it sees no translations.
 
-    One run without translations serves every variant, and every language that it is not selected on.
+    A run without translations serves every variant and, if it has no teacher and is not selected on target captions,
+    every language.
     """
     entry, settings = planning.params.methods[name], planning.training(dataset, "student", name)
     streams = registry.streams_of(planning.objectives("student", name))
@@ -82,7 +83,7 @@ def _student(
 def _texts(
     planning: Planning, dataset: str, mt: str, langs: list[str], streams: set[str], select_on: str
 ) -> dict[str, Any]:
-    """Text inputs of a training: captions, translations and back-translations in the order of `langs`."""
+    """Text inputs of a training job: captions, translations and back-translations in the order of `langs`."""
     imported = captions(planning, dataset).outputs
     inputs: dict[str, Any] = {role: imported[role] for role in ("captions", "items")}
     if "target" in streams or select_on == "mt":
@@ -97,7 +98,7 @@ def _texts(
 
 
 def _check_cached(settings: dict[str, Any], target: str) -> None:
-    """`CcrError` where something would hide words that a cached prefix has seen, or asks for what it does not keep."""
+    """Raise `CcrError` if something masks words that a cached prefix has seen, or needs states that it has not kept."""
     text = settings["network"]["text"]
     if text["frozen_prefix"] != "cached":
         return
@@ -151,7 +152,7 @@ def _training(planning: Planning, dataset: str, target: str, inputs: dict[str, A
 
 
 def states(planning: Planning, dataset: str, settings: dict[str, Any], paths: list[str]) -> tuple[str, ...]:
-    """Jobs that compute the states of these files' texts behind a cached prefix: what must be there before its use."""
+    """Targets of the jobs that compute the states of these files' texts for a cached prefix, and must run first."""
     text = settings["network"]["text"]
     if text["frozen_prefix"] != "cached":
         return ()
@@ -164,7 +165,7 @@ def states(planning: Planning, dataset: str, settings: dict[str, Any], paths: li
     for path in paths:
         name = Path(path).relative_to(f"data/{data}")
         target = f"work/states/{data}/{digest(used)[:12]}/{name}"
-        # human captions of the train split in other languages are read as translations by people, if at all
+        # human train captions in other languages are read as human translations, if at all
         source = planning.params.datasets[dataset].source_lang if name.name == "captions.parquet" else None
         job = Job(
             stage="train",
@@ -182,21 +183,21 @@ def states(planning: Planning, dataset: str, settings: dict[str, Any], paths: li
 
 
 def encoder_folder(settings: dict[str, Any]) -> dict[str, str]:
-    """The input `encoder`: the folder of a training's named text encoder; nothing for one of the hub."""
+    """The input `encoder`: the folder of a training job's named text encoder; empty for one from the hub."""
     text = settings["network"]["text"]
     named = text["kind"] == "pretrained" and Path(text["encoder"]).expanduser().is_dir()
     return {"encoder": str(Path(text["encoder"]).expanduser())} if named else {}
 
 
 def _entries(settings: dict[str, Any]) -> tuple[str, ...]:
-    """What a training uses of the registry: its objectives, what provides their needs, its encoders."""
+    """The registry entries that a training job uses: its objectives, the providers of their needs, its encoders."""
     terms = settings["objectives"]
     named = sorted({f"OBJECTIVES.{term['objective']}" for term in terms.values()})
     return (*named, *(f"NEEDS.{need}" for need in registry.needs_of(terms)), *encoders(settings))
 
 
 def encoders(settings: dict[str, Any]) -> list[str]:
-    """The registry's entries of the encoders of a network, from the settings of its training."""
+    """The registry entries of a network's encoders, from the settings of its training."""
     network = settings["network"]
     visual = [f"VISUAL_ENCODERS.{network['visual']['kind']}"] if settings["role"] == "student" else []
     return [f"TEXT_ENCODERS.{network['text']['kind']}", *visual]

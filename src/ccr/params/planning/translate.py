@@ -1,4 +1,4 @@
-"""Planning of stage translate: translations in three directions, and how good they are."""
+"""Planning of stage translate: translations in three directions, and their quality."""
 
 from collections.abc import Mapping
 from contextlib import suppress
@@ -12,11 +12,11 @@ from ccr.params.planning import pairs
 from ccr.params.planning.captions import captions, root
 from ccr.params.planning.context import Planning
 
-SUFFIX = {"forward": "", "back": ".back", "queries": ".queries"}  # of the files, by direction
+SUFFIX = {"forward": "", "back": ".back", "queries": ".queries"}  # of file names, by direction
 
 
 def every(planning: Planning) -> None:
-    """Every translation that there can be of any data set, with any variant, and how good each is."""
+    """Every possible translation of every data set with every variant, and its quality."""
     for dataset, settings in planning.params.datasets.items():
         for mt in planning.params.translate.variants:
             if planning.mismatch(dataset, mt, settings.visual):
@@ -31,10 +31,10 @@ def every(planning: Planning) -> None:
 def translation(planning: Planning, dataset: str, mt: str, lang: str, direction: str) -> Job:
     """One language's forward translations, back-translations or translated queries.
 
-    Outputs: `translations`; forward also `alignment` where the engine knows it, `weights` of a variant with a filter.
+    Outputs: `translations`; forward also `alignment` if the engine knows it, `weights` for a variant with a filter.
     """
     base = planning.base(mt)
-    if base != mt and direction == "queries":  # neither noise nor filters touch them
+    if base != mt and direction == "queries":  # neither noise nor filters affect them
         return translation(planning, dataset, base, lang, "queries")
     target = f"data/{planning.data(dataset)}/translations/{mt}/{lang}{SUFFIX[direction]}.parquet"
     return planning.once(target, lambda: _translation(planning, dataset, mt, lang, direction, target))
@@ -103,7 +103,7 @@ def _inputs(planning: Planning, dataset: str, mt: str, lang: str, direction: str
 
 
 def _translated(planning: Planning, dataset: str, mt: str, lang: str, direction: str) -> dict[str, Any]:
-    """What an engine reads; without its own files where it has not the pair, which is for the job to say."""
+    """What an engine reads; without its own files if it does not support the pair, which is reported for the job."""
     inputs: dict[str, Any] = {"captions": captions(planning, dataset).outputs["captions"]}
     source = planning.params.datasets[dataset].source_lang
     with suppress(CcrError):
@@ -117,7 +117,7 @@ def _translated(planning: Planning, dataset: str, mt: str, lang: str, direction:
 
 
 def quality(planning: Planning, dataset: str, mt: str, lang: str) -> Job:
-    """The figures of how good one language's translations are: output `quality`."""
+    """The job that measures the quality of one language's translations: output `quality`."""
     target = f"data/{planning.data(dataset)}/translations/{mt}/{lang}.quality.json"
 
     def make() -> Job:

@@ -1,1 +1,1 @@
-"""Providers of what objectives need beside embeddings; the registry's `NEEDS` names them."""
+"""Providers of what objectives need in addition to embeddings; the registry's `NEEDS` names them."""

@@ -12,7 +12,7 @@ from ccr.objectives.provider import Provider as Base
 
 
 class Provider(Base):
-    """Prepares the stream `cross`; without a gradient where every term cuts it off (`cut_teacher`)."""
+    """Prepares the stream `cross`, without gradient if every term cuts it off (`cut_teacher`)."""
 
     def __init__(self, terms: Mapping[str, Mapping[str, Any]], context: Context):
         super().__init__(terms, context)

@@ -18,7 +18,7 @@ Captions = tuple[Tensor, Tensor]  # token states (B, L, width), counted position
 
 
 class Adversary:
-    """What an `adversarial` term plays against.
+    """The opponent of an `adversarial` term.
 
     Args:
         term: its options. width: of the token states. device: where they are.
@@ -26,7 +26,7 @@ class Adversary:
 
     def __init__(self, term: Mapping[str, Any], width: int, device: torch.device):
         self.discriminator = Discriminator(term["discriminator"], width).to(device)
-        fused = True if device.type == "cuda" else None  # as it was on a CPU: the same bits
+        fused = True if device.type == "cuda" else None  # None on a CPU: the same bits as before
         self._optimizer = Adam(self.discriminator.parameters(), lr=term["lr"], fused=fused)
 
     def update(self, originals: Captions, translations: Captions) -> Tensor:
@@ -46,11 +46,11 @@ class Adversary:
         return gather(self.discriminator(*captions))
 
     def state_dict(self) -> dict[str, Any]:
-        """What further steps depend on."""
+        """The state that further steps depend on."""
         return {"discriminator": self.discriminator.state_dict(), "optimizer": self._optimizer.state_dict()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on from what `state_dict` returned."""
+        """Resume from what `state_dict` returned."""
         self.discriminator.load_state_dict(state["discriminator"])
         self._optimizer.load_state_dict(state["optimizer"])
 
@@ -63,7 +63,7 @@ def captions(encoded: Encoded, stream: str) -> Captions:
 
 
 class Provider(Base):
-    """A discriminator for each term: it takes a step of its own, then fills `step.logits`."""
+    """One discriminator per term: it takes its own step, then fills `step.logits`."""
 
     def __init__(self, terms: Mapping[str, Mapping[str, Any]], context: Context):
         super().__init__(terms, context)

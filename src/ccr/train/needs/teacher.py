@@ -1,4 +1,4 @@
-"""Embeddings of the step's captions by the CL teacher, which were computed once (docs/methods.md, item 12)."""
+"""The CL teacher's embeddings of the step's captions, computed once (docs/methods.md, item 12)."""
 
 from torch import Tensor
 

@@ -76,7 +76,7 @@ def _gathered(words: dict[tuple[str, int | str], Words]) -> dict[tuple[str, int 
 
 
 def variance(words: Mapping[tuple[str, int | str], Words]) -> Tensor:
-    """Variance of the words' unit states, the least of the streams and layers: near 0 they have collapsed to one."""
+    """Variance of the words' unit states, the smallest over streams and layers: near 0 they have collapsed to one."""
     found = []
     for states, mask in words.values():
         units = functional.normalize(states.detach(), dim=-1) * mask[..., None]

@@ -3,14 +3,14 @@
 Words are listed by concept; the first form of a list is the canonical one, the only one that the mini-world's
 translation engine writes, while human captions use them all. Notation of a form:
 
-- noun: ``gender:nominative/second case/third case...`` (cases in the order of `Language.cases`; left out = the first);
-- adjective: a stem for `Language.inflect`; a leading ``~`` puts it behind the noun;
-- phrase: plain words; ``+dat`` at the end says which case the noun phrase after it takes; ``masculine|feminine`` where
-  it agrees with the gender of its subject (B of MOVE2, else A).
+- noun: ``gender:nominative/second case/third case...`` (in the order of `Language.cases`; omitted = the last given);
+- adjective: a stem for `Language.inflect`; a leading ``~`` puts it after the noun;
+- phrase: plain words; ``+dat`` at the end gives the case of the noun phrase after it; ``masculine|feminine`` if it
+  agrees with the gender of its subject (B for MOVE2, else A).
 
-Templates are tokens separated by spaces: concepts of the class "function"; slots A and B (noun phrases, with ``.case``
-or ``.gov``, the case that the last phrase asked for), MOVE, MOVE2, PLACE, REL, ACT, BG, COUNT; ``[...]`` is left out
-when a slot in it has nothing to say.
+Templates are tokens separated by spaces: keys of `Language.phrases` such as ``be`` or ``comma``; slots A and B (noun
+phrases, with ``.case`` or ``.gov``, the case required by the last phrase), MOVE, MOVE2, PLACE, REL, ACT, BG, COUNT;
+``[...]`` is left out when a slot in it is empty.
 """
 
 from collections.abc import Callable
@@ -41,24 +41,24 @@ KINDS = ("moves", "located", "relation", "acts", "exists", "pair", "while", "cou
 
 
 def by_gender(forms: str, gender: str) -> str:
-    """The form that a gender wants of ``masculine|feminine``, or of one form for both."""
+    """The form for a gender out of ``masculine|feminine``, or the one form for both."""
     masculine, _, feminine = forms.partition("|")
     return feminine if feminine and gender == "f" else masculine
 
 
 def unchanged(form: str, gender: str, case: str) -> str:
-    """Inflection of languages that have none."""
+    """Inflection for languages without any."""
     return form
 
 
 def no_article(gender: str, case: str) -> str:
-    """Languages without an indefinite article."""
+    """Article for languages without an indefinite one."""
     return ""
 
 
 @dataclass(frozen=True)
 class Language:
-    """Vocabulary and grammar of one language; see the module's text for the notation."""
+    """Vocabulary and grammar of one language; see the module docstring for the notation."""
 
     nouns: dict[str, list[str]]
     adjectives: dict[str, list[str]]
@@ -69,10 +69,10 @@ class Language:
     cases: tuple[str, ...] = ("nom",)
     order: tuple[str, ...] = ("article", "size", "colour", "texture", "shape")  # of a noun phrase
     spaces: bool = True
-    proclitics: tuple[str, ...] = ()  # words that are written as one with the next
+    proclitics: tuple[str, ...] = ()  # words written together with the next one
     joins: tuple[tuple[str, str, str], ...] = ()  # (end of a token, start of the next one, what the end becomes)
     relation_last: bool = False  # "the square's left" instead of "left of the square"
-    final: tuple[str, ...] = ()  # classes that end a clause
+    final: tuple[str, ...] = ()  # classes of words that end a clause
     topic: str = ""  # marks the subject
     homonyms: dict[str, str] = field(default_factory=dict)  # what a dictionary may offer for the wrong sense
     particles: tuple[str, ...] = ()  # function words that only this language has

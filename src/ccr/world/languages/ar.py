@@ -1,8 +1,8 @@
-"""Arabic, without vowel signs but for tanwin. Adjectives and verbs: ``masculine|feminine``.
+"""Arabic, without vowel signs except tanwin. Adjectives and verbs: ``masculine|feminine``.
 
-The cases are the forms that can be seen: nominative and genitive of what is indefinite are one, its accusative (acc)
-differs; what is definite (def) has its article, and so have its adjectives. A verb before its subject agrees with it
-in gender too.
+The cases are the forms that differ in writing: nominative and genitive of indefinite nouns are the same, the accusative
+(acc) differs; definite nouns (def) take the article, and so do their adjectives. A verb before its subject also agrees
+with it in gender.
 """
 
 from ccr.world.languages import Language, by_gender

@@ -1,4 +1,4 @@
-"""Japanese. The verb ends the clause, relations follow their noun, particles mark the roles."""
+"""Japanese. The verb ends the clause, relations follow their noun, particles mark roles."""
 
 from ccr.world.languages import Language
 

@@ -1,4 +1,4 @@
-"""Thai. No spaces between words, no full stop; a space stands where others write a comma."""
+"""Thai. No spaces between words, no full stop; a space takes the place of a comma."""
 
 from ccr.world.languages import Language
 
