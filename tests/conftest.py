@@ -24,11 +24,14 @@ REPOSITORY = Path(__file__).parents[1]
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Files that run whole pipelines come first: no process is left with one of them at the end.
 
-    The others of them wait for what the first one makes, so what waits for servers comes between.
+    The others of them wait for what the first one makes, so the file that waits for servers comes in between. Of the
+    rest, long files come first.
     """
     pipelines = sorted({item.path for item in items if "fresh" in item.fixturenames})
     first = [*pipelines[:1], REPOSITORY / "tests/test_online.py", *pipelines[1:]]
-    items.sort(key=lambda item: first.index(item.path) if item.path in first else len(first))
+    others = {item.path for item in items} - {*first}
+    order = [*first, *sorted(others, key=lambda path: path.stat().st_size, reverse=True)]
+    items.sort(key=lambda item: order.index(item.path))
 
 
 @pytest.fixture(scope="session")
