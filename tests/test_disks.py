@@ -313,7 +313,7 @@ def test_a_training_goes_on_where_its_state_cannot_be_kept(made, tmp_path):
         (checkout.folder / "work/checkpoints").symlink_to(disk)
         result = checkout.ccr("train", target)
         assert result.returncode == 0, result.stderr
-        assert "work/checkpoints/" in result.stderr and "The training goes on without this state" in result.stderr
+        assert "work/checkpoints/" in result.stderr and "Training continues without this state" in result.stderr
         assert content(checkout, target) == before
 
 

@@ -76,7 +76,7 @@ def test_a_training_stopped_again_and_again_results_in_the_same_bits(data, tmp_p
         caplog.clear()
         run_stopped(job, method, number)
         assert len(checkpoints()) == 1
-        assert "stopped by SIGTERM" in caplog.text and "goes on from there" in caplog.text
+        assert "stopped by SIGTERM" in caplog.text and "resumes from there" in caplog.text
     with caplog.at_level(logging.INFO):
         train.run(job)
     assert "Going on after step 2 of 3 of epoch 3." in caplog.text
@@ -291,7 +291,7 @@ def test_a_tracker_that_is_missing_is_one_message_and_one_that_fails_ends_nothin
     Path("work/tracking").write_text("in the way of a folder")
     train.run(job)
     assert results(job) == results(training("baseline", data, data / "baseline"))
-    assert "no more of it is told to tensorboard (" in caplog.text
+    assert "no longer reported to tensorboard (" in caplog.text
 
 
 @pytest.mark.slow

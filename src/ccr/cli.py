@@ -149,7 +149,7 @@ def search(
     run: RunFolder,
     collection: Annotated[str, typer.Argument(metavar="COLLECTION", help="data/{data}/features/{visual}.parquet")],
     query: Annotated[str | None, typer.Argument(help="A sentence; without one, the search page is served.")] = None,
-    compare: Annotated[Path | None, typer.Option(metavar="RUN", help="Another run, shown beside the first.")] = None,
+    compare: Annotated[Path | None, typer.Option(metavar="RUN", help="Another run, shown next to the first.")] = None,
     split: Annotated[str, typer.Option(help="Which items: test, val, train or all.")] = "test",
     top: Annotated[int, typer.Option(min=1, help="How many items to print.")] = 10,
     as_json: Annotated[bool, typer.Option("--json", help="Print a JSON object a line.")] = False,

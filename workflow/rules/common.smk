@@ -114,7 +114,7 @@ def made_or_found(path):
 shell.prefix(
     "set -euo pipefail; "
     """trap '[ $? != 137 ] || echo "ccr: killed (SIGKILL), most likely because the memory was full (dmesg tells). """
-    """End other programs, or run fewer jobs at a time: make CORES=1. The same command goes on." >&2' EXIT; """
+    """End other programs, or run fewer jobs at a time: make CORES=1. The same command resumes." >&2' EXIT; """
 )
 
 PLAN = for_people(settings.plan, for_people(settings.validate, config))

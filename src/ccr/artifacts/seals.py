@@ -58,7 +58,7 @@ def check_input(path: str, maker: Job | None) -> None:
     found = sealing(Path(path))
     if found is None and maker:
         raise CcrError(
-            f"{path}: no seal beside it says that this is what its job wrote. Make it again: "
+            f"{path}: no seal next to it says that this is what its job wrote. Make it again: "
             f"`ccr {maker.stage} {maker.target}`."
         )
     if found is not None:

@@ -122,7 +122,7 @@ def _with_clean_text(captions: pa.Table, entities: str, notes: list[str]) -> pa.
         raise CcrError(
             f"{_where(captions, long)}: caption {_caption(captions, long)} has {len(captions['text'][long].as_py()):,} "
             f"characters{_more(count)}; a caption has at most {LONGEST:,}. Have lines run together (a quotation mark "
-            "that is not closed)? Mend the file."
+            "that is not closed)? Fix the file."
         )
     texts, changes = captions["text"].combine_chunks(), Changes()
     for lang in pc.unique(captions["lang"]).to_pylist():

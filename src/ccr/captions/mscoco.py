@@ -142,10 +142,10 @@ def _records(path: Path) -> list[dict]:
                 raise CcrError(f"{where}: key {key!r} must hold {kind.__name__}. Fetch the file again.")
         if record["split"] not in KARPATHY:
             split = short(repr(record["split"]))
-            raise CcrError(f"{where}: split {split} is none of {', '.join(KARPATHY)}. Mend the record.")
+            raise CcrError(f"{where}: split {split} is none of {', '.join(KARPATHY)}. Fix the record.")
         texts = [sentence.get("raw") if isinstance(sentence, dict) else None for sentence in record["sentences"]]
         if not all(isinstance(text, str) for text in texts):
-            raise CcrError(f"{where}: each of its 'sentences' must hold a caption under 'raw'. Mend the record.")
+            raise CcrError(f"{where}: each of its 'sentences' must hold a caption under 'raw'. Fix the record.")
         check_characters(where, [record["filename"], *texts])
     return records
 
@@ -174,7 +174,7 @@ def _japanese(root: Path, item_of: dict[int, str]) -> pa.Table:
                     "Remove the record, or fetch that file again."
                 )
             if not isinstance(text, str):
-                raise CcrError(f"{where}: key 'caption' must hold a caption. Mend the record.")
+                raise CcrError(f"{where}: key 'caption' must hold a caption. Fix the record.")
             check_characters(where, [text])
             rows.append((item_of[image], text, number))
         numbers = numbered(pa.array([row[0] for row in rows], pa.string())).tolist()
@@ -191,7 +191,7 @@ def _chinese(path: Path) -> pa.Table:
         match = LINE.fullmatch(line)
         if not match:
             raise CcrError(
-                f"{path}, line {number}: {short(line)!r} is not `{{image}}#{{number}}<tab>{{text}}`. Mend the line or "
+                f"{path}, line {number}: {short(line)!r} is not `{{image}}#{{number}}<tab>{{text}}`. Fix the line or "
                 "remove it."
             )
         rows.append((PurePath(match["item"]).stem, int(match["n"]), match["text"], number))

@@ -127,7 +127,7 @@ def _split_anew(raw: Raw, photos: Mapping[str, str], options: dict) -> Raw:
         column = pa.array([split[item] for item in table["item_id"].to_pylist()], pa.string())
         tables.append(table.set_column(table.column_names.index("split"), "split", column))
     note = (
-        f"{len(order):,} of {len(raw.items):,} photos are in {options['photos']}; split anew by the hash of their ids"
+        f"{len(order):,} of {len(raw.items):,} photos are in {options['photos']}; split again by the hash of their ids"
     )
     return Raw(*tables, [*raw.notes, note])
 

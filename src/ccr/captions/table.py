@@ -131,7 +131,7 @@ def _check(path: Path, rows: pa.Table) -> None:
     for name, known in CHOICES.items():
         if row := _first(rows, pc.invert(pc.is_in(rows[name], pa.array([*known, None])))):
             value = short(repr(row[name]))
-            raise CcrError(f"{_where(path, row)}: unknown {name} {value}; known are {', '.join(known)}. Mend it.")
+            raise CcrError(f"{_where(path, row)}: unknown {name} {value}; known are {', '.join(known)}. Fix it.")
     for tag in rows["lang"].unique().to_pylist():
         try:
             languages.code(tag)

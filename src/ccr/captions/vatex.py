@@ -55,13 +55,13 @@ def _records(path: Path) -> list[dict]:
     records = read_records(path)
     for number, record in enumerate(records, start=1):
         if not isinstance(record.get("videoID"), str) or not record["videoID"]:
-            raise CcrError(f"{path}, record {number}: key 'videoID' must hold an id. Mend the record.")
+            raise CcrError(f"{path}, record {number}: key 'videoID' must hold an id. Fix the record.")
         check_characters(f"{path}, record {number}, key 'videoID'", [record["videoID"]])
         where = f"{path}, record {number} ({short(record['videoID'])})"
         for key in KEYS.values():
             texts = record.get(key)
             if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
-                raise CcrError(f"{where}: key {key!r} must hold a list of captions. Mend the record.")
+                raise CcrError(f"{where}: key {key!r} must hold a list of captions. Fix the record.")
             check_characters(f"{where}, key {key!r}", texts)
     return records
 

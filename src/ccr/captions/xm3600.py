@@ -64,11 +64,11 @@ def _records(path: Path) -> list[dict[str, Any]]:
         except json.JSONDecodeError as error:
             raise CcrError(f"{where}: not valid JSON ({error.msg}). Fetch the file again.") from error
         if not isinstance(record, dict) or not isinstance(record.get(KEY), str) or not record[KEY]:
-            raise CcrError(f"{where}: key {KEY!r} must hold an id. Mend the line.")
+            raise CcrError(f"{where}: key {KEY!r} must hold an id. Fix the line.")
         for tag, said in _languages(record):
             texts = said.get("caption") if isinstance(said, dict) else None
             if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
-                raise CcrError(f"{where} ({record[KEY]}): {tag!r} must hold a list of texts under 'caption'. Mend it.")
+                raise CcrError(f"{where} ({record[KEY]}): {tag!r} must hold a list of texts under 'caption'. Fix it.")
             check_characters(f"{where} ({record[KEY]}), key {tag!r}", texts)
         records.append(record)
     return records

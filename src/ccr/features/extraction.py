@@ -117,7 +117,7 @@ class Extraction:
         if outcome.reason and self._job.settings["options"]["on_unreadable"] == "error":
             where = self._file(item).path if item.path else self._job.inputs["items"]
             raise CcrError(
-                f"{where}: item {item.item_id!r} cannot be read: {outcome.reason}. Mend the file, or set "
+                f"{where}: item {item.item_id!r} cannot be read: {outcome.reason}. Fix the file, or set "
                 f"{self._setting}.on_unreadable: drop to leave such items out."
             )
 

@@ -74,7 +74,7 @@ class Plan:
             if not path.exists() and not any(path.is_relative_to(world) for world in worlds):
                 raise CcrError(
                     f"parallel.{job.settings['parallel']}.files.{job.settings[f'{side}_lang']}: {path} does not exist. "
-                    "Put the file there, or mend the path in params.yaml."
+                    "Put the file there, or fix the path in params.yaml."
                 )
 
     @staticmethod

@@ -94,7 +94,7 @@ def _checked(path: str | os.PathLike, item: str, features: np.ndarray, dim: int)
     if not np.isfinite(features).all():
         raise CcrError(
             f"{path}: features of item {item!r} hold NaN, infinity or values beyond float16 (65504). "
-            "Mend its source or leave the item out."
+            "Fix its source or leave the item out."
         )
     return features
 
@@ -147,7 +147,7 @@ class FeatureStore:
             raise CcrError(
                 f"{self.path}: {len(missing)} of the items asked for have no features: "
                 f"{', '.join(map(repr, missing[:5]))}{', ...' if len(missing) > 5 else ''}. Extract them, "
-                "or leave their captions out (items that an extractor rejected are in the .rejected.parquet beside it)."
+                "or leave their captions out (rejected items are in the .rejected.parquet next to it)."
             )
         return positions.to_numpy(zero_copy_only=False).astype(np.int64)
 

@@ -105,7 +105,7 @@ def read_row(settings: dict[str, Any]) -> Row:
     for (items, scores), numbers, path in zip(scored, measured, settings["ranks"], strict=True):
         if abs(scores.sum() - numbers["sumr"]) > 1e-3:
             raise CcrError(
-                f"{path}: its ranks give SumR {scores.sum():.3f}, metrics.json beside it says "
+                f"{path}: its ranks give SumR {scores.sum():.3f}, metrics.json next to it says "
                 f"{numbers['sumr']:.3f}. They are of different evaluations: delete both and evaluate again."
             )
         if not np.array_equal(items, scored[0][0]):

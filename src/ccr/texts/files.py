@@ -114,5 +114,5 @@ def check_characters(where: str, texts: list[str]) -> None:
         "".join(texts).encode()
     except UnicodeEncodeError as error:
         raise CcrError(
-            f"{where}: half of a UTF-16 pair ({error.object[error.start]!a}) is no character. Mend the text."
+            f"{where}: half of a UTF-16 pair ({error.object[error.start]!a}) is no character. Fix the text."
         ) from error

@@ -58,7 +58,7 @@ class Keeper:
         asked = processes.largest(self._signal)[0]  # one may have come in the meantime
         if asked:
             log.warning(
-                "%s: stopped by %s. %s in %s; the same command goes on from there.",
+                "%s: stopped by %s. %s in %s; the same command resumes from there.",
                 self._job.target, signal.Signals(asked).name,
                 "Its state is kept" if kept else "An older state may lie", self._checkpoint.path,
             )  # fmt: skip
@@ -71,7 +71,7 @@ class Keeper:
             try:
                 self._checkpoint.save(state)
             except CcrError as error:
-                log.warning("%s The training goes on without this state.", error)
+                log.warning("%s Training continues without this state.", error)
                 kept = False
         processes.wait()  # torchrun ends the others when one has ended
         return kept

@@ -89,6 +89,4 @@ class Tracking:
             action(*arguments)
         except Exception as error:
             self._trackers.pop(name, None)
-            log.warning(
-                "%s: no more of it is told to %s (%s: %s).", self._job.target, name, type(error).__name__, error
-            )
+            log.warning("%s: no longer reported to %s (%s: %s).", self._job.target, name, type(error).__name__, error)

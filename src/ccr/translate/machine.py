@@ -44,7 +44,7 @@ def run(job: Job) -> None:
     write_translations(translations(engine, kept, texts, job.settings), refused | lacking, job)
     if "alignment" in job.outputs:
         if not isinstance(engine, Aligning):
-            raise CcrError(f"engine {job.settings['engine']!r} knows no word alignment.")
+            raise CcrError(f"engine {job.settings['engine']!r} provides no word alignment.")
         write_parquet(engine.alignment(kept), job.outputs["alignment"], ALIGNMENT, key=job.key)
 
 

@@ -61,7 +61,7 @@ def _left(left: list[str], asked: int, memory: "Memory", target: str) -> str:
     shown = [f"\n  {_shown(text)}: {memory.trouble(text)}" for text in left[:LISTED]]
     return (
         f"{target}: {len(left):,} of {asked:,} sentences are not translated, though others are:"
-        f"{''.join(shown)}\nWhat is translated is kept; the next run goes on from there. A sentence at which "
+        f"{''.join(shown)}\nWhat is translated is kept; the next run resumes from there. A sentence at which "
         f"{RUNS} runs have failed, each {APART / 3600:g} hours or more after the one before, is refused; on_failure "
         f"then decides. The next run that counts is one after {when(memory.next_that_counts(left))}."
     )

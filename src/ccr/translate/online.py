@@ -130,7 +130,7 @@ class _Crew:
         if self._suspects or self._down:
             raise CcrError(
                 f"{self._engine.name}: {self._total - len(self._done):,} of {self._total:,} sentences are not "
-                f"translated: {self._reason}. What is translated is kept; the next run goes on from there."
+                f"translated: {self._reason}. What is translated is kept; the next run resumes from there."
             )
 
     def _worker(self) -> None:
