@@ -1,6 +1,6 @@
-"""Attention over short captions on a CPU: forward and backward, torch's fused kernel against the written-out form.
+"""Attention over short captions on a CPU: forward and backward, torch's fused kernel against the explicit form.
 
-Prints, and writes benchmarks/results/attention.json: milliseconds, and the ratio between the two.
+Prints the milliseconds of each and their ratio, and writes them to benchmarks/results/attention.json.
 
     .venv/bin/python benchmarks/attention.py
 """

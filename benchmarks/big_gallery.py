@@ -1,10 +1,10 @@
-"""Exact ranks in a gallery that no similarity matrix fits: 10,000 queries x 200,000 items of 256 dimensions.
+"""Exact ranks in a gallery too large for a similarity matrix: 10,000 queries x 200,000 items of 256 dimensions.
 
-Seconds of `rank`, next to those of the bare float32 matrix product in the same tiles on as many threads, which gives
-no ranks; and the most memory that each held, mapped files not counted. Both are run three times in turn, each time in
-a process of its own, and the best time counts (--full: 100,000 x 1,000,000, once, much longer). `cpu_seconds` are less
-disturbed by other work on the machine. The embeddings are random and memory-mapped; a query is its item with so much
-noise that the median rank is in the hundreds. Writes benchmarks/results/big_gallery.json, or big_gallery_full.json.
+Measures the seconds of `rank`, next to those of the bare float32 matrix product in the same tiles on as many threads,
+which gives no ranks, and the peak memory of each, excluding mapped files. Both run three times in turn, each time in a
+separate process, and the best time counts (--full: 100,000 x 1,000,000, once, takes much longer). `cpu_seconds` is less
+affected by other work on the machine. The embeddings are random and memory-mapped; a query is its item plus enough
+noise to put the median rank in the hundreds. Writes benchmarks/results/big_gallery.json, or big_gallery_full.json.
 
     .venv/bin/python benchmarks/big_gallery.py [--full] [--threads N]
 """
@@ -51,7 +51,7 @@ def make(folder: Path, n_queries: int, n_items: int) -> None:
 
 
 def product(queries: np.ndarray, items: np.ndarray) -> None:
-    """The bare matrix product in tiles, side by side on as many threads as torch may use."""
+    """The bare matrix product in tiles, computed in parallel on as many threads as torch may use."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     side, threads = SIDE[device.type], torch.get_num_threads() if device.type == "cpu" else 1
 
@@ -68,13 +68,13 @@ def product(queries: np.ndarray, items: np.ndarray) -> None:
 
 
 def anonymous_mb() -> float:
-    """Memory of this process without mapped files."""
+    """Memory of this process in MB, excluding mapped files."""
     status = Path("/proc/self/status").read_text().split()
     return int(status[status.index("RssAnon:") + 1]) / 1024
 
 
 def measure(what: str, folder: Path, threads: int) -> dict:
-    """Seconds, and the most memory above what the libraries take."""
+    """Seconds, and peak memory on top of what the libraries use."""
     torch.set_num_threads(threads)
     queries, items = (np.load(folder / f"{name}.npy", mmap_mode="r") for name in ("queries", "items"))
     wanted = np.load(folder / "wanted.npy")

@@ -1,11 +1,11 @@
-"""What it costs a training to keep its state, in percent of its time.
+"""The cost of checkpointing, in percent of the training time.
 
-Times, in one process and in turns, a training step of the baseline and the writing of that training's whole state
-(weights, those of the best epoch, Adam's moments), with the interval of params.yaml (`train.checkpoint_minutes`): at
-the mini-world's shapes of distillation.py, and with a BERT of mBERT's size under the networks `mbert` of params.yaml
-(random weights and tokens; embeddings and layers 0-4 frozen). The writing ends when the disk has it (fsync). Prints
-also what one training step of that size takes, for that is how long a stop by a signal waits. Writes
-benchmarks/results/checkpointing.json.
+Alternates, in one process, a training step of the baseline and writing the whole training state (weights, those of the
+best epoch, Adam's moments), and times both; the interval is that of params.yaml (`train.checkpoint_minutes`). Shapes:
+those of the mini-world in distillation.py, and network `mbert` of params.yaml with a BERT of mBERT's size (random
+weights and tokens; embeddings and layers 0-4 frozen). Writing ends when the data is on disk (fsync). Also prints the
+time of a training step of that size, because a signal that stops training takes effect only after the current step.
+Writes benchmarks/results/checkpointing.json.
 
     .venv/bin/python benchmarks/checkpointing.py [THREADS]
 """
@@ -31,7 +31,7 @@ from ccr.train.checkpoint import Checkpoint
 from ccr.train.loop import Progress, Trainer
 from ccr.train.schedule import Schedule
 
-BATCH = {"mini-world": 128, "mBERT": 8}  # a large step on a CPU only takes time: the state's size is what counts
+BATCH = {"mini-world": 128, "mBERT": 8}  # large steps only cost time on a CPU: the size of the state is what counts
 VOCABULARY = 119_547  # mBERT's
 REPEATS = 5
 
@@ -58,7 +58,7 @@ def trainer(size: str, plan: Any) -> Trainer:
 
 
 def measure(size: str, plan: Any) -> dict[str, Any]:
-    """Median seconds of a step and of a writing, and the latter's share of a training."""
+    """Median seconds of a step and of writing the state, and the latter's share of the training time."""
     made = trainer(size, plan)
     schedule = Schedule("cosine", made._optimizer, 1e-3, 0, 100)
     checkpoint = Checkpoint(size, "cpu")

@@ -1,10 +1,10 @@
 """How much faster two processes train than one, on two cores.
 
-Steps of NRCCR's training in full at the shapes of throughput.py, the same global batches: by one process, and by two
-that share each batch, a thread each, in turns, so that both see the same machine. Efficiency is the speed of two over
-twice that of one: by the clock, which counts waiting and tells something only where both cores are free (the result
-says what share of them was idle before), and by the processor's time of both, which tells what work is done twice (the
-heads, the losses, the optimiser) and what passing on costs. Writes benchmarks/results/data_parallel.json.
+Full NRCCR training steps at the shapes of throughput.py on the same global batches, by one process and by two that
+share each batch, one thread per process, in turns, so that both see the same machine. Efficiency is the speed of two
+divided by twice that of one. By the clock it includes waiting, and is meaningful only if both cores are free (the
+result records the share that was idle beforehand). By the processor time of both it shows the cost of duplicated work
+(the heads, the losses, the optimiser) and of communication. Writes benchmarks/results/data_parallel.json.
 
     .venv/bin/python benchmarks/data_parallel.py
 """
@@ -31,7 +31,7 @@ STEPS = 8  # the first of them warms up
 
 
 def idle() -> float:
-    """Share of the cores' time in which they had nothing to do, over a second (Linux)."""
+    """Share of the cores' time that was idle, over a second (Linux)."""
 
     def times() -> np.ndarray:
         return np.array(Path("/proc/stat").read_text().splitlines()[0].split()[1:], float)
@@ -54,7 +54,7 @@ class Steps:
         self.trainer = Trainer(network, copy.deepcopy(throughput.SETTINGS), tokens, store)
 
     def step(self, number: int) -> tuple[float, float]:
-        """Seconds that the next step takes by the clock and of the processor."""
+        """Wall-clock and processor seconds of the step on batch `number`."""
         start, work = time.perf_counter(), time.process_time()
         rows = np.arange(throughput.BATCH) + number * throughput.BATCH
         self.trainer.update(self.trainer.batch(self.triplets, rows))
@@ -62,7 +62,7 @@ class Steps:
 
 
 def one_of_two(rank: int, folder: str, turn: Barrier, found: Queue) -> None:
-    """In a process of its own."""
+    """The steps of one of the two processes."""
     distributed.init_process_group("gloo", init_method=f"file://{folder}/meeting", rank=rank, world_size=2)
     steps = Steps()
     for number in range(STEPS):

@@ -1,9 +1,9 @@
-"""What distillation adds to a student's training step, its CL teacher's embeddings being cached.
+"""The cost that distillation adds to a student's training step when its CL teacher's embeddings are cached.
 
-Steps of the baseline and of the CL2CM student, as params.yaml has them for the mini-world, on the same batches and in
-turns, so that both see the same machine: at the mini-world's shapes (its lengths of English and Chinese captions,
-8 frames of 1344, five captions an item) and at the published ones of throughput.py. Random tokens, features and
-embeddings: only the time is looked at, that of the processor, on which other jobs tell less than on the clock's.
+Steps of the baseline and of the CL2CM student, with the settings of params.yaml for the mini-world, on the same batches
+and in turns, so that both see the same machine: at the mini-world's shapes (its lengths of English and Chinese
+captions, 8 frames of 1344, five captions per item) and at the published ones of throughput.py. Tokens, features and
+embeddings are random, since only time is measured: processor time, which other jobs affect less than wall-clock time.
 Prints the median seconds of a step, their ratio, and the quartiles of the ratio of neighbouring steps. Writes
 benchmarks/results/distillation.json.
 
@@ -28,13 +28,13 @@ from ccr.train.loop import Trainer
 
 RUN = "results/runs/vatex-synthetic/lexicon/descriptor/zh/{}/seed0"
 METHODS = ("baseline", "cl2cm")
-PAIRS = {"mini-world": 200, "published": 12}  # of timed steps
+PAIRS = {"mini-world": 200, "published": 12}  # timed pairs of steps
 ROWS = 1536
-LENGTHS = {"source": (13.7, 3.7, 5, 28), "target": (24.9, 7.9, 6, 62)}  # tokens: mean, deviation, least, most
+LENGTHS = {"source": (13.7, 3.7, 5, 28), "target": (24.9, 7.9, 6, 62)}  # tokens: mean, deviation, minimum, maximum
 
 
 def world() -> tuple[throughput.RandomTokens, throughput.RandomStore, SimpleNamespace]:
-    """Tokens, features and triplets as those of the mini-world."""
+    """Tokens, features and triplets of the mini-world's shapes."""
     rng = np.random.default_rng(0)
     lengths = [rng.normal(mean, std, ROWS).clip(*ends).astype(int) for mean, std, *ends in LENGTHS.values()]
     tokens = throughput.RandomTokens(np.concatenate(lengths), rng)
@@ -45,7 +45,7 @@ def world() -> tuple[throughput.RandomTokens, throughput.RandomStore, SimpleName
 
 
 def trainer(settings: dict[str, Any], tokens: throughput.RandomTokens, store: throughput.RandomStore) -> Trainer:
-    """A trainer with a network of its own."""
+    """A trainer with its own network."""
     torch.manual_seed(0)
     text_config = encoder_config(settings["network"]["text"], throughput.VOCABULARY)
     network = DualEncoder(settings["network"], text_config, store.dim, pretrained=False).train()

@@ -1,9 +1,9 @@
-"""Features of photos by a CLIP ViT-B/32: extraction against the naive loop, one photo at a time and nothing overlapped.
+"""Photo features by a CLIP ViT-B/32: extraction against the naive loop, one photo at a time with nothing overlapped.
 
-The model has random weights; its speed is that of a trained one. The naive loop takes the model's own image processor
-and computes with one thread and with all; the faster one counts (on a busy machine that is the first). The clock
-starts when the weights are there; the item cache is left out. On a GPU, also the share of the time in which it
-computes. Writes benchmarks/results/extraction.json, on a GPU extraction_gpu.json.
+The model has random weights; its speed is that of a trained one. The naive loop uses the model's own image processor
+and runs with one thread and with all; the faster run counts (on a busy machine, the first). The clock starts once the
+weights are loaded; the item cache is not used. On a GPU, the share of the time in which it computes is measured too.
+Writes benchmarks/results/extraction.json, on a GPU extraction_gpu.json.
 
     .venv/bin/python benchmarks/extraction.py [THREADS [PHOTOS [REPEAT]]]
 
@@ -37,7 +37,7 @@ WARM_UP = 64  # photos before the clock starts
 
 
 class Timed(network.Network):
-    """A network that remembers when its weights were there, and how long a GPU took for each batch."""
+    """A network that records when its weights were loaded and how long a GPU took for each batch."""
 
     latest: "Timed"
 
@@ -112,7 +112,7 @@ def extraction(
 
 
 def decoding(folder: Path, photos: Iterable[Path]) -> float:
-    """Photos/s that one thread decodes and cuts out."""
+    """Photos/s that one thread decodes and crops."""
     extractor = Extractor(OPTIONS | {"model": str(folder), "precision": "fp32", "batch": 1}, "clip", 1)
     photos = list(photos)
     start = time.perf_counter()

@@ -1,10 +1,10 @@
 """Loading features for training: a store of VATEX's size, 35,000 items x 32 frames x 1024, float16 (2.3 GB).
 
-How long until the first batch (once to decode, then from the memory map), how many random batches of 128 items a
-second, and how much memory; against `np.load` of a file per item, and against the layout of VisualSearch read as its
-code does it, frame by frame, float32. Each is measured in a process of its own. The files (12 GB, made in work/) are
-removed afterwards; just written, they are in the system's cache for all alike, as far as it holds them. Writes
-benchmarks/results/feature_store.json.
+Measures the time to the first batch (once with decoding, then from the memory map), random batches of 128 items per
+second, and memory; against `np.load` of a file per item, and against VisualSearch's layout read the way its code does,
+frame by frame, float32. Each is measured in a separate process. The files (12 GB, made in work/) are removed
+afterwards; as they have just been written, all layouts are equally in the system's cache, as far as they fit into it.
+Writes benchmarks/results/feature_store.json.
 
     .venv/bin/python benchmarks/feature_store.py [ITEMS]
 """
@@ -39,7 +39,7 @@ def random_items(number: int) -> Iterator[tuple[str, np.ndarray]]:
 
 
 def make(folder: Path, number: int) -> dict[str, float]:
-    """The three layouts; returns seconds."""
+    """Write the three layouts; returns the seconds for the store."""
     seconds = {}
     start = time.perf_counter()
     write_features(folder / "features.parquet", random_items(number), metadata=METADATA)
@@ -53,7 +53,7 @@ def make(folder: Path, number: int) -> dict[str, float]:
 
 
 def of_store(folder: Path, _: int) -> Load:
-    """The store as trainings open it."""
+    """The store, opened as in training."""
     store = open_features(folder / "features.parquet", folder / "arrays")
     return lambda items: store.rows(items)[0]
 
@@ -64,7 +64,7 @@ def of_files(folder: Path, _: int) -> Load:
 
 
 def of_frames(folder: Path, number: int) -> Load:
-    """VisualSearch: a name for every frame, its row looked up, `feature.bin` opened and read for each."""
+    """VisualSearch: a name for every frame; for each, its row is looked up and `feature.bin` opened and read."""
     rows = {f"video{item:06d}_{frame}": item * FRAMES + frame for item in range(number) for frame in range(FRAMES)}
 
     def frame(name: str) -> np.ndarray:
@@ -94,15 +94,15 @@ def measure(layout: str, folder: Path, number: int) -> dict[str, float]:
 
 
 def memory(kind: str) -> int:
-    """MB. VmHWM: the most so far, pages of mapped files among it, which the system takes back when it needs them;
-    RssAnon: now, without these.
+    """MB. VmHWM: the peak so far, including pages of mapped files, which the system reclaims when it needs them;
+    RssAnon: the current value, without these.
     """
     status = Path("/proc/self/status").read_text().split()
     return int(status[status.index(f"{kind}:") + 1]) // 1024
 
 
 def main(number: int) -> None:
-    """Make the files, measure each layout, the store twice, print and write."""
+    """Make the files, measure each layout (the store twice), print and write."""
     Path("work").mkdir(exist_ok=True)
     folder = Path(tempfile.mkdtemp(prefix="benchmark_store_", dir="work"))
     result: dict = {"items": number, "frames": FRAMES, "dim": DIM, "batch": BATCH}

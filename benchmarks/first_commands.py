@@ -1,7 +1,8 @@
-"""What a newcomer waits for: set-up, the main job, the same once more, and how each stage starts.
+"""How long a newcomer waits: set-up, the main job, a second call of it, and the start-up of each stage.
 
-Clones the repository and runs its README: `make .venv/.ready`, `make results/vatex_table.csv` twice, and with `--tests`
-`make test`. Start-up is the processor time of importing a stage's module, as a ratio to `import torch` of the same run.
+Clones the repository and runs the commands of its README: `make .venv/.ready`, `make results/vatex_table.csv` twice,
+and with `--tests` also `make test`. Start-up is the processor time of importing a stage's module, relative to that of
+`import torch` in the same run.
 Prints, and writes benchmarks/results/first_commands.json.
 
     .venv/bin/python benchmarks/first_commands.py [--runs 3] [--tests]
@@ -54,7 +55,7 @@ def newcomer(tests: bool) -> dict[str, float]:
 
 
 def starts() -> dict[str, float]:
-    """Processor seconds of `import torch` and, as ratios to it, of importing each stage's module: medians of five."""
+    """Processor seconds of `import torch` and, relative to it, of importing each stage's module: medians of five."""
     spent = {
         module: statistics.median(seconds([sys.executable, "-c", f"import {module}"], REPOSITORY)[1] for _ in range(5))
         for module in ("torch", *MODULES)

@@ -1,9 +1,9 @@
 """A step on cached states of the frozen layers against one that computes them, and the memory of a large store.
 
-A text encoder of multilingual-e5-small's shape (12 layers, 384 wide) with random weights, 256 pairs of captions of 12
-to 26 tokens a step: the pass and its gradients, in interleaved rounds. The store: random states of so many gigabytes,
-of which random batches are gathered; the memory is what the process holds beside mapped files. Prints, and writes
-benchmarks/results/frozen_prefix.json.
+Step: a pass and its gradients, in interleaved rounds, through a text encoder of multilingual-e5-small's shape (12
+layers, 384 wide) with random weights, with 256 pairs of captions of 12 to 26 tokens. Store: random states of the given
+number of gigabytes, from which random batches are gathered; memory is that of the process, excluding mapped files.
+Prints, and writes benchmarks/results/frozen_prefix.json.
 
     .venv/bin/python benchmarks/frozen_prefix.py [--gigabytes 1]
 """
@@ -65,13 +65,13 @@ def steps(folder: str, frozen: int | str, rounds: int = 5) -> dict[str, float]:
 
 
 def held() -> float:
-    """Megabytes of memory beside mapped files."""
+    """Megabytes of memory, excluding mapped files."""
     lines = Path("/proc/self/status").read_text().splitlines()
     return next(int(line.split()[1]) / 1024 for line in lines if line.startswith("RssAnon"))
 
 
 def store(gigabytes: float) -> dict[str, float]:
-    """Memory of opening a store of random states and gathering batches of it, and texts gathered per second."""
+    """Memory used to open a store of random states and gather batches from it, and texts gathered per second."""
     generator, length = np.random.default_rng(0), 25
     texts = int(gigabytes * 1e9 / (2 * WIDTH * length))
     each = PART_BYTES // (2 * WIDTH * length)

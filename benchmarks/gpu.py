@@ -1,17 +1,17 @@
 """Training steps at the papers' scale: mBERT (random weights), I3D-like features, batch 128. Meant for a GPU.
 
-Steps of NRCCR and of the CL2CM student as params.yaml has them, on network `mbert`, with captions and videos of
-throughput.py's lengths; random tokens, features and embeddings of the CL teacher. In the same run the published form
-(`compat: nrccr`: padded, a pass for each stream) in fp32. Prints and writes for each: triplets per second, milliseconds
-a step, the share of them in which the GPU computes (the profiler's kernel times), the most GPU memory that was held.
-Also what deterministic kernels cost, what slices save, how far embeddings in bf16 are from those in fp32, the time of
-exact ranks by that of the bare product, and photos per second of feature extraction.
-And what a step asks of the device (`step_counts.py`), on any machine: operator calls, and waits in ten steps.
-Writes benchmarks/results/gpu_DEVICE.json. Some four minutes on a GPU.
+Steps of NRCCR and of the CL2CM student with the settings of params.yaml, on network `mbert`, with captions and videos
+of throughput.py's lengths; tokens, features and embeddings of the CL teacher are random. In the same run, the published
+form (`compat: nrccr`: padded, a pass for each stream) in fp32. Prints and writes for each: triplets per second,
+milliseconds per step, the share of that time in which the GPU computes (the profiler's kernel times), and peak GPU
+memory. Also the cost of deterministic kernels, the savings of slices, how far embeddings in bf16 are from those in
+fp32, the time of exact ranks relative to that of the bare product, and photos per second of feature extraction.
+On any machine, the demands of a step on the device (`step_counts.py`): operator calls, and waits in ten steps.
+Writes benchmarks/results/gpu_DEVICE.json. Takes about four minutes on a GPU.
 
     .venv/bin/python benchmarks/gpu.py [--steps N] [--batch N] [--counts]
 
-`--counts`: no times, and a narrow network of the same layers, for machines without a GPU.
+`--counts`: only the counts, which are those of a narrow network of the same layers; for machines without a GPU.
 """
 
 import argparse
@@ -53,7 +53,7 @@ FORMS: dict[str, dict[str, Any]] = {
     "bf16, any kernels": {"precision": "bf16", "deterministic": False},
     "bf16, 8 slices": {"precision": "bf16", "slices": 8},
 }
-QUERIES, ITEMS, DIM = 10_000, 200_000, 256  # of the ranks
+QUERIES, ITEMS, DIM = 10_000, 200_000, 256  # for the ranks
 PHOTOS = 2_000
 NARROW = {"vocab_size": throughput.VOCABULARY, "hidden_size": 48, "num_attention_heads": 4, "intermediate_size": 64}
 WARM_UP = 5
@@ -85,13 +85,13 @@ class Training:
         self._order = np.arange(len(self.triplets.items)).reshape(-1, batch)
 
     def batches(self) -> Iterator[Batch]:
-        """As a training gets them."""
+        """The batches as training gets them."""
         makers = (lambda rows=rows: self.trainer.batch(self.triplets, rows) for rows in self._order)
         return ahead(makers, DEVICE)
 
 
 def counts(method: str) -> dict[str, float]:
-    """Operator calls of a bf16 step as a GPU computes it, and waits in ten steps, the reading of losses included."""
+    """Operator calls of a bf16 step as on a GPU, and waits in ten steps, including the reading of losses."""
     with as_on_gpu():
         training = Training(method, READ_EVERY + 1, 8, narrow=True, precision="bf16")
         first, *batches = list(training.batches())
@@ -105,7 +105,7 @@ def counts(method: str) -> dict[str, float]:
 def measure(
     method: str, steps: int, batch: int, narrow: bool = False, deterministic: bool = True, **kind: Any
 ) -> dict[str, float]:
-    """Throughput of one training; the first steps are not counted."""
+    """Throughput of one training run; the first steps are not counted."""
     torch.use_deterministic_algorithms(deterministic, warn_only=True)
     torch.utils.deterministic.fill_uninitialized_memory = False
     training = Training(method, WARM_UP + 2 * steps, batch, narrow, **kind)
@@ -127,7 +127,7 @@ def measure(
 
 
 def distance(method: str, batch: int, narrow: bool = False) -> dict[str, float]:
-    """How far unit embeddings of the same untrained network in bf16 are from those in fp32: 1 - cosine."""
+    """Distance (1 - cosine) of unit embeddings in bf16 from those in fp32, of the same untrained network."""
     found = {}
     for precision in ("fp32", "bf16"):
         training = Training(method, 1, batch, narrow, precision)
@@ -159,7 +159,7 @@ def ranks(queries: int = QUERIES, items: int = ITEMS) -> dict[str, float]:
 
 
 def extraction(photos: int = PHOTOS) -> dict[str, float]:
-    """Photos a second through a CLIP tower in bf16, and the share of the time in which the GPU computes."""
+    """Photos per second through a CLIP tower in bf16, and the share of the time in which the GPU computes."""
     generator = np.random.default_rng(0)
     network.Network = photo_features.Timed
     with TemporaryDirectory() as name:

@@ -1,4 +1,4 @@
-"""How far difference hashes of copies and of different photos are apart: `python benchmarks/look_alikes.py FOLDER`."""
+"""How far apart difference hashes of copies and of different photos are: `python benchmarks/look_alikes.py FOLDER`."""
 
 import argparse
 import tempfile

@@ -1,10 +1,10 @@
-"""The engines apertium and dictionary on real captions: how fast, and how good by the project's own quality stage.
+"""The engines apertium and dictionary on real captions: speed, and quality according to the project's quality stage.
 
 English captions of Flickr8k's train split, drawn at random. Apertium translates them into Spanish and back:
-`round_trip` compares what came back with the captions; `one_process_each` gets one sentence in a hundred, as a script
-that calls `echo ... | apertium eng-spa` would. CC-CEDICT (where data/dictionaries/cedict_ts.u8 is there) translates
-them into Chinese word by word: `against_google` compares that with the translations by Google that are published beside
-the captions. Prints and writes benchmarks/results/offline_engines.json.
+`round_trip` compares the back-translations with the captions; `one_process_each` translates one sentence in a hundred
+as a script that calls `echo ... | apertium eng-spa` would. CC-CEDICT (if data/dictionaries/cedict_ts.u8 exists)
+translates them into Chinese word by word: `against_google` compares the result with the Google translations published
+with the captions. Prints and writes benchmarks/results/offline_engines.json.
 
     .venv/bin/python benchmarks/offline_engines.py [SENTENCES]
 """
@@ -30,18 +30,18 @@ from ccr.translate import machine, quality
 TEXTS = Path(__file__).parents[1].resolve() / "data/raw/flickr8k/TextData"
 CEDICT = Path(__file__).parents[1].resolve() / "data/dictionaries/cedict_ts.u8"
 RESULT = Path(__file__).parent.resolve() / "results/offline_engines.json"
-ALONE = 100  # one sentence in so many gets a process of its own
+ALONE = 100  # one sentence in this many gets its own process
 
 
 def read(name: str) -> dict[str, str]:
-    """Item and number of a caption -> its text, of a file of Flickr8k's."""
+    """Item and number of a caption -> its text, from one of Flickr8k's files."""
     lines = (TEXTS / name).read_text().splitlines()
     heads, texts = zip(*(line.split(" ", 1) for line in lines), strict=True)
     return {"#".join(head.split("#")[::2]): text for head, text in zip(heads, texts, strict=True)}
 
 
 def write_captions(english: dict[str, str], chinese: dict[str, str]) -> None:
-    """captions.parquet: English captions, and for each the text that its translation is compared with."""
+    """Write captions.parquet: English captions, and for each the text to compare its translation with."""
     rows = [{"caption_id": name, "lang": "en", "text": text, "parent_id": None} for name, text in english.items()] + [
         {"caption_id": f"{n}@", "lang": "zh", "text": chinese[n], "parent_id": n} for n in english
     ]
@@ -51,7 +51,7 @@ def write_captions(english: dict[str, str], chinese: dict[str, str]) -> None:
 
 
 def translate(engine: str, lang: str, direction: str, **options: Any) -> float:
-    """Captions/s of a job of the stage."""
+    """Seconds of a job of the stage."""
     settings = {"direction": direction, "variant": engine, "engine": engine, "source_lang": "en", "target_lang": lang}
     inputs = {"captions": "captions.parquet", "forward": f"{engine}.forward.parquet"}
     outputs = {"translations": f"{engine}.{direction}.parquet"}
@@ -62,7 +62,7 @@ def translate(engine: str, lang: str, direction: str, **options: Any) -> float:
 
 
 def measure(engine: str, lang: str) -> dict[str, Any]:
-    """What the quality stage says."""
+    """The figures of the quality stage."""
     inputs = {"captions": "captions.parquet"}
     inputs |= {role: f"{engine}.{role}.parquet" for role in ("forward", "back")}
     settings = {"variant": engine, "source_lang": "en", "target_lang": lang}
@@ -72,7 +72,7 @@ def measure(engine: str, lang: str) -> dict[str, Any]:
 
 
 def rounded(figures: dict[str, Any]) -> dict[str, Any]:
-    """BLEU and chrF, and of how many captions."""
+    """BLEU and chrF, and the number of captions."""
     return {"n": figures["n"], "bleu": round(figures["bleu"], 1), "chrf": round(figures["chrf"], 1)}
 
 
@@ -103,7 +103,7 @@ def dictionary(texts: list[str]) -> dict[str, Any]:
     translate("dictionary", "zh", "back", path=str(CEDICT))
     measured = measure("dictionary", "zh")
     return {
-        "there_sentences_per_s": round(len(texts) / seconds),  # the reading of the dictionary among it
+        "there_sentences_per_s": round(len(texts) / seconds),  # including the reading of the dictionary
         "against_google": rounded(measured["forward"]),
         "round_trip": rounded(measured["round_trip"]),
     }

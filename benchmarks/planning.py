@@ -1,4 +1,4 @@
-"""What a big table costs before anything runs: 5 data sets x 50 methods x 10 seeds, planned, and `snakemake -n`.
+"""The cost of a big table before anything runs: 5 data sets x 50 methods x 10 seeds, planned, and `snakemake -n`.
 
 In a temporary copy of the project, where nothing is made yet. Prints seconds, writes benchmarks/results/planning.json.
 
@@ -23,7 +23,7 @@ DATASETS, METHODS, SEEDS = 5, 50, 10
 
 
 def settings() -> dict:
-    """params.yaml with one table of that size; a third of the methods each like baseline, nrccr and cl2cm."""
+    """params.yaml with one table of that size; a third of the methods is like each of baseline, nrccr and cl2cm."""
     raw = yaml.safe_load((REPOSITORY / "params.yaml").read_text())
     vatex = raw["datasets"]["vatex"]
     raw["datasets"] = {f"vatex{n}": vatex | {"world": vatex["world"] | {"seed": n}} for n in range(DATASETS)}
@@ -61,7 +61,7 @@ def main() -> None:
         ]
         environment = os.environ | {"PYTHONPATH": str(folder / "src")}
         seconds = []
-        for _ in range(2):  # before any note is written, and then
+        for _ in range(2):  # without any notes, then with them
             start = time.perf_counter()
             subprocess.run(command, cwd=folder, env=environment, check=True, capture_output=True)
             seconds.append(round(time.perf_counter() - start, 1))

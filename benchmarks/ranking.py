@@ -1,7 +1,7 @@
 """Ranking a test set of 15,000 captions and 1,500 videos in both directions, similarity included.
 
-Prints seconds as it is done here (counting, in blocks) and, in the same run, by sorting the whole matrix, next to the
-published NRCCR code's 9.5 s on 2 cores. Random embeddings: only the time is looked at. Writes
+Prints the seconds of this project's ranking (counting, in blocks) and, in the same run, of sorting the whole matrix,
+next to the published NRCCR code's 9.5 s on 2 cores. The embeddings are random, since only time is measured. Writes
 benchmarks/results/ranking.json.
 
     .venv/bin/python benchmarks/ranking.py [THREADS]
@@ -19,7 +19,7 @@ from ccr.artifacts.files import write_json
 from ccr.retrieval.metrics import metrics
 from ccr.retrieval.ranks import rank_both
 
-PUBLISHED = 9.5  # seconds of the published code, 2-core CPU
+PUBLISHED = 9.5  # seconds of the published code on a 2-core CPU
 CAPTIONS, ITEMS = 15_000, 1_500
 
 

@@ -1,8 +1,8 @@
-"""What a dual encoder has to beat: ridge regression from photo features to TF-IDF of the captions.
+"""The bar for a dual encoder: ridge regression from photo features to TF-IDF of the captions.
 
-Trained on the machine translations of the train captions, tested on the human captions of the test split, the same
-data, features and queries as the table's `baseline` row. The strength of the ridge and the n-grams are chosen on
-the validation split. Run it after the table:
+Trained on the machine translations of the train captions and tested on the human captions of the test split, with the
+same data, features and queries as the table's `baseline` row. The ridge penalty and the n-grams are chosen on the
+validation split. Run it after the table:
 
     make results/flickr8k_table.csv
     .venv/bin/python benchmarks/ridge.py flickr8k_table flickr8k

@@ -1,11 +1,11 @@
-"""Settings tried on validation: every try is a training, scored by the SumR of its best epoch on the val split.
+"""Settings tried on validation: every try is a training run, scored by the SumR of its best epoch on the val split.
 
     .venv/bin/python benchmarks/search.py benchmarks/searches/flickr8k_e5.yaml [--only TRY ...] [--processes 2]
 
-The file names the `data` set, the `seeds`, `edits` to params.yaml that all tries share (dotted key -> value; mappings
-are merged) and `tries`: name -> {method, edits}. All tries have the same budget: one training for each seed. Teachers
-are trained first, each once. Test captions are not looked at. Runs lie in work/search; results/ is left alone. Prints,
-and writes benchmarks/results/search_{name of the file}.csv, which keeps the rows of other tries.
+The file gives the `data` set, the `seeds`, the `edits` to params.yaml that all tries share (dotted key -> value;
+mappings are merged) and `tries`: name -> {method, edits}. All tries have the same budget: one training run per seed.
+Teachers are trained first, each once. Test captions are not used. Runs are in work/search; results/ is left alone.
+Prints, and writes benchmarks/results/search_{name of the file}.csv, in which the rows of other tries are kept.
 """
 
 import argparse
@@ -55,14 +55,14 @@ def planned(data: str, method: str, seed: int, edits: Mapping[str, Any]) -> Plan
 
 
 def prepare(plan: Plan) -> None:
-    """Make what trainings read: before they start, so that no two of them make the same file."""
+    """Make the inputs of the training runs before these start, so that no two of them make the same file."""
     for job in plan.needs("results/search.csv"):
         if job.module != "ccr.train" and job.stage not in ("evaluate", "tables"):
             execute(plan.keyed(job.target))
 
 
 def trainings(plan: Plan) -> list[Job]:
-    """The student's training, its teacher's before it, with outputs in a folder named by what they are made of."""
+    """The student's training job, after its teacher's; output folders are named by a digest of settings and inputs."""
     jobs, made = [], {}
     for job in plan.needs("results/search.csv"):
         if job.module != "ccr.train":
@@ -79,7 +79,7 @@ def trainings(plan: Plan) -> list[Job]:
 
 
 def train(job: Job) -> float:
-    """Train one network; minutes that it took."""
+    """Train one network; returns the minutes it took."""
     start = time.monotonic()
     Path(job.outputs["model"]).parent.mkdir(parents=True, exist_ok=True)
     import_module(job.module).run(job)
@@ -87,7 +87,7 @@ def train(job: Job) -> float:
 
 
 def main() -> None:
-    """Try, print and write."""
+    """Run the tries, print and write."""
     parser = argparse.ArgumentParser()
     parser.add_argument("search", type=Path)
     parser.add_argument("--only", nargs="*", default=[])

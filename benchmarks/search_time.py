@@ -1,7 +1,7 @@
-"""A query against a gallery of a million embeddings of 256 dimensions: exact search, and its rank of one entry.
+"""A query against a gallery of a million embeddings of 256 dimensions: exact search, and the rank of one entry.
 
-`.venv/bin/python benchmarks/search_time.py`; writes benchmarks/results/search_time.json. The plain way beside
-it sorts all scores. Medians of 20 queries, random unit vectors.
+`.venv/bin/python benchmarks/search_time.py`; writes benchmarks/results/search_time.json. Compared with the plain way,
+sorting all scores. Medians of 20 queries, random unit vectors.
 """
 
 import statistics

@@ -1,9 +1,9 @@
 """Seconds that Snakemake and SLURM add to a job, on the one-node SLURM of the tests.
 
-The same jobs, which only sleep, run with both profiles of the project on four CPUs: many at once, each submitted by
-itself and as an array, and one after another. What is left of the time when the sleep is taken away, by the number of
-jobs, is the overhead; a chain's is what a level of the pipeline costs. The start of Snakemake itself is in both. Brings
-the cluster up and leaves it so (tests/slurm/cluster.sh down). Prints and writes benchmarks/results/slurm_overhead.json.
+The same jobs, which only sleep, run with both profiles of the project on four CPUs: many at once, submitted one by one
+and as an array, and one after another. The overhead is the time minus the sleep, divided by the number of jobs; that of
+a chain is the cost of a level of the pipeline. Both include the start of Snakemake itself. Starts the cluster and
+leaves it running (to stop it: tests/slurm/cluster.sh down). Prints and writes benchmarks/results/slurm_overhead.json.
 
     .venv/bin/python benchmarks/slurm_overhead.py [JOBS]
 """
@@ -21,7 +21,7 @@ from ccr.artifacts.files import write_json
 
 REPOSITORY = Path(__file__).parents[1].resolve()
 CPUS, SLEEP, LEVELS = 4, 1, 4
-# `student` is what the profile submits as arrays, `single` what it does not
+# the profile submits `student` jobs as arrays, `single` jobs not
 SNAKEFILE = f"""
 rule single:
     output: "single/{{number}}"
@@ -42,7 +42,7 @@ rule chain:
 
 
 def seconds(profile: str, targets: list[str]) -> float:
-    """Wall-clock seconds in which Snakemake makes the targets in an empty folder."""
+    """Wall-clock seconds that Snakemake takes to make the targets in an empty folder."""
     command = [sys.executable, "-m", "snakemake", "--workflow-profile", f"workflow/profiles/{profile}"]
     with TemporaryDirectory(dir=os.environ.get("TMPDIR")) as folder:
         Path(folder, "Snakefile").write_text(SNAKEFILE)
@@ -53,7 +53,7 @@ def seconds(profile: str, targets: list[str]) -> float:
 
 
 def compare(targets: list[str], at_once: int) -> dict[str, float]:
-    """Overhead with either profile, in seconds a job; `at_once`: jobs that can run at the same time."""
+    """Overhead with each profile, in seconds per job; `at_once`: jobs that can run at the same time."""
     ideal = SLEEP * len(targets) / at_once
     local, slurm = ((seconds(profile, targets) - ideal) / len(targets) for profile in ("local", "slurm"))
     return {

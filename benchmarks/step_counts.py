@@ -1,9 +1,9 @@
-"""What a training step asks of the device: operator calls, copies between devices, and waits for results.
+"""The demands of a training step on the device: operator calls, and waits for results.
 
-Counted by a dispatch mode (an operator that returns a view of its input, or allocates, computes nothing and is not
-counted), waits by the operators whose results the processor needs (`item`, `nonzero` and the like); so no GPU is
-needed. Attention over a ragged batch is one call on a GPU (torch's kernels for variable lengths), and so is a step of
-Adam: `as_on_gpu` has both take this way on a CPU.
+Calls are counted by a dispatch mode (operators that return a view of their input, or only allocate, compute nothing and
+are not counted), waits by the operators whose results the processor needs (`item`, `nonzero` and the like), so no GPU
+is needed. Attention over a ragged batch is one call on a GPU (torch's kernels for variable lengths), and so is a step
+of Adam: `as_on_gpu` makes them one call on a CPU too.
 """
 
 from collections import Counter
@@ -23,10 +23,10 @@ WAITS = {"_local_scalar_dense", "nonzero", "masked_select", "unique_consecutive"
 
 
 class Count(TorchDispatchMode):
-    """Counts operator calls while it is entered.
+    """Counts operator calls while it is active.
 
     Attributes:
-        calls: operator -> calls that compute something. waits: operator -> calls whose result the processor waits for.
+        calls: operator -> calls that compute something. waits: operator -> calls whose results the processor waits for.
     """
 
     def __init__(self):
@@ -37,7 +37,7 @@ class Count(TorchDispatchMode):
         self._reading = patch.multiple(Tensor, tolist=self._noted("tolist"), numpy=self._noted("numpy"))
 
     def _noted(self, name: str) -> Callable[..., Any]:
-        """A method of tensors that takes their values to the processor, counted as a wait."""
+        """A tensor method that brings values to the processor, wrapped to count as a wait."""
         method = getattr(Tensor, name)
 
         def noted(tensor: Tensor, *arguments: Any, **options: Any) -> Any:
@@ -102,8 +102,8 @@ _attention.register_autograd(
 
 @contextmanager
 def as_on_gpu() -> Iterator[None]:
-    """Attention over ragged batches, dropout and a discriminator's step are one operator call each, as on a GPU; the
-    encoders run in bf16 throughout.
+    """Makes attention over ragged batches, dropout and a discriminator's step one operator call each, as on a GPU, and
+    runs the encoders in bf16 throughout.
     """
 
     def attention(query, key, value, edges, longest, scale):

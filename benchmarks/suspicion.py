@@ -1,6 +1,7 @@
-"""How many good translations `ccr.translate.suspicion` would hold back: of people, or published machine translations.
+"""How many good translations `ccr.translate.suspicion` would hold back: human ones, or published machine translations.
 
-Two line-aligned files (.gz or not) and the second one's language; what a line holds before a tab or `#N ` is an id.
+Takes two line-aligned files (.gz or not) and the second one's language; an id of the form `NAME#N` followed by a space
+or tab is removed from the start of a line.
 
     .venv/bin/python benchmarks/suspicion.py data/raw/multi30k/task1/raw/train.{en,de}.gz de
 """

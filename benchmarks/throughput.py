@@ -1,12 +1,12 @@
 """Training throughput at the shapes at which the published NRCCR code was timed.
 
-BERT 256 wide x 4 layers from scratch, common space of 1536, batch 128, three captions a triplet of up to 26/34/25
-tokens, up to 20 frames of 1024; lengths uniform from a quarter of the maximum, so that padding would be the 38 % of
-the tokens and 37 % of the frames that it was there. Random tokens and features: only the time is looked at.
+BERT 256 wide x 4 layers from scratch, common space of 1536, batch 128, three captions per triplet of up to 26/34/25
+tokens, up to 20 frames of 1024; lengths are uniform from a quarter of the maximum, so that padding would be 38 % of the
+tokens and 37 % of the frames, as it was there. Tokens and features are random, since only time is measured.
 
-Every step is NRCCR's in full: cross-attention teacher, discriminator, six terms. Prints triplets/s as it is trained
-here and, in the same run, in the published form (`compat: nrccr`: every caption and video padded, each stream in a
-pass of its own), next to the published code's 45 on 2 cores; and the share of time per part. Writes
+Every step is a full NRCCR step: cross-attention teacher, discriminator, six terms. Prints triplets/s of this project's
+training and, in the same run, of the published form (`compat: nrccr`: every caption and video padded, a separate pass
+for each stream), next to the published code's 45 on 2 cores, and the share of time per part. Writes
 benchmarks/results/throughput.json.
 
     .venv/bin/python benchmarks/throughput.py [THREADS]
@@ -31,7 +31,7 @@ from ccr.networks.scratch import encoder_config
 from ccr.networks.tokens import Tokens
 from ccr.train.loop import Trainer
 
-PUBLISHED = 45.0  # triplets/s of the published code, 2-core CPU
+PUBLISHED = 45.0  # triplets/s of the published code on a 2-core CPU
 LONGEST = {"source": 26, "target": 34, "back": 25}
 FRAMES, DIM, BATCH, STEPS, VOCABULARY = 20, 1024, 128, 12, 8000
 NETWORK = {
@@ -80,7 +80,7 @@ class RandomTokens(Tokens):
 
 
 class RandomStore:
-    """Stands for `FeatureStore`: items of random features."""
+    """Stands in for `FeatureStore`: items of random features."""
 
     def __init__(self, frames: np.ndarray, dim: int, rng: np.random.Generator):
         self.dim, self.frames, self.start = dim, frames, np.cumsum(frames) - frames
@@ -92,7 +92,7 @@ class RandomStore:
 
 
 def data(number: int = BATCH * STEPS) -> tuple[RandomTokens, RandomStore, SimpleNamespace]:
-    """Tokens, features and so many triplets."""
+    """Tokens, features and `number` triplets."""
     rng = np.random.default_rng(0)
 
     def lengths(longest: int) -> np.ndarray:
@@ -108,7 +108,7 @@ def data(number: int = BATCH * STEPS) -> tuple[RandomTokens, RandomStore, Simple
 
 
 def timed(clock: Counter, part: str, function: Callable) -> Callable:
-    """The function, its time added to a part."""
+    """The function, wrapped to add its time to a part."""
 
     def wrapper(*arguments, **options):
         start = time.perf_counter()
@@ -152,7 +152,7 @@ def measure(precision: str, form: dict[str, str]) -> tuple[float, dict[str, floa
 
 
 def device() -> str:
-    """The processor's name, where Linux tells it."""
+    """The processor's name, if Linux reports it; otherwise the machine's architecture."""
     names = re.findall(r"model name\s*: (.*)", Path("/proc/cpuinfo").read_text())
     return names[0] if names else platform.machine()
 

@@ -1,11 +1,11 @@
-"""Neural translation of real captions in batches, and out of the memory.
+"""Neural translation of real captions in batches, and from the translation memory.
 
-A model of OPUS-MT's size (512 wide, 6 + 6 layers, vocabulary of 65,000; random weights: only the time is looked at)
-translates Flickr8k's English captions: `naive`, one `generate` per sentence in the order of arrival, and by the engine.
-Every translation has ten tokens, so both do the same work. The naive loop gets the first twentieth of the sentences and
-computes with one thread and with all; the faster one counts (on a busy machine that is the first). Then the stage runs
-on 100,000 captions that are all in the memory. Prints and writes benchmarks/results/translation.json; where there is a
-GPU, everything runs there, in bf16 too, and the file is translation_gpu.json.
+A model of OPUS-MT's size (512 wide, 6 + 6 layers, vocabulary of 65,000; random weights, since only time is measured)
+translates Flickr8k's English captions: `naive`, one `generate` call per sentence in the order of arrival, and with the
+engine. Every translation has ten tokens, so both do the same work. The naive loop gets the first twentieth of the
+sentences and runs with one thread and with all; the faster run counts (on a busy machine, the first). Then the stage
+runs on 100,000 captions that are all in the memory. Prints and writes benchmarks/results/translation.json; with a GPU,
+everything runs on it, in bf16 too, and the file is translation_gpu.json.
 
     .venv/bin/python benchmarks/translation.py [THREADS [SENTENCES]]
 """
@@ -37,8 +37,8 @@ from ccr.translate.neural import Engine
 
 FLICKR8K = Path(__file__).parents[2] / "shared/real/flickr8k/TextData"
 VOCABULARY, LENGTH = 65_001, 10
-NAIVE = 20  # the naive loop gets one sentence in so many
-BATCH_TOKENS = 16_384 if torch.cuda.is_available() else 1024  # a CPU gains nothing by more
+NAIVE = 20  # the naive loop gets one sentence in this many
+BATCH_TOKENS = 16_384 if torch.cuda.is_available() else 1024  # more gains nothing on a CPU
 REMEMBERED = 100_000
 
 
@@ -50,7 +50,7 @@ def captions(number: int) -> list[str]:
 
 
 def make_model(folder: Path, texts: list[str]) -> None:
-    """Write a Marian model with pieces of the captions; the rest of its vocabulary is words that nobody says."""
+    """Write a Marian model with pieces of the captions; the rest of its vocabulary is made-up words."""
     with (folder / "source.spm").open("wb") as stream:
         sentencepiece.SentencePieceTrainer.train(
             sentence_iterator=iter(texts), model_writer=stream, vocab_size=4000, hard_vocab_limit=False, minloglevel=2
@@ -75,10 +75,10 @@ def make_model(folder: Path, texts: list[str]) -> None:
 
 
 def job(folder: Path, threads: int, beams: int, precision: str) -> Job:
-    """A job of the stage, on `captions.parquet` of the folder it runs in."""
+    """A job of the stage, on `captions.parquet` in the current folder."""
     options = {
         "model": str(folder), "revision": "main", "beams": beams, "precision": precision,
-        "batch_tokens": BATCH_TOKENS, "max_length_ratio": 0.001,  # so the limit is 10 tokens, whatever the sentence
+        "batch_tokens": BATCH_TOKENS, "max_length_ratio": 0.001,  # so the limit is 10 tokens for every sentence
         "on_failure": "error",
     }  # fmt: skip
     settings = {"direction": "forward", "variant": "opus", "engine": "transformers", "options": options}
@@ -88,7 +88,7 @@ def job(folder: Path, threads: int, beams: int, precision: str) -> Job:
 
 
 def batched(folder: Path, texts: list[str], threads: int, beams: int, precision: str) -> float:
-    """Sentences/s of the engine, the loading of the model left out."""
+    """Sentences/s of the engine, excluding the loading of the model."""
     engine = Engine(job(folder, threads, beams, precision))
     engine.translate_texts(texts[:1], lambda *_: None)
     start = time.perf_counter()
@@ -117,7 +117,7 @@ def naive(folder: Path, texts: list[str], threads: int, beams: int, precision: s
 
 
 def from_memory(folder: Path, texts: list[str], threads: int) -> float:
-    """Captions/s of the whole stage, from its inputs on disk to its output, when all of them are in the memory."""
+    """Captions/s of the whole stage, from inputs on disk to output, when all captions are in the memory."""
     job_ = job(folder, threads, 4, "fp32")
     many = [f"{texts[i % len(texts)]} {i}" for i in range(REMEMBERED)]
     rows = [

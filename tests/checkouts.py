@@ -1,4 +1,4 @@
-"""Copies of the project, tiny ones, in which the real Snakemake and DVC are run."""
+"""Tiny copies of the project, in which the real Snakemake and DVC are run."""
 
 import hashlib
 import os
@@ -28,12 +28,12 @@ CAUGHT = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
 
 
 def targets(verb: str, output: str) -> set[str]:
-    """The targets that were `computed`, or `copied` from the memo; progress bars may stand in the same line."""
+    """The targets that were `computed`, or `copied` from the memo; progress bars may share their lines."""
     return set(re.findall(rf"((?:data|results|work)/[^\s:]+): {verb} ", output))
 
 
 def heed_ctrl_c() -> None:
-    """Commands that a shell puts into the background, such as tests, and all that they start ignore SIGINT."""
+    """Restore the default: what a shell starts in the background, such as tests, and its children ignore SIGINT."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
@@ -52,11 +52,11 @@ class Checkout:
         return Checkout(folder)
 
     def start(self, *options: str) -> subprocess.Popen:
-        """The pipeline."""
+        """Start the pipeline."""
         return self.launch("workflow/pipeline.py", *self.OPTIONS, *options)
 
     def launch(self, *words: str) -> subprocess.Popen:
-        """Python with these words, in a session of its own, so that it can be killed with all its jobs."""
+        """Start Python with these arguments in its own session, so that it can be killed with all its jobs."""
         return subprocess.Popen(
             [sys.executable, *words],
             cwd=self.folder,
@@ -67,11 +67,11 @@ class Checkout:
         )
 
     def says(self, *words: str) -> subprocess.CompletedProcess:
-        """A command, run to its end whatever it ends with; what it prints, and its messages apart."""
+        """Run a command to its end, whatever its exit status; stdout and stderr are captured separately."""
         return subprocess.run(words, cwd=self.folder, env=self.environment, capture_output=True, text=True)
 
     def ccr(self, *words: str) -> subprocess.CompletedProcess:
-        """`ccr` with these words, see `says`."""
+        """Run `ccr` with these arguments, see `says`."""
         return self.says(sys.executable, "-m", "ccr", *words)
 
     def run(self, *options: str, timeout: float = 300) -> str:
@@ -85,7 +85,7 @@ class Checkout:
         return targets("computed", self.run())
 
     def planned(self) -> set[str]:
-        """Rules that a dry run would run."""
+        """Rules that Snakemake would run, according to a dry run."""
         output = self.run("--dry-run", "--quiet", "host")
         stats = output.split("Job stats:")[1].split("total")[0] if "Job stats:" in output else ""
         return set(re.findall(r"^(\w+) +\d+$", stats, re.M)) - {"all"}
@@ -101,9 +101,9 @@ class Checkout:
 
 
 def check_out(repository: Path, folder: Path) -> Checkout:
-    """The project without what it has made."""
+    """A copy of the project without its results."""
     for name in ("src", "workflow"):
-        shutil.copytree(repository / name, folder / name)  # compiled code too: each command would compile it anew
+        shutil.copytree(repository / name, folder / name)  # with compiled code, or each command would compile it again
     for name in ("Snakefile", "params.yaml", "environment.yml"):
         shutil.copy(repository / name, folder / name)
     return Checkout(folder)
@@ -116,9 +116,9 @@ def make_tiny(checkout: Checkout) -> None:
 
 
 def killed_until_done(start: Callable[[], subprocess.Popen], seconds: tuple[float, float], look=lambda: None) -> int:
-    """Kills all that `start` starts, in a session of its own, after a random time between these, and starts it again.
+    """Kills all that `start` starts, in its own session, after a random time, and starts it again until it is done.
 
-    `look` is called after each kill. Returns how many it took; from the 30th on nothing is killed.
+    `seconds`: range of that time. `look` is called after each kill. Returns the number of kills, 30 at most.
     """
     moments = random.Random(0)
     for kills in count():
@@ -138,7 +138,7 @@ class Tracked(Checkout):
     """A checkout under git and DVC."""
 
     def command(self, *words: str, timeout: float = 1200) -> str:
-        """What a command prints; it must succeed."""
+        """The output of a command, which must succeed."""
         result = subprocess.run(words, cwd=self.folder, env=self.environment, timeout=timeout, **CAUGHT)
         assert result.returncode == 0, f"{words}: {result.stdout}"
         return result.stdout
@@ -150,7 +150,7 @@ class Tracked(Checkout):
         return self.command("git", *words)
 
     def repro(self) -> tuple[set[str], set[str]]:
-        """`dvc repro`: the targets that were computed, and those that were copied from the memo."""
+        """Runs `dvc repro`; returns the targets that were computed, and those that were copied from the memo."""
         output = self.dvc("repro")
         return targets("computed", output), targets("copied", output)
 
@@ -159,7 +159,7 @@ class Tracked(Checkout):
         return Tracked(folder)
 
     def broken(self) -> list[str]:
-        """Files of DVC's cache whose bytes are not what their names say."""
+        """Files in DVC's cache whose bytes do not match their names."""
         cache = self.folder / ".dvc/cache/files/md5"
         files = [file for file in cache.glob("??/*") if file.is_file()]
         assert files

@@ -1,4 +1,4 @@
-"""What all tests share."""
+"""Settings and fixtures that all tests share."""
 
 import fcntl
 import os
@@ -10,11 +10,11 @@ import pytest
 from checkouts import CL2CM, GERMAN, Checkout, Tracked, check_out, make_tiny, track
 from hypothesis import settings
 
-# No deadline for an example: a loaded machine is no fault.
+# No deadline for examples: slowness on a loaded machine is not a failure.
 settings.register_profile("ccr", deadline=None)
 settings.load_profile("ccr")
 
-# One thread for each test process, before anything imports torch: two that both take all cores slow each other tenfold.
+# One thread per test process, set before torch is imported: two that each use all cores slow each other down tenfold.
 for variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
     os.environ[variable] = "1"
 
@@ -22,10 +22,10 @@ REPOSITORY = Path(__file__).parents[1]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Files that run whole pipelines come first: no process is left with one of them at the end.
+    """Files that run whole pipelines come first, so that no process is left with one of them at the end.
 
-    The others of them wait for what the first one makes, so the file that waits for servers comes in between. Of the
-    rest, long files come first.
+    The other pipeline files wait for what the first one makes, so the file that waits for servers comes after the
+    first. Among the rest, long files come first.
     """
     pipelines = sorted({item.path for item in items if "fresh" in item.fixturenames})
     first = [*pipelines[:1], REPOSITORY / "tests/test_online.py", *pipelines[1:]]
@@ -42,7 +42,7 @@ def repository() -> Path:
 
 @pytest.fixture(scope="session")
 def real() -> Path:
-    """Real data beside the checkout; tests that need it skip where it is absent."""
+    """Real data next to the checkout; tests that need them are skipped if they are absent."""
     folder = REPOSITORY.parent / "shared" / "real"
     if not folder.is_dir():
         pytest.skip("real data (../shared/real) is not here")
@@ -51,7 +51,7 @@ def real() -> Path:
 
 @pytest.fixture(scope="session")
 def reference() -> Path:
-    """Numbers by the authors' code beside the checkout; tests that need them skip where they are absent."""
+    """Numbers from the authors' code, next to the checkout; tests that need them are skipped if they are absent."""
     folder = REPOSITORY.parent / "shared" / "reference" / "nrccr"
     if not folder.is_dir():
         pytest.skip("the authors' numbers (../shared/reference/nrccr) are not here")
@@ -74,7 +74,7 @@ def fresh(tmp_path_factory) -> Checkout:
 
 @pytest.fixture(scope="session")
 def once(tmp_path_factory):
-    """Makes a folder once for all test processes: `once(name, make)` with `make(folder)` returns it."""
+    """Makes a folder once for all test processes: `once(name, make)` returns it, made by `make(folder)`."""
     top = tmp_path_factory.getbasetemp()
     if "PYTEST_XDIST_WORKER" in os.environ:
         top = top.parent
@@ -92,7 +92,7 @@ def once(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def made(fresh, once) -> Checkout:
-    """The tiny table is made, by Snakemake."""
+    """A checkout in which Snakemake has made the tiny table."""
 
     def make(folder: Path) -> None:
         assert f"results/runs/{CL2CM}/seed0" in fresh.copy(folder).computed()
@@ -102,7 +102,7 @@ def made(fresh, once) -> Checkout:
 
 @pytest.fixture(scope="session")
 def german(fresh, once) -> Checkout:
-    """A run on pictures with German captions is made, by Snakemake, and its table."""
+    """A checkout in which Snakemake has made a run on pictures with German captions, and its table."""
 
     def edit(raw: dict) -> None:
         raw["datasets"]["multi30k_task2"]["target_langs"] = ["de"]
@@ -118,13 +118,13 @@ def german(fresh, once) -> Checkout:
 
 @pytest.fixture
 def checkout(made, tmp_path) -> Checkout:
-    """A copy of the made one, to spoil."""
+    """A copy of `made` that a test may damage."""
     return made.copy(tmp_path / "checkout")
 
 
 @pytest.fixture(scope="session")
 def reproduced(made, once) -> Tracked:
-    """The tiny table is made by `dvc repro` out of the memo, committed, and pushed to the folder `remote` beside it."""
+    """The tiny table, made by `dvc repro` from the memo, committed, and pushed to the folder `remote` next to it."""
 
     def make(folder: Path) -> None:
         folder.mkdir()

@@ -33,5 +33,5 @@ def _module(stage: str, outputs: dict[str, str], settings: dict[str, Any]) -> st
 
 
 def run(job: Job) -> None:
-    """Make it."""
+    """Run the job."""
     import_module(job.module).run(job)

@@ -23,9 +23,9 @@ Items = list[tuple[str, str | None, str]]
 def write_video(
     path: Path, frames: int = 12, size: int = 64, colour=(220, 30, 30), times=None, rotation: int = 0, **options: str
 ) -> None:
-    """A square that moves from left to right over a grey ground, as H.264, 8 frames a second.
+    """A square that moves from left to right over a grey background, as H.264, 8 frames a second.
 
-    `times`: when each frame is shown, in eighths of a second. `options`: of the container.
+    `times`: when each frame is shown, in eighths of a second. `options`: the container's.
     """
     with av.open(str(path), "w", options=options) as container:
         stream = container.add_stream("libx264", rate=8)
@@ -44,7 +44,7 @@ def write_video(
 
 
 def drawn(seed, size=(320, 240)):
-    """A picture with shapes in it, none like another."""
+    """A picture with shapes in it, different for each seed."""
     generator = np.random.default_rng(seed)
     image = Image.fromarray(generator.integers(0, 255, (6, 8, 3), np.uint8)).resize(size, Image.Resampling.BICUBIC)
     draw = ImageDraw.Draw(image)
@@ -55,7 +55,7 @@ def drawn(seed, size=(320, 240)):
 
 
 def film(path, seeds, size=(320, 240)):
-    """A video of one drawn picture after the other, 8 frames of each."""
+    """A video of one drawn picture per seed, 8 frames each."""
     with av.open(str(path), "w") as container:
         stream = container.add_stream("libx264", rate=8)
         stream.width, stream.height, stream.pix_fmt = *size, "yuv420p"
@@ -67,7 +67,7 @@ def film(path, seeds, size=(320, 240)):
 
 
 def lefts(pictures: np.ndarray) -> np.ndarray:
-    """Where the red square begins in each picture (frames, height, width, 3)."""
+    """Left edge of the red square in each picture (frames, height, width, 3)."""
     return np.array([int((picture[4, :, 0].astype(int) - picture[4, :, 1] > 90).argmax()) for picture in pictures])
 
 
@@ -80,7 +80,7 @@ def job(
     root=None,
     **options,
 ) -> Job:
-    """The features job of (item_id, path, kind) rows, options completed as by the plan."""
+    """The features job of (item_id, path, kind) rows, with options completed as in the plan."""
     columns = {
         "item_id": [item for item, _, _ in items],
         "split": ["train"] * len(items),
@@ -113,12 +113,12 @@ def run(
 
 
 def rows_of(names) -> Items:
-    """An item for each file name, which is its id."""
+    """One item per file name, with the name as its id."""
     return [(str(name), name, "image" if name and name.endswith(("jpg", "png")) else "video") for name in names]
 
 
 def bad_media(folder: Path) -> dict[str | None, str]:
-    """Readable `good.mp4`, and every kind of unreadable file with a part of the reason expected."""
+    """Writes a readable `good.mp4` and all kinds of unreadable files; returns part of the expected reason of each."""
     write_video(folder / "good.mp4")
     for name in ("empty.mp4", "empty.jpg"):
         (folder / name).touch()

@@ -1,7 +1,7 @@
-"""What a translation service may answer that is no translation, and what is to be said of each.
+"""What a translation service may answer instead of a translation, and the expected message for each.
 
 `KINDS`: name -> (how the server answers: a function of its handler and the good body; the reason, as a pattern, why a
-sentence that is always answered so is refused, "" where the answer is good after all).
+sentence that always gets this answer is refused, "" if the answer is good after all).
 """
 
 import gzip
@@ -31,7 +31,7 @@ def body(data: bytes, **headers: str) -> Answering:
 
 
 def says(change: Callable[[str], Any]) -> Answering:
-    """The good JSON with another translation."""
+    """The good JSON with its translation changed."""
 
     def answer(handler: Handler, good: bytes) -> None:
         handler.send(200, json.dumps({"translatedText": change(json.loads(good)["translatedText"])}).encode())
@@ -40,7 +40,7 @@ def says(change: Callable[[str], Any]) -> Answering:
 
 
 def status(code: int, **headers: str) -> Answering:
-    """A status, a body that says no, and headers."""
+    """A status, a body with an error, and headers."""
     return lambda handler, good: handler.send(
         code, b'{"error": "no"}', {name.replace("_", "-"): text for name, text in headers.items()}
     )
@@ -49,7 +49,7 @@ def status(code: int, **headers: str) -> Answering:
 def raw(
     first: bytes, *, end: Callable[[socket.socket], Any] = lambda sock: sock.shutdown(socket.SHUT_RDWR)
 ) -> Answering:
-    """These bytes instead of HTTP, then an end."""
+    """These bytes instead of HTTP, then the end of the connection."""
 
     def answer(handler: Handler, good: bytes) -> None:
         handler.close_connection = True
@@ -77,7 +77,7 @@ def forever(first: bytes, piece: bytes, pause: float = 0.0) -> Answering:
 
 
 def reset(sock: socket.socket) -> None:
-    """Close with nothing to linger for, which sends RST."""
+    """Close without lingering, which sends RST."""
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     sock.close()
 

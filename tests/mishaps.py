@@ -1,4 +1,4 @@
-"""Files as they arrive when something went wrong on the way: bytes changed, cut, put in, in another encoding."""
+"""Files damaged on their way: bytes changed, cut out, inserted or repeated, or text in another encoding."""
 
 from random import Random
 

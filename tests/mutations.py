@@ -1,4 +1,4 @@
-"""Bytes of good files, changed: what a reader makes of them must be a result or one error for people."""
+"""Good files with changed bytes: reading them must give a result or one readable error."""
 
 import resource
 import signal
@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from hypothesis import strategies as st
 
-SECONDS, BYTES = 10, 1 << 30  # that a reader may take
+SECONDS, BYTES = 10, 1 << 30  # limits of a reader
 
 # kind, where (share of the file), bytes
 Change = tuple[str, float, bytes]
@@ -25,7 +25,7 @@ CHANGES = st.lists(
 
 
 def changed(data: bytes, changes: list[Change]) -> bytes:
-    """The bytes after these changes, one after the other."""
+    """The bytes after these changes, applied in order."""
     for kind, share, value in changes:
         at, size = int(share * len(data)), len(value)
         before, after = data[:at], data[at:]
@@ -47,7 +47,7 @@ def changed(data: bytes, changes: list[Change]) -> bytes:
 
 
 class Reader(NamedTuple):
-    """A file of a folder that is changed, and what reads it."""
+    """A file that is changed, and the function that reads it."""
 
     path: Path
     read: Callable[[], object]
@@ -55,7 +55,7 @@ class Reader(NamedTuple):
 
 @contextmanager
 def bounded() -> Iterator[None]:
-    """What takes more time or memory than a reader may is an error."""
+    """Make it an error to take more time or memory than a reader may."""
 
     def late(*_: object) -> None:
         raise TimeoutError(f"more than {SECONDS} s")

@@ -1,6 +1,6 @@
-"""The published NRCCR model once more, from its description in words, in plain tensor algebra.
+"""A second implementation of the published NRCCR model, from its description in words, in plain tensor algebra.
 
-It shares nothing with `ccr`: it writes small directories of reference numbers for the tests of `ccr.parity`.
+It shares no code with `ccr`. It writes small directories of reference numbers for the tests of `ccr.parity`.
 """
 
 import json
@@ -19,7 +19,7 @@ OPT = {
     "back_w": 0.4, "scale": 0.01, "glr": 2e-3, "learning_rate": 3e-4, "grad_clip": 1.5, "layer_list": ["layer.1"],
     "text_num_attention": 4, "video_num_attention": 3,
 }  # fmt: skip
-MODES = {"video": "strong", "image": "not-so-weak"}  # and their discriminators
+MODES = {"video": "strong", "image": "not-so-weak"}  # with their discriminators
 KEYS, TEXT, VIDEO, FEATURE, DIM = 24, 20, 12, 7, 10
 LENGTHS = {"src": [6, 5, 5, 3, 2], "tgt": [4, 7, 3, 2, 5], "back": [2, 5, 4, 5, 3], "video": [3, 1, 4, 2, 4]}
 TEXTS = ("src", "tgt", "back")
@@ -35,7 +35,7 @@ EMBEDDINGS = {
 
 
 def write_group(folder, stem, arrays, meanings=()):
-    """`{stem}.npz` and its index."""
+    """Write `{stem}.npz` and its index."""
     np.savez(folder / f"{stem}.npz", **arrays)
     index = {
         name: {"shape": list(array.shape), "dtype": str(array.dtype), "meaning": dict(meanings).get(name, "")}
@@ -76,7 +76,7 @@ def soft_targets(teacher, student, videos, temperature=0.07, target_videos=None)
 
 
 def smooth_l1(teacher, student, beta=4.0):
-    """In float32 always; below beta it is a parabola."""
+    """Always in float32; only the quadratic part, for differences below beta."""
     return ((teacher.float() - student.float()) ** 2 / (2 * beta)).mean()
 
 
@@ -341,7 +341,7 @@ class ByHand:
         return unit(scaled * self.w[f"{name}.bn_1.weight"] + self.w[f"{name}.bn_1.bias"])
 
     def terms(self):
-        """Un-weighted, with their weights."""
+        """The loss terms, unweighted, with their weights."""
         e = self.embedded
 
         def ranking(captions, others):
@@ -359,7 +359,7 @@ class ByHand:
 
 
 def discriminate(weights, x):
-    """Logits from weights named as in the published discriminator and token states."""
+    """Logits of token states, from weights named as in the published discriminator."""
     x = x.transpose(1, 2)
     if "discriminator.convolve.0.weight" in weights:
 
@@ -388,7 +388,7 @@ def adam(weight, gradient, rate):
 
 
 def adversary(weights, kind, states):
-    """What `adv[kind]/*` holds, and the updated discriminator."""
+    """The values of `adv[kind]/*`, and the updated discriminator."""
     prefix = f"AdvAgent[{kind}]."
     own = {k.removeprefix(prefix): w.clone().requires_grad_() for k, w in weights.items() if k.startswith(prefix)}
     logits = [discriminate(own, states[name].detach()) for name in ("src", "tgt")]
@@ -405,7 +405,7 @@ def adversary(weights, kind, states):
 
 
 def write_model(folder, mode, seed=0):
-    """`{mode}_weights.safetensors`, `_forward.npz`, its index and `_config.json`, with both steps."""
+    """Write `{mode}_weights.safetensors`, `_forward.npz`, its index and `_config.json`, with both training steps."""
     generator = np.random.default_rng(seed)
     weights = make_weights(mode, generator)
     inputs = {}
@@ -457,7 +457,7 @@ def write_model(folder, mode, seed=0):
 
 
 def step(weights, inputs, mode, frozen):
-    """One training step: what `step_*/*` holds and the norms of `*_config.json`."""
+    """One training step: the values of `step_*/*` and the norms in `*_config.json`."""
     trained = {}
     for name, w in weights.items():
         buffer = name.startswith("AdvAgent") or "running" in name or "tracked" in name

@@ -1,4 +1,4 @@
-"""Raw data as importers' tests write and count them."""
+"""Helpers of the importers' tests: write raw data and count rows."""
 
 import gzip
 from collections import Counter

@@ -1,4 +1,4 @@
-"""Small disks (tmpfs) and one with a quota (btrfs), which root may mount."""
+"""Small disks (tmpfs) and one with a quota (btrfs), which only root may mount."""
 
 import os
 import shutil
@@ -12,7 +12,7 @@ import pytest
 
 @contextmanager
 def small_disk(folder: Path, options: str) -> Iterator[Path]:
-    """A disk mounted at a new folder, with options such as `size=1m`; the test is skipped where none can be mounted."""
+    """A disk mounted at a new folder, with options such as `size=1m`; the test is skipped if none can be mounted."""
     folder.mkdir(parents=True)
     mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", options, "tmpfs", folder], capture_output=True, text=True)
     if mounted.returncode:
@@ -25,7 +25,7 @@ def small_disk(folder: Path, options: str) -> Iterator[Path]:
 
 @contextmanager
 def disk_with_quota(folder: Path) -> Iterator[tuple[Path, Callable[[str], None]]]:
-    """A folder on a disk mounted at a new folder, and what sets the quota there (bytes, or `none`)."""
+    """A folder on a disk mounted at a new folder, and a function that sets its quota (bytes, or `none`)."""
     if not shutil.which("mkfs.btrfs"):
         pytest.skip("no mkfs.btrfs here: apt-get install btrfs-progs")
     folder.mkdir(parents=True)
@@ -39,14 +39,14 @@ def disk_with_quota(folder: Path) -> Iterator[tuple[Path, Callable[[str], None]]
     try:
         subprocess.run(["btrfs", "quota", "enable", folder], **quiet)
         subprocess.run(["btrfs", "subvolume", "create", mine], **quiet)
-        # named from outside: the folder itself takes no change any more
+        # by its id from outside: a folder at its quota accepts no more changes
         yield mine, lambda limit: subprocess.run(["btrfs", "qgroup", "limit", limit, "0/256", folder], **quiet)
     finally:
         subprocess.run(["umount", "--lazy", folder], check=True)
 
 
 def fill(disk: Path, free: int = 0) -> Path:
-    """Fill a disk but for so many bytes; returns the file that does."""
+    """Fill a disk except for `free` bytes; returns the file that fills it."""
     filler = disk / "filler"
     stat = os.statvfs(disk)
     with filler.open("wb") as file:

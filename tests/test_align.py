@@ -1,4 +1,4 @@
-"""`ccr align` and the quality of alignments, with a network whose words are equal exactly where they should be."""
+"""`ccr align` and the quality of alignments, with a network that gives equal states to matching words only."""
 
 import csv
 import json
@@ -49,7 +49,7 @@ pytestmark = pytest.mark.usefixtures("in_a_folder_of_its_own")
 
 @pytest.fixture(scope="module")
 def teacher(tmp_path_factory):
-    """A run directory: translated words have the same state, all others are at right angles."""
+    """A run directory: a word and its translation have the same state, all others are orthogonal."""
     folder = tmp_path_factory.mktemp("teacher")
     words = [*PAIRS, *PAIRS.values(), *ALONE]
     tokenizer = train_tokenizer([*words, *words], 100)
@@ -144,7 +144,7 @@ def test_ccr_align_prints_the_words_and_draws_the_plan(teacher, tmp_path):
     assert ["red", "红"] in [line[1:] for line in lines] and ["child", "孩"] in [line[1:] for line in lines]
     assert "marginals unbalanced" in done.stdout and "of its word-level term" in done.stdout
     picture = (tmp_path / "alignment.svg").read_text()
-    assert ">红<" in picture and ">child<" in picture  # text, for the fonts of whoever looks at it
+    assert ">红<" in picture and ">child<" in picture  # text, shown in its viewer's fonts
 
 
 def test_a_run_without_word_level_term_is_aligned_by_the_defaults(teacher, tmp_path):
@@ -163,10 +163,10 @@ def test_a_run_without_word_level_term_is_aligned_by_the_defaults(teacher, tmp_p
 
 
 def test_a_picture_without_the_fonts_says_what_to_install(teacher, caplog, monkeypatch):
-    monkeypatch.setattr(fonts, "_others", list)  # a bare machine
+    monkeypatch.setattr(fonts, "_others", list)  # a machine without other fonts
     with caplog.at_level(logging.WARNING):
         sentences.align("red", "红", teacher, "a.png")
-        sentences.align("red", "红", teacher, "a.svg")  # its reader's fonts show it
+        sentences.align("red", "红", teacher, "a.svg")  # its viewer's fonts show it
     assert Path("a.png").read_bytes().startswith(b"\x89PNG")
     (message,) = caplog.messages
     assert "a.png" in message and "(红)" in message and "fonts-noto-cjk" in message

@@ -1,4 +1,4 @@
-"""Engine apertium: the real command where it is installed, and a command of our own that fails on purpose."""
+"""Engine apertium: the real command if it is installed, and a fake one that fails on purpose."""
 
 import logging
 import shutil
@@ -29,7 +29,7 @@ CAPTIONS_EN = [
     "the girl is eating an apple",
 ]
 
-# Answers in the stream format: capitals for letters, `*` before "Qux", no end of the text that says "Fatal".
+# Answers in the stream format: capitals, `*` before "Qux", and no answer to a text with "Fatal".
 COMMAND = """#!{python}
 import sys
 assert sys.argv[1:4] == ["-f", "none", "-z"], sys.argv
@@ -49,7 +49,7 @@ def job(source="en", target="es", direction="forward", inputs=None, outputs=None
 
 
 def translate(texts, **settings):
-    """The outcomes of all texts; each is finished once."""
+    """The outcomes of all texts; each must be finished only once."""
     outcomes = {}
 
     def finish(text, outcome):
@@ -62,7 +62,7 @@ def translate(texts, **settings):
 
 @pytest.fixture
 def command(tmp_path, monkeypatch):
-    """Installs a command `apertium` of our own with these modes, alone on PATH, and returns the folder of its data."""
+    """Installs a fake command `apertium` with these modes, alone on PATH, and returns its data folder."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("PATH", str(tmp_path / "bin"))
     monkeypatch.delenv("APERTIUM_DATADIR", raising=False)

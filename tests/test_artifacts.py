@@ -108,7 +108,7 @@ def test_a_full_disk_leaves_the_old_file(monkeypatch):
 
 @pytest.mark.parametrize("mode", [0o755, 0o700, 0o2775])
 def test_whoever_may_read_the_folder_may_read_what_is_written_there(mode):
-    """Colleagues who share a checkout, a memo or DVC's remote; safetensors writes for the owner alone."""
+    """Colleagues may share a checkout, a memo or DVC's remote; safetensors makes files for their owner only."""
     folder = Path("shared")
     folder.mkdir()
     folder.chmod(mode)
@@ -182,19 +182,19 @@ def test_results_are_adopted_only_under_the_key_that_made_them(job):
 
 
 def write(job, rows=ROWS):
-    """The job's output, as it comes from elsewhere."""
+    """Write the job's output as it would come from elsewhere."""
     write_parquet(rows, "out.parquet", ITEMS, key=job.key)
     seal(job)
 
 
 def make(job, rows=ROWS):
-    """The job's output, as the job itself leaves it."""
+    """Write the job's output as the job itself leaves it."""
     write(job, rows)
     note(job)
 
 
 def asks_for_a_run(job) -> bool:
-    """Whether Snakemake, which goes by times, would run the job."""
+    """Whether Snakemake, which compares file times, would run the job."""
     times = [path.stat().st_mtime_ns for path in (noted(job), Path("in.parquet"))]
     return Path("out.parquet").stat().st_mtime_ns < max(times)
 
@@ -225,7 +225,7 @@ def test_outputs_from_elsewhere_are_known_by_their_key_whatever_their_times(job,
 
 
 def test_outputs_from_before_the_clock_was_set_back_are_of_today(job):
-    """Snakemake refuses what is older than its inputs: what is made of them now would be."""
+    """Snakemake refuses files older than their inputs, as those made now from these outputs would be."""
     make(job)
     os.utime("out.parquet", (time.time() + 86_400, time.time() + 86_400))
     assert not asks_for_a_run(job)
@@ -238,7 +238,7 @@ def test_outputs_put_back_under_settings_that_did_not_make_them_ask_for_a_run(jo
     make(other)
     old = {name: Path(name).read_bytes() for name in ("out.parquet", "out.seal.json")}
     make(job)
-    for name, content in old.items():  # newer than all it was made of
+    for name, content in old.items():  # newer than everything they were made from
         Path(name).write_bytes(content)
     assert asks_for_a_run(job)
 

@@ -1,4 +1,4 @@
-"""Importers and checks: the official layouts written small, every bad input, and the real data where they lie."""
+"""Importers and checks: small data in the official layouts, every bad input, and the real data if available."""
 
 import json
 import logging
@@ -59,7 +59,7 @@ def import_(root, importer, out=None, **rest):
 
 @pytest.fixture
 def visualsearch(tmp_path):
-    """Two captions per item in en and zh; English put into Chinese by two engines and back by one."""
+    """Two captions per item in en and zh; English translated into Chinese by two engines and back by one."""
     text = tmp_path / "TextData"
     for split, ids in {"train": ["b", "a"], "val": ["c"], "test": ["d"]}.items():
         write(text / f"{split}.ids.txt", "".join(f"{i}\n" for i in ids))
@@ -152,7 +152,7 @@ def export(folder, rows, direction="forward", split="train", engine="lexicon", t
 
 
 def translations(engine_made, split="train"):
-    """Texts that need care, with ids as published or as an engine of ours makes them."""
+    """Texts that need care, with ids as published or as our own engines make them."""
     texts = ["一只狗", "两只#3 狗", "a b @c 。", "狗、猫", "#"]
     for n, text in enumerate(texts):
         item = f"{split}#{n // 2}"
@@ -388,7 +388,7 @@ def test_bad_vatex(vatex, file, text, message):
         (7, ["en", "zh"], "official", range(5, 7)),
         (10, ["zh", "en"], "official", range(5, 10)),
         (10, ["zh"], "official", ()),
-        (10, ["en", "zh"], "synthetic", ()),  # written on their own
+        (10, ["en", "zh"], "synthetic", ()),  # written independently
     ],
 )
 def test_the_last_five_chinese_captions_of_vatex_are_translations(vatex, english, langs, source, numbers):

@@ -1,4 +1,4 @@
-"""The command line with arguments that nobody means: one message each, no traceback."""
+"""The command line with nonsensical arguments: one message each, no traceback."""
 
 import shutil
 from collections.abc import Iterator
@@ -23,14 +23,14 @@ def files(tmp_path, repository) -> None:
 
 
 def ended(*words: str) -> int | str | None:
-    """What `ccr` with these words ends with: a status, or the message that it prints."""
+    """Run `ccr` with these arguments; returns its exit status, or the message that it prints."""
     with pytest.raises(SystemExit) as end, for_people():
         app(words)
     return end.value.code
 
 
 def commands(command, *path: str) -> Iterator[tuple[tuple[str, ...], int]]:
-    """Words of each command, and how many arguments it must have."""
+    """The words of each command, and how many arguments it requires."""
     if hasattr(command, "commands"):
         for name, sub in command.commands.items():
             yield from commands(sub, *path, name)

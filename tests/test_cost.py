@@ -1,4 +1,4 @@
-"""What a job took: its memory, that of its processes, and the energy that counters have seen."""
+"""What a job cost: its memory, that of its child processes, and the energy that counters have measured."""
 
 import shutil
 import subprocess
@@ -10,7 +10,7 @@ from ccr.artifacts import energy
 from ccr.artifacts.cost import measured
 from ccr.artifacts.energy import metered
 
-# NVML's interface: two GPUs, of which each has used 1,500 mJ more whenever it is asked
+# NVML's interface: two GPUs, each of which has used another 1,500 mJ at every query
 NVML = """
 int nvmlInit_v2(void) { return 0; }
 int nvmlDeviceGetCount_v2(unsigned *number) { *number = 2; return 0; }
@@ -23,14 +23,14 @@ int nvmlDeviceGetTotalEnergyConsumption(void *gpu, unsigned long long *joules) {
 
 @pytest.fixture(autouse=True)
 def no_counters(monkeypatch, tmp_path):
-    """A machine without counters, whatever this one has."""
+    """A machine without counters, whatever the real one has."""
     monkeypatch.setattr(energy, "POWERCAP", tmp_path / "powercap")
     monkeypatch.setattr(energy, "NVML", str(tmp_path / "libnvidia-ml.so"))
 
 
 @pytest.fixture
 def zones(tmp_path):
-    """Two packages, a part of one of them, and the sum of the platform, as Linux shows them; folder by name."""
+    """Two packages, a part of one of them, and the whole platform, as Linux shows them; folders by name."""
     folders = {}
     for zone, name in (("0", "package-0"), ("0:0", "core"), ("1", "package-1"), ("2", "psys")):
         folder = folders[name] = tmp_path / f"powercap/intel-rapl:{zone}"
@@ -50,7 +50,7 @@ def test_the_memory_of_a_process_that_it_started_counts():
 def test_packages_are_summed_and_a_counter_may_start_again(zones):
     with metered() as joules:
         (zones["package-0"] / "energy_uj").write_text("4500000\n")  # 3.5 J
-        (zones["package-1"] / "energy_uj").write_text("0\n")  # round: 262,143 J less 1 J
+        (zones["package-1"] / "energy_uj").write_text("0\n")  # wrapped around: 262,143 J less 1 J
         (zones["core"] / "energy_uj").write_text("9000000\n")
         (zones["psys"] / "energy_uj").write_text("9000000\n")
     assert joules() == 262145.5
@@ -68,7 +68,7 @@ def test_a_counter_that_starts_again_several_times_is_watched(zones, monkeypatch
             replaced.write_text(text)
             replaced.rename(file)
             before = len(seen)
-            while len(seen) < before + 6:  # each counter once, whole, after the change
+            while len(seen) < before + 6:  # at least one complete update of each counter after the change
                 pass
     assert joules() == 2 * 262143.0
 

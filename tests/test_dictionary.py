@@ -17,7 +17,7 @@ from ccr.translate.text import clean
 DICTD = Path("/usr/share/dictd/freedict-eng-deu.index")
 DIGITS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
 
-# in the form of CC-CEDICT's lines
+# in CC-CEDICT's line format
 CEDICT = """# CC-CEDICT
 #! version=1
 一 一 [yi1] /one; single/a (article)/
@@ -47,7 +47,7 @@ def translate(path, texts, *pair, **settings):
 
 @pytest.fixture
 def table(tmp_path):
-    """Writes a table `en-de.tsv` of lines and returns its path."""
+    """Writes a table `en-de.tsv` with these lines and returns its path."""
 
     def write(*lines, name="en-de.tsv"):
         path = tmp_path / name
@@ -58,7 +58,7 @@ def table(tmp_path):
 
 
 def dictd(folder, entries, name="freedict-eng-deu"):
-    """Writes a dictionary in dictd's format: (word of the index, entry) each."""
+    """Writes a dictionary in dictd's format from (index word, entry) pairs."""
     index, text = "", b""
     for word, entry in [("00databaseutf8", "\n"), *entries]:
         data = entry.encode()
@@ -127,7 +127,7 @@ def test_of_the_files_in_a_folder_the_one_that_says_the_pair(table, tmp_path):
     assert translate(tmp_path, ["dog"]) == ["Hund"]
     assert translate(tmp_path, ["dog"], "en", "fr") == ["chien"]
     assert translate(tmp_path, ["Hund"], "de", "en") == ["Hound"]
-    assert translate(tmp_path, ["chien"], "fr", "en") == ["dog"]  # turned round
+    assert translate(tmp_path, ["chien"], "fr", "en") == ["dog"]  # reversed
 
 
 # --- CC-CEDICT ---------------------------------------------------------------------------------------------
@@ -187,7 +187,7 @@ def test_the_real_freedict():
     assert made[0].endswith("Schnee .")
 
 
-# --- what cannot be ----------------------------------------------------------------------------------------
+# --- errors ------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(

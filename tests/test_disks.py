@@ -1,4 +1,4 @@
-"""Disks that are full, read-only or out of inodes: one message, nothing torn, and the same command goes on later."""
+"""Disks that are full, read-only or out of inodes: one message, no torn files, and the same command works later."""
 
 import errno
 import os
@@ -26,7 +26,7 @@ from ccr.errors import CcrError
 from ccr.world.render import write_video
 
 pytestmark = pytest.mark.usefixtures("in_a_folder_of_its_own")
-BIG = 1 << 20  # bytes, more than a small disk has
+BIG = 1 << 20  # bytes, more than a small disk holds
 ROWS = pa.schema([("numbers", pa.float64())])
 
 
@@ -36,7 +36,7 @@ def disk(tmp_path):
         yield folder
 
 
-# --- what libraries make of a full disk --------------------------------------------------------------------
+# --- how libraries report a full disk ----------------------------------------------------------------------
 
 
 def table(path: Path) -> None:
@@ -46,7 +46,7 @@ def table(path: Path) -> None:
 
 
 def copied(path: Path) -> None:
-    """What `shutil.copytree` says of it, for those who call that."""
+    """Copies a folder with `shutil.copytree`, which raises an error of its own class."""
     for number in range(3):
         Path("source", str(number)).mkdir(parents=True, exist_ok=True)
         Path("source", str(number), "file").write_bytes(bytes(BIG))
@@ -76,7 +76,7 @@ WRITERS = {
 
 @pytest.mark.parametrize("name", WRITERS)
 def test_every_library_ends_in_the_same_message(disk, name):
-    """The whole file's, not its temporary name."""
+    """The message names the final file, not the temporary one."""
     where = disk / "results/x.file"
     with (
         pytest.raises(CcrError, match=rf"^{disk}/results/x\.\w+: cannot be written \(No space left on device\)"),
@@ -168,7 +168,7 @@ def test_what_cannot_fit_is_refused_before_it_is_begun(disk, caplog):
 
 
 def made(size: int) -> Job:
-    """A job of a folder and a file, made."""
+    """A finished job, whose output is a folder."""
     root = Path("data/raw/world")
     (root / "videos").mkdir(parents=True)
     for number in range(4):
@@ -178,7 +178,7 @@ def made(size: int) -> Job:
 
 
 def remembered_on(disk):
-    """A result that is kept in a memo on this disk, as far as there is room."""
+    """A job whose result is stored in a memo on this disk, if there is room."""
     (disk / "memo").mkdir()
     Path("work").mkdir()
     Path("work/memo").symlink_to(disk / "memo")
@@ -195,7 +195,7 @@ def test_a_memo_that_is_full_costs_no_result(disk, caplog):
 
 
 def test_a_memo_that_fills_up_meanwhile_costs_no_result(disk, caplog, monkeypatch):
-    """Another process wrote after the look at the room: no traceback of `shutil.copytree`, nothing half there."""
+    """Another process wrote after the check for room: no traceback of `shutil.copytree`, nothing half-written."""
     monkeypatch.setattr("ccr.artifacts.memo.room_for", lambda *_: None)
     job = remembered_on(disk)
     assert "work/memo/ab/" in caplog.text and "cannot be written (No space left on device)" in caplog.text
@@ -229,7 +229,7 @@ STAGES = {
 
 
 def content(checkout: Checkout, target: str) -> dict[str, str]:
-    """Hashes of what lies at a target but what tells of the time."""
+    """Hashes of a target's files, except those that record times."""
     path = checkout.folder / target
     files = [path] if path.is_file() else [file for file in path.rglob("*") if file.is_file()]
     told = [file for file in files if "provenance" not in file.name and "seal" not in file.name]
@@ -237,7 +237,7 @@ def content(checkout: Checkout, target: str) -> dict[str, str]:
 
 
 def without(made: Checkout, target: str, folder: Path) -> Checkout:
-    """A copy in which a target and what would bring it back are missing."""
+    """A copy without a target and without the caches that could restore it."""
     checkout = made.copy(folder)
     path = checkout.folder / target
     shutil.rmtree(path) if path.is_dir() else path.unlink()
@@ -247,7 +247,7 @@ def without(made: Checkout, target: str, folder: Path) -> Checkout:
 
 
 def move(checkout: Checkout, top: str, disk: Path) -> set[Path]:
-    """Let `data` or `results` lie on a disk; returns its files."""
+    """Move `data` or `results` to a disk; returns what is on the disk."""
     shutil.copytree(checkout.folder / top, disk / top)
     shutil.rmtree(checkout.folder / top)
     (checkout.folder / top).symlink_to(disk / top)

@@ -1,4 +1,4 @@
-"""Several processes train what one process trains."""
+"""Several processes train the same network as one process."""
 
 import contextlib
 import multiprocessing
@@ -32,7 +32,7 @@ from ccr.train.triplets import Triplets, Validation, read_texts
 
 pytestmark = pytest.mark.usefixtures("in_a_folder_of_its_own")
 CASES = [(name, norm) for name in NAMES for norm in ("layer", "batch")]
-STEPS, BATCH = 20, 15  # an odd number: the slices differ
+STEPS, BATCH = 20, 15  # an odd number: the shares differ
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +41,7 @@ def data(tmp_path_factory):
 
 
 def exact(job, norm):
-    """The job without chance: no dropout, no hidden words."""
+    """The job without randomness: no dropout, no masked words."""
     network = job.settings["network"]
     text, visual = network["text"], network["visual"]
     off = {"input_dropout": 0.0, "dropout": 0.0}
@@ -81,7 +81,7 @@ def modules(trainer):
 
 
 def twenty_steps(name, norm, data):
-    """What each step gave, validation's scores, and all weights afterwards."""
+    """The values of each step, the validation scores, and all weights afterwards."""
     trainer, triplets, validation = parts(exact(training(name, data, Path("unused")), norm))
     trainer.network.train()
     values = []
@@ -97,7 +97,7 @@ def twenty_steps(name, norm, data):
 
 
 def one_of_two(rank, data, folder):
-    """In a process of its own."""
+    """Run by each of the two processes."""
     distributed.init_process_group("gloo", init_method=f"file://{folder}/meeting", rank=rank, world_size=2)
     for name, norm in CASES:
         torch.save(twenty_steps(name, norm, data), f"{folder}/{name}-{norm}-{rank}.pt")
@@ -113,7 +113,7 @@ def one_of_two(rank, data, folder):
 
 @pytest.fixture(scope="module")
 def both(data, tmp_path_factory):
-    """Folder with what two processes, rank 0 and 1, did in every case."""
+    """Folder with the results of two processes, rank 0 and 1, for every case."""
     folder = tmp_path_factory.mktemp("both")
     context = multiprocessing.get_context("spawn")
     workers = [context.Process(target=one_of_two, args=(rank, data, folder)) for rank in (0, 1)]

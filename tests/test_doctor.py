@@ -17,7 +17,7 @@ SECRET = "k3y-that-nobody-may-see"
 
 @pytest.fixture
 def here(repository, tmp_path, monkeypatch) -> Path:
-    """An empty project folder with the params.yaml and the pins of the project."""
+    """A project folder that holds only the project's params.yaml and pins."""
     for name in ("params.yaml", "constraints.txt"):
         shutil.copy(repository / name, tmp_path / name)
     monkeypatch.chdir(tmp_path)
@@ -119,7 +119,7 @@ def test_packages_that_are_not_the_pinned_ones(here):
 
 
 def test_a_gpu_that_torch_cannot_use(monkeypatch, tmp_path):
-    """A driver that tells of a GPU, with a torch that has none."""
+    """A driver that reports a GPU, with a torch that sees none."""
     program = tmp_path / "nvidia-smi"
     program.write_text("#!/bin/sh\necho 'NVIDIA H200, 143771 MiB, 570.1'\n")
     program.chmod(0o755)

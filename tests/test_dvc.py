@@ -1,4 +1,4 @@
-"""Real DVC over real Snakemake on a tiny table: what a change redoes, what a colleague gets, and that the two agree."""
+"""Real DVC over real Snakemake on a tiny table: what a change reruns, what a colleague gets, and that the two agree."""
 
 import os
 import random
@@ -29,14 +29,14 @@ FEATURES = f"data/{DATA}/features/descriptor.parquet"
 
 
 def trained(*methods: str) -> set[str]:
-    """A training, its evaluation and the table."""
+    """The runs of these methods, their evaluations and the table."""
     return {f"results/{kind}/{method}" for kind in ("runs", "evaluations") for method in methods} | {TABLE}
 
 
 B, C = f"{BASELINE}/seed0", f"{CL2CM}/seed0"
 
 
-# --- what a change redoes ----------------------------------------------------------------------------------
+# --- what a change recomputes ------------------------------------------------------------------------------
 
 
 def setting(path: str, value):
@@ -55,7 +55,7 @@ def setting(path: str, value):
 
 
 def line(file: str, text: str):
-    """Appends a line to a file of the code."""
+    """Appends a line to a source file."""
 
     def change(checkout: Checkout) -> None:
         with (checkout.folder / "src/ccr" / file).open("a") as code:
@@ -141,7 +141,7 @@ def test_the_beam_of_a_neural_engine_redoes_what_it_translates(reproduced, tmp_p
 
 
 def redoes(made: Tracked, tmp_path: Path, change, expected: set[str]) -> None:
-    """After the change DVC and Snakemake, each in a copy, compute the expected targets and come to the same table."""
+    """After the change, DVC and Snakemake, each in a copy, compute the expected targets and the same table."""
     by_dvc, by_snakemake = (made.copy(tmp_path / name) for name in ("dvc", "snakemake"))
     change(by_dvc)
     computed, _ = by_dvc.repro()
@@ -174,7 +174,7 @@ def test_a_colleague_pulls_changes_one_weight_and_trains_one_method(colleague):
     assert "up to date" in colleague.dvc("status")
     assert "Nothing to be done" in colleague.run("--dry-run")
     CHANGES["a weight of the student"][0](colleague)
-    # Snakemake was never run here, and yet knows that this result is another's
+    # Snakemake was never run here, yet knows that these results belong to other settings
     assert colleague.planned() == {"student", "evaluate", "tables"}
     colleague.command(sys.executable, "-m", "ccr", "memo", "adopt")
     computed, copied = colleague.repro()
@@ -185,7 +185,7 @@ def test_a_colleague_pulls_changes_one_weight_and_trains_one_method(colleague):
 
 @pytest.mark.slow
 def test_results_of_other_settings_that_are_put_back_are_not_taken_for_fresh(reproduced, tmp_path):
-    """Files newer than everything they are made of, under settings that did not make them."""
+    """Files newer than everything they were made from, under settings that did not make them."""
     checkout = reproduced.copy(tmp_path / "back")
     CHANGES["a column of the table: what it compares with"][0](checkout)
     assert checkout.computed() == {TABLE}
@@ -207,7 +207,7 @@ def test_twenty_clones_have_nothing_to_do(reproduced, tmp_path):
 
 
 def shuffle_times(checkout: Checkout, order: random.Random) -> None:
-    """File times in an order of their own, as a parallel download leaves them."""
+    """Set file times in random order, as a parallel download leaves them."""
     files = [file for top in ("data", "results") for file in (checkout.folder / top).rglob("*") if file.is_file()]
     order.shuffle(files)
     for number, file in enumerate(files):
@@ -282,8 +282,8 @@ def test_experiments(reproduced, tmp_path):
     checkout = reproduced.copy(tmp_path / "experiments")
     weight = "methods.cl2cm.objectives.relation_distillation.weight"
     output = checkout.dvc("exp", "run", "--temp", "--name", "light", "--set-param", f"{weight}=0.1")
-    assert targets("computed", output) == trained(C)  # the rest out of the workspace's memo
-    assert "up to date" in checkout.dvc("status")  # which itself is untouched
+    assert targets("computed", output) == trained(C)  # the rest comes from the workspace's memo
+    assert "up to date" in checkout.dvc("status")  # the workspace itself is untouched
     output = checkout.dvc("exp", "run", "--name", "heavy", "--set-param", f"{weight}=0.2")
     assert targets("computed", output) == trained(C)
     assert "Nothing to be done" in checkout.run()
@@ -336,7 +336,7 @@ def test_a_torn_lock_file_is_deleted_and_nothing_computed_again(reproduced, tmp_
     lock = checkout.folder / "dvc.lock"
     lock.write_bytes(lock.read_bytes()[: int(share * lock.stat().st_size)])
     torn = has_torn_lock_file(checkout)
-    assert torn or share  # a cut may leave what DVC reads, stages missing
+    assert torn or share  # what is left may be readable, with stages missing
     if torn:
         lock.unlink()
     assert checkout.repro()[0] == set()
@@ -382,7 +382,7 @@ def test_a_full_disk_is_an_error_and_nothing_is_recorded(reproduced, tmp_path, f
 
 @pytest.fixture(scope="module")
 def stages(repository) -> dict[str, dict]:
-    """dvc.yaml's stages for the tiny table, names filled in."""
+    """dvc.yaml's stages for the tiny table, with names filled in."""
     found = {}
     file = yaml.safe_load((repository / "dvc.yaml").read_text())
     for name, stage in file["stages"].items():
@@ -416,7 +416,7 @@ def under(path: str, folders) -> bool:
 def test_dvc_and_snakemake_read_and_write_the_same(fresh, stages):
     by_snakemake = snakemakes(fresh)
     assert set(by_snakemake) == set(stages)
-    # this table's teacher uses no more text, its methods no translated queries
+    # this table's teacher uses no additional text, its methods no translated queries
     optional = {"train": {f"data/{DATA}/parallel"}, "evaluate": {f"data/{DATA}/translations"}}
     optional["captions"] = optional["train"]
     for name, stage in stages.items():
@@ -431,7 +431,7 @@ def test_dvc_and_snakemake_read_and_write_the_same(fresh, stages):
 
 
 def test_dvc_watches_all_code_that_is_in_a_jobs_key(stages, repository):
-    """By folders: what is not in the key of a job is copied from the memo then."""
+    """By folder: a job whose key does not include what changed is then copied from the memo."""
     plan = params.plan(params.load(repository / "params.yaml"))
     tables = {"captions": "IMPORTERS", "translate": "ENGINES", "features": "EXTRACTORS", "train": "OBJECTIVES"}
     for name, stage in stages.items():
@@ -439,7 +439,7 @@ def test_dvc_watches_all_code_that_is_in_a_jobs_key(stages, repository):
         modules = {job.module for job in plan.jobs.values() if job.stage == name}
         modules |= {entry.module for entry in getattr(registry, tables.get(name, ""), {}).values()}
         used = {part.split(".")[1] for module in modules for part in closure(module) if part != "ccr"}
-        # and what makes settings of params.yaml, which is in the key by what it makes
+        # and the code that turns params.yaml into settings, which enters the key through them
         assert watched - {"params", "registry"} == used - {"registry"}, name
         assert "params" in watched
 
@@ -463,7 +463,7 @@ EDITS = {  # one that takes effect, for each section
 
 @pytest.mark.parametrize("section", EDITS)
 def test_a_section_that_reaches_a_stage_is_watched_by_dvc(fresh, stages, section):
-    """Whatever a change of params.yaml does to a stage's jobs, DVC looks at that section for that stage."""
+    """If a change of params.yaml changes a stage's jobs, DVC watches that section for that stage."""
     raw = yaml.safe_load((fresh.folder / "params.yaml").read_text())
     raw["datasets"]["vatex"]["world"]["parallel"] = 30
     raw["tables"]["other"] = raw["tables"]["tiny"] | {"methods": ["supervised"]}
@@ -479,7 +479,7 @@ def test_a_section_that_reaches_a_stage_is_watched_by_dvc(fresh, stages, section
     changed = {stage for stage in stages if jobs(raw)[stage] != before[stage]}
     assert changed
     if section == "run":
-        changed.remove("tables")  # a run of that stage for each table
+        changed.remove("tables")  # that stage runs once per table
     for stage in changed:
         watched = stages[stage]["params"]
         assert any(path == param or path.startswith(f"{param}.") for param in watched), stage

@@ -1,4 +1,4 @@
-"""An encoder that is not one of the project's: one module and one line of the registry."""
+"""An encoder that is not part of the project: one module and one line in the registry."""
 
 import contextlib
 import sys

@@ -1,4 +1,4 @@
-"""Exported runs, computed by the real libraries, embed as ccr does."""
+"""Exported runs, loaded by the real libraries, embed as ccr does."""
 
 import json
 import re
@@ -42,7 +42,7 @@ def run(project, monkeypatch):
 
 
 def test_onnx_as_documented(project, run, repository):
-    """The code of docs/export.md, as written but for folder and texts."""
+    """The code of docs/export.md, as written except for folder and texts."""
     code = re.findall(r"```python\n(.*?)```", (repository / "docs/export.md").read_text(), re.S)[0]
     code = code.replace("DIR", "onnx").replace('["一颗大的红色星星", "a blue ring"]', "TEXTS")
     names: dict = {"TEXTS": TEXTS}
@@ -58,7 +58,7 @@ def test_the_visual_side(project, run):
     store, facts = open_features(FEATURES), json.loads(Path("onnx/ccr.json").read_text())
     features, lengths = store.rows(np.arange(5), facts["max_frames"])
     mask = np.arange(lengths.max()) < lengths[:, None]
-    padded = np.full((*mask.shape, store.dim), 7.0, np.float32)  # what stands in padding does not matter
+    padded = np.full((*mask.shape, store.dim), 7.0, np.float32)  # the values in padding do not matter
     padded[mask] = features
     session = onnxruntime.InferenceSession("onnx/visual.onnx")
     [vectors] = session.run(None, {"features": padded, "frame_mask": mask.astype(np.int64)})

@@ -1,4 +1,4 @@
-"""What docs/extending.md shows is added to a copy of the project as it stands there, and makes a table."""
+"""The code in docs/extending.md, added unchanged to a copy of the project, makes a table."""
 
 import csv
 import json
@@ -42,12 +42,12 @@ print(*inventory(Path("data/raw/pets"), params.load("params.yaml")), sep="\\n")
 
 
 def blocks(document: str, language: str, leader: str) -> list[tuple[str, str]]:
-    """(what the line before it names, code) of every code block."""
+    """(name in the line before it, code) of every code block."""
     return re.findall(rf"^{leader}:\n\n```{language}\n(.*?)^```$", document, re.M | re.S)
 
 
 def merged(settings: dict, edits: dict) -> dict:
-    """Settings with edits at the deepest level."""
+    """Settings with edits merged in at the deepest level."""
     for name, value in edits.items():
         deeper = isinstance(value, dict) and isinstance(settings.get(name), dict)
         settings[name] = merged(settings[name], value) if deeper else value
@@ -55,7 +55,7 @@ def merged(settings: dict, edits: dict) -> dict:
 
 
 def publish(root: Path) -> None:
-    """Pictures of one colour each, described in two languages."""
+    """Write pictures of one colour each, described in two languages."""
     (root / "images").mkdir(parents=True)
     lines = []
     for split, count in SPLITS.items():

@@ -28,7 +28,7 @@ from ccr.features.preprocess import PROCESSORS, preprocess_of
 
 pytestmark = pytest.mark.usefixtures("in_a_folder_of_its_own")  # the item cache is in work/features
 
-# what a plain `transformers` model, as it was saved, gives for pixels: the feature that is meant
+# the expected feature: what a plain `transformers` model, as it was saved, returns for pixels
 PLAIN = {
     "clip": lambda model, pixels: model(pixels).image_embeds,
     "clip_whole": lambda model, pixels: model.get_image_features(pixels).pooler_output,
@@ -53,13 +53,13 @@ VIDEO_KINDS = ("videomae", "videomae_classifier", "timesformer_classifier")
 
 @pytest.fixture(scope="session")
 def models(tmp_path_factory):
-    """Folder of a tiny model, by its kind; each made once."""
+    """Folder of a tiny model, by its kind; each is made once."""
     folder = tmp_path_factory.mktemp("models")
     return lambda kind: folder / kind if (folder / kind).exists() else tiny_vision.make(kind, folder / kind)
 
 
 def plain(kind, folder, pictures):
-    """Features (len(pictures), dim) by a plain loop over PIL pictures, or clips of such, one at a time."""
+    """Features (len(pictures), dim) by a plain loop over PIL pictures, or clips of them, one at a time."""
     model = getattr(hf, json.loads((folder / "config.json").read_text())["architectures"][0]).from_pretrained(folder)
     processor = hf.AutoImageProcessor.from_pretrained(folder, backend="pil")
     with torch.no_grad():
@@ -68,7 +68,7 @@ def plain(kind, folder, pictures):
 
 
 def pictures(folder, number=11):
-    """Pictures of many shapes, one of them smaller than what models see; returns their items."""
+    """Pictures of many sizes, some narrower than the models' input; returns their items."""
     random = np.random.default_rng(0)
     for count in range(number):
         size = random.integers(20, 100, 2)
@@ -355,7 +355,7 @@ def test_only_what_is_new_is_extracted(tmp_path, extracted):
     np.testing.assert_array_equal(found.array[same], changed.array[same])
     np.testing.assert_array_equal(changed.array[5], changed.array[3])
     extracted.clear()
-    run(tmp_path, items[:3], size=32)  # another way to see them
+    run(tmp_path, items[:3], size=32)  # other settings
     assert len(extracted) == 3
 
 
@@ -476,7 +476,7 @@ def test_a_full_disk(tmp_path, size, file):
 
 
 def scatter(whole, shards):
-    """Run the shard jobs of a job, the last one first; returns what the job is then."""
+    """Run the shard jobs of a job, the last one first; returns the job that gathers them."""
     paths = [f"work/features/shards/data/visual/{number}of{shards}.parquet" for number in range(shards)]
     for number, path in reversed([*enumerate(paths)]):
         settings = whole.settings | {"shard": {"number": number, "of": shards}}
@@ -499,7 +499,7 @@ def test_shards_give_the_bytes_of_one_job(tmp_path, models, monkeypatch, extract
     expected = [Path(path).read_bytes() for path in one.outputs.values()]
     shutil.rmtree("work")
     gathers = scatter(one, shards)
-    # what shards have done, unreadable files too, is not done again
+    # what the shards have done, including unreadable files, is not done again
     monkeypatch.setattr(registry.EXTRACTORS[extractor].load().Extractor, "extract", None)
     hand_made_run(gathers)
     assert [Path(path).read_bytes() for path in one.outputs.values()] == expected
@@ -526,7 +526,7 @@ def test_shards_share_the_items_and_change_nothing_else(raw):
     ]
     assert all((shard.stage, shard.inputs, shard.threads) == ("features", alone.inputs, 7) for shard in shards)
     assert (gathering.digest, gathering.inputs) == (alone.digest, alone.inputs)
-    assert plan.job("data/flickr8k/features/mobilenet_v2.parquet").after == ()  # looking up is no work to share
+    assert plan.job("data/flickr8k/features/mobilenet_v2.parquet").after == ()  # a lookup needs no shards
     assert plan.job("work/features/shards/vatex-synthetic/descriptor/1of2.parquet").outputs["shard"]
 
 

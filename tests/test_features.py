@@ -180,7 +180,7 @@ def test_videos_and_images_whatever_the_number_of_workers(tmp_path):
     items = rows_of([f"v{i}.mp4" for i in (3, 1, 5, 0, 2, 4)] + ["i.jpg"])
     one, rejected = run(tmp_path, items, threads=1)
     bytes_of_one = one.path.read_bytes()
-    Path("work").rename("elsewhere")  # nothing comes out of the cache
+    Path("work").rename("elsewhere")  # empties the cache
     run(tmp_path, items, threads=4)
     assert one.path.read_bytes() == bytes_of_one
     assert not rejected
@@ -263,7 +263,7 @@ def test_published_files_as_of_i3d(tmp_path):
 @pytest.mark.parametrize("shape", [(1 << 52, 4), (1 << 62, 1 << 62), (-1, 4), (10**30, 4)])
 @pytest.mark.parametrize("name", ["features.npy", "c.npy"])
 def test_a_header_that_claims_more_than_there_is_is_named(tmp_path, repository, shape, name):
-    """16 PiB, say, in a file of some bytes."""
+    """For example 64 PiB in a file of a few bytes."""
     folder = tmp_path / "dump"
     folder.mkdir()
     for item in "ab":

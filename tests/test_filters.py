@@ -1,4 +1,4 @@
-"""Translation variants with a filter: bad round trips are left out of training, or count for less."""
+"""Translation variants with a filter: bad round trips are left out of training, or count less."""
 
 import pyarrow as pa
 import pytest
@@ -68,7 +68,7 @@ def translate():
 
 def test_pairs_with_a_bad_round_trip_are_left_out_of_the_train_split(translate):
     forward, back, weights = translate(min_chrf=40)
-    assert forward["parent_id"].to_pylist() == ["i0", "i2", "i4"]  # i4 is bad and of val
+    assert forward["parent_id"].to_pylist() == ["i0", "i2", "i4"]  # i4 is bad but in val
     assert back["parent_id"].to_pylist() == ["i0@mt", "i2@mt", "i4@mt"]
     assert weights["weight"].to_pylist() == [1, 0, 1, 0]
     expected = [CHRF().sentence_score(b, [t]).score for b, t in zip(BACK[:4], TEXTS[:4], strict=True)]

@@ -1,4 +1,4 @@
-"""Damaged files of others: every reader ends in a table, or in one message that names the file."""
+"""Damaged files from others: every reader returns a table, or fails with one message that names the file."""
 
 import gzip
 import json
@@ -26,7 +26,7 @@ from ccr.params.entries import options_of
 from ccr.registry import IMPORTERS
 from ccr.texts import files
 
-# what decoders and numpy say of damaged files beside their errors
+# decoders and numpy warn about damaged files in addition to their errors
 pytestmark = pytest.mark.filterwarnings("ignore")
 
 ROWS = [
@@ -126,7 +126,7 @@ def videos(root):
 
 
 def by_importer(name, langs=("en", "zh"), **options):
-    """Read as the stage does, and look at what is there as `ccr captions check` does."""
+    """Read as the stage does, and look for files as `ccr captions check` does."""
     module, options = IMPORTERS[name].load(), options_of(IMPORTERS[name], options, "options")
     told = {"importer": name, "data": "toy", "kind": "image", "source": "official", "langs": langs, "options": options}
 
@@ -160,20 +160,20 @@ READERS = {
 
 
 class Damaged:
-    """The files of a layout, of which one at a time is damaged."""
+    """The files of a layout, damaged one at a time."""
 
     def __init__(self, reader, root):
         make, self._read = READERS[reader]
         make(root)
-        self._read(root)  # undamaged, it is read
+        self._read(root)  # undamaged, it can be read
         self._root = root
         self._whole = {path: path.read_bytes() for path in sorted(root.rglob("*")) if path.is_file()}
 
     def ends_well(self, seed):
-        """The damage of this seed ends in a table or in one message."""
+        """Check that the damage of this seed ends in a table or in one message."""
         random = Random(seed)
         path, whole = random.choice([*self._whole.items()])
-        if path.suffix == ".gz" and random.random() < 0.5:  # damaged before it was packed
+        if path.suffix == ".gz" and random.random() < 0.5:  # damaged before compression
             path.write_bytes(gzip.compress(mutated(gzip.decompress(whole), random), 1))
         else:
             path.write_bytes(mutated(whole, random))

@@ -1,4 +1,4 @@
-"""States behind a frozen prefix that are computed once give what computing them in every step gives."""
+"""Computing the states after a frozen prefix once gives the same results as computing them in every step."""
 
 import json
 import logging
@@ -34,7 +34,7 @@ def encoder_of(folder: str, frozen: int | str, prefix: str = "cached") -> torch.
 
 
 def tokens_of(folder: str, texts=TEXTS, **options) -> Tokens:
-    """Texts as a folder's tokenizer cuts them."""
+    """Texts as a folder's tokenizer splits them."""
     return Tokens(pretrained_tokenizer(folder), texts, 32, **options)
 
 
@@ -89,7 +89,7 @@ def test_other_weights_layers_and_prompts_have_other_states():
 
 
 def test_what_was_interrupted_or_damaged_is_computed_again(monkeypatch, caplog):
-    monkeypatch.setattr("ccr.networks.states.PART_BYTES", 12 * 64)  # a text or two each
+    monkeypatch.setattr("ccr.networks.states.PART_BYTES", 12 * 64)  # one or two texts each
     folder = text_encoder(Path("model"))
     encoder, tokens = encoder_of(folder, 2), tokens_of(folder)
     prefix, calls = encoder.prefix, []
@@ -144,7 +144,7 @@ def test_states_are_gathered_from_several_parts_in_any_order(tmp_path):
     assert np.array_equal(found, np.concatenate([expected[keys[n]] for n in order]))
 
 
-# --- trainings ---------------------------------------------------------------------------------------------
+# --- training runs -----------------------------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -169,7 +169,7 @@ def plan_of(repository, tmp_path):
 
 
 def make_all(plan, until="results/t.csv"):
-    """Run every job of the table, or of a training, as the command does."""
+    """Run every job of the table, or of a training run, as the command does."""
     for job in plan.needs(until):
         execute(plan.keyed(job.target))
         if job.stage == "train":
@@ -177,7 +177,7 @@ def make_all(plan, until="results/t.csv"):
 
 
 def student(plan):
-    """The training of the baseline."""
+    """The training job of the baseline."""
     return next(job for job in plan.jobs.values() if "runs" in job.target and "/baseline/" in job.target)
 
 

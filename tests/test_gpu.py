@@ -1,6 +1,6 @@
-"""What only a GPU can show: the same bits twice and after a stop, and a CPU's results but for rounding.
+"""What only a GPU can show: the same bits twice and after a stop, and a CPU's results up to rounding.
 
-The processor's way through the same code is tested everywhere; `make test` runs these where there is a GPU.
+The same code is tested on the CPU everywhere; `make test` runs these tests if there is a GPU.
 """
 
 from pathlib import Path
@@ -26,14 +26,14 @@ pytestmark = [
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
-    """Captions, translations and features, without any training's results."""
+    """Captions, translations and features, without the results of any training run."""
     folder = tmp_path_factory.mktemp("data")
     write_data(folder)
     return folder
 
 
 def model(data, folder, name, **settings):
-    """Bytes of a training's weights."""
+    """Run a training job; returns the bytes of its weights."""
     job = training(name, data, folder, **settings)
     train.run(job)
     return Path(job.outputs["model"]).read_bytes()

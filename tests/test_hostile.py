@@ -1,4 +1,4 @@
-"""Files that somebody made to do harm: they are refused in words, or do none."""
+"""Files made to do harm: they are refused with a message, or do no harm."""
 
 import contextlib
 import csv
@@ -59,7 +59,7 @@ def student(tmp_path_factory) -> Path:
 
 
 def headed(change, size=None):
-    """A file of weights with another header, which `change` makes of the old one; `size`: that it names."""
+    """A weights file with another header, which `change` makes from the old one; `size`: the header size it states."""
 
     def make(data: bytes) -> bytes:
         length = struct.unpack("<Q", data[:8])[0]
@@ -79,7 +79,7 @@ def of_first(**values):
 
 
 def twice(header: dict) -> str:
-    """The first name again, with the same bytes as whole numbers: readers of JSON take the last one."""
+    """The first float32 name again, with the same bytes as integers; JSON readers take the last one."""
     name = next(name for name, entry in header.items() if entry.get("dtype") == "F32")
     return json.dumps(header)[:-1] + f", {json.dumps(name)}: {json.dumps(header[name] | {'dtype': 'I32'})}}}"
 
@@ -152,13 +152,13 @@ def test_a_tokenizer_that_is_none():
 
 
 def repeated_text(path: str) -> None:
-    """A million times the same long sentence, stored once."""
+    """The same long sentence a million times, stored once."""
     text = pa.DictionaryArray.from_arrays(pa.array(np.zeros(1_000_000, np.int32)), pa.array(["a" * 100_000]))
     pq.write_table(pa.table({"text": text}), path, compression="zstd", store_schema=False)
 
 
 def repeated_features(path: str) -> None:
-    """An item with a billion values, stored in some bytes."""
+    """An item with three million equal values, stored in few bytes."""
     values = pa.array(np.zeros(3_000_000, np.float16))
     table = pa.table({"item_id": ["a"], "frames": pa.array([1], pa.int32())})
     features = pa.ListArray.from_arrays(pa.array([0, len(values)], pa.int32()), values)
@@ -282,7 +282,7 @@ def test_links_that_lead_in_circles_end():
 
 
 def test_folders_that_each_link_to_the_next_one_twice_end():
-    """2^40 ways lead to the last one."""
+    """2^40 paths lead to the last one."""
     for number in range(40):
         Path(f"raw/images/{number:02d}").mkdir(parents=True)
     for number in range(39):
@@ -293,7 +293,7 @@ def test_folders_that_each_link_to_the_next_one_twice_end():
 
 
 def test_pictures_behind_a_link_are_part_of_what_identifies_the_data():
-    """Media are often kept on another disk: other bytes there are other data."""
+    """Media are often kept on another disk: changed bytes there are changed data."""
     Path("disk").mkdir()
     Path("disk/a.png").write_bytes(b"one")
     Path("raw").mkdir()

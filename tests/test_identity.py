@@ -1,4 +1,4 @@
-"""What is in a job's key: the code that the job uses, all of it and no more. Edits on a copy of the source tree."""
+"""A job's key covers all the code that the job uses and no more: edits on a copy of the source tree."""
 
 import json
 import shutil
@@ -60,7 +60,7 @@ def stage(*names: str) -> Callable[..., bool]:
 
 
 def objective(name: str) -> Callable[..., bool]:
-    """Trainings with such a term."""
+    """Training jobs with a term of this objective."""
     return lambda stage, settings, module: any(
         term["objective"] == name for term in settings.get("objectives", {}).values()
     )
@@ -110,7 +110,7 @@ def edits(file: str, text: str = "REMARK = 1") -> Callable[[Tree], None]:
     return lambda tree: tree.append(file, text)
 
 
-# what is edited, how, which jobs are others afterwards
+# what is edited, how, which jobs have another key afterwards
 EDITS = {
     "an objective is added": (adds_objective, nothing),
     "an engine is added": (adds_engine, nothing),

@@ -1,4 +1,4 @@
-"""MSCOCO, MSR-VTT-CN, Multi30K, XM3600, XTD10 and your own tables, written small; what `ccr captions check` says."""
+"""MSCOCO, MSR-VTT-CN, Multi30K, XM3600, XTD10 and your own tables, all small; the output of `ccr captions check`."""
 
 import json
 import logging
@@ -48,7 +48,7 @@ def splits_of(items):
 
 
 def human(captions, lang, split):
-    """Texts of people in a language and split."""
+    """Texts of the human captions in a language and split."""
     return sorted(c["text"] for c in captions if (c["lang"], c["split"], c["origin"]) == (lang, split, "human"))
 
 
@@ -443,7 +443,7 @@ def test_what_a_test_set_can_run_on(tmp_path):
 
 
 def xtd10(root, folders=True):
-    """XTD10 in the folders of its publisher, or all in one."""
+    """XTD10 in its publisher's folders, or all in one."""
     names = [f"COCO_train2014_{n:012d}.jpg" for n in (61844, 61849)]
     where = {"it": "XTD10", "zh": "XTD10", "en": "MIC", "de": "MIC", "jp": "STAIR"} if folders else {}
     write(root / ("XTD10" if folders else "") / "test_image_names.txt", "".join(f"{name}\n" for name in names))
@@ -499,7 +499,7 @@ ROWS = [
 
 
 def table(rows, mark=","):
-    """Rows as CSV, every field between quotation marks."""
+    """Rows as CSV, every field quoted."""
     lines = [list(rows[0]), *(row.values() for row in rows)]
     return "".join(mark.join('"' + value.replace('"', '""') + '"' for value in line) + "\n" for line in lines)
 
@@ -652,7 +652,7 @@ def says(root, **datasets):
 
 
 def flickr8k(root, train=3):
-    """A small Flickr8k in VisualSearch's layout, with one video's worth of features."""
+    """A small Flickr8k in VisualSearch's layout, with six rows of features."""
     for split, size in {"train": train, "val": 1, "test": 2}.items():
         ids = [f"{split}{n}" for n in range(size)]
         for name, tag in {"": "enc", "_zh": "zh", "_google_enc2zh": "enc2zh"}.items():
@@ -665,7 +665,7 @@ def flickr8k(root, train=3):
 
 
 def test_a_folder_that_a_data_set_can_run_on(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)  # no dictionary lies here, as it may in the project
+    monkeypatch.chdir(tmp_path)  # no dictionary here; the project may have one
     lines = says(flickr8k(tmp_path))
     assert "features in FeatureData/mobilenet_v2: features.npy, 6 x 4" in lines
     assert "importer visualsearch, options {collection: flickr8k}: 6 of 6 files" in lines
@@ -757,7 +757,7 @@ def test_every_entry_that_means_the_same_files_is_told_as_it_reads_them(mscoco):
 
 
 def ccr(*arguments):
-    """The message of the `CcrError` that a command ends with, else what it prints."""
+    """The message of the `CcrError` that a command ends with, otherwise its output."""
     done = CliRunner().invoke(app, arguments)
     return str(done.exception) if done.exception else done.stdout
 

@@ -42,7 +42,7 @@ def ccr(checkout: Checkout, *words: str) -> subprocess.CompletedProcess:
 
 
 def kept(checkout: Checkout, target: str, role: str) -> Path:
-    """A result's file in the memo."""
+    """A file of a result in the memo."""
     for record in checkout.folder.glob("work/memo/??/*/job.json"):
         if json.loads(record.read_text())["target"] == target:
             return record.with_name(role)
@@ -128,7 +128,7 @@ RESULTS = {
 
 @pytest.fixture(scope="module")
 def copy(made, tmp_path_factory) -> Checkout:
-    """A copy of the made table; tests put back what they spoil."""
+    """A copy of the made table; tests restore what they damage."""
     return made.copy(tmp_path_factory.mktemp("integrity") / "copy")
 
 
@@ -140,7 +140,7 @@ def here(copy, monkeypatch) -> Checkout:
 
 @contextmanager
 def tampered(path: Path, tamper: Callable[[Path], None]) -> Iterator[None]:
-    """A file, or the first one of a folder, is another one for a while."""
+    """Tamper with a file, or the first one in a folder, for a while."""
     path = min(path.iterdir()) if path.is_dir() else path
     shutil.copyfile(path, "backup")
     try:

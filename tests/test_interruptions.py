@@ -1,4 +1,4 @@
-"""Signals, clocks that jump, settings and folders that change under a run, full memories, several users."""
+"""Signals, clocks that jump, settings and folders that change during a run, too little memory, several users."""
 
 import os
 import random
@@ -20,7 +20,7 @@ KILLS = 30
 
 
 def results(checkout: Checkout) -> dict[str, bytes]:
-    """The table, and what its rows rest on, but what tells of the time."""
+    """The table and what its rows are based on, except files that record times."""
     files = [
         checkout.folder / TABLE,
         *checkout.folder.glob("results/*/**/*"),
@@ -32,12 +32,12 @@ def results(checkout: Checkout) -> dict[str, bytes]:
 
 
 def torn(checkout: Checkout) -> list[Path]:
-    """What a file that was cut short would leave among the results under its own name."""
+    """Empty files among the results, as an interrupted write might leave them under their final names."""
     return [file for file in checkout.folder.glob("results/**/*") if file.is_file() and not file.stat().st_size]
 
 
 def end(process: subprocess.Popen, number: int) -> None:
-    """A signal to the whole group, as a terminal sends it; what has not ended after a minute is killed."""
+    """Send a signal to the whole group, as a terminal does; what has not ended after a minute is killed."""
     os.killpg(process.pid, number)
     try:
         process.communicate(timeout=60)
@@ -47,7 +47,7 @@ def end(process: subprocess.Popen, number: int) -> None:
 
 
 def jump(checkout: Checkout, moments: random.Random) -> None:
-    """As if the clock had jumped by up to a day, forwards or back, while some of the files were written."""
+    """Change times as if the clock had jumped by up to a day, either way, while some of the files were written."""
     files = [file for top in ("data", "results", "work/memo") for file in (checkout.folder / top).rglob("*")]
     for file in moments.sample(files, min(len(files), 20)):
         if file.is_file():
@@ -57,7 +57,7 @@ def jump(checkout: Checkout, moments: random.Random) -> None:
 
 @pytest.mark.slow
 def test_thirty_interruptions_with_clocks_that_jump_change_nothing(fresh, made, tmp_path):
-    """Each in a run of its own, at a moment anywhere in what is left to do; every second time file times change."""
+    """Each in a separate run, at a random moment; after every second one, file times change."""
     checkout, moments = fresh.copy(tmp_path / "interrupted"), random.Random(1)
     whole, interrupted = 20.0, 0
     for number in range(KILLS):
@@ -84,7 +84,7 @@ def test_thirty_interruptions_with_clocks_that_jump_change_nothing(fresh, made, 
 
 @pytest.mark.slow
 def test_settings_and_folders_that_change_under_a_run(fresh, made, tmp_path):
-    """A run obeys the settings that it began with; what is deleted under it is at worst made again by the next."""
+    """A run uses the settings that it started with; what is deleted meanwhile is at worst made again by the next."""
     checkout = fresh.copy(tmp_path / "changed")
     settings = checkout.read("params.yaml")
     process = checkout.start()
@@ -119,7 +119,7 @@ def test_a_training_that_the_kernel_kills_is_said_to_have_been_short_of_memory(m
 
 @pytest.mark.slow
 def test_temporary_files_on_another_disk(fresh, made, tmp_path):
-    """Nothing of a result passes through TMPDIR; where that one is full, the pipeline says so before it begins."""
+    """No part of a result passes through TMPDIR; if that is full, the pipeline says so before it starts."""
     checkout = fresh.copy(tmp_path / "elsewhere")
     with small_disk(tmp_path / "disk", "size=4m") as disk:
         filler = fill(disk)
@@ -165,7 +165,7 @@ ALICE, BOB, STRANGER, GROUP = 61_001, 61_002, 61_003, 61_000
 
 @pytest.fixture
 def users():
-    """`users(name, verb, key)`: what Alice and Bob, who share a group, or a stranger do; all share one memo."""
+    """`users(user, verb, key)` acts as Alice or Bob, who share a group, or as a stranger; all share one memo."""
     if os.geteuid() != 0:
         pytest.skip("other users can be had by root alone")
     with tempfile.TemporaryDirectory() as folder:  # pytest's own are closed to other users
@@ -192,7 +192,7 @@ def users():
 @pytest.mark.slow
 @pytest.mark.parametrize("umask", ["022", "077"])
 def test_two_users_share_a_memo_whatever_their_umask(users, umask):
-    first, second = "ab" * 16, "ab" + "cd" * 15  # in one folder of the memo
+    first, second = "ab" * 16, "ab" + "cd" * 15  # in the same folder of the memo
     assert users(ALICE, "remember", first, umask).stdout == "kept\n"
     assert users(BOB, "recall", first).stdout == "recalled\nkept\n"
     assert users(BOB, "remember", second, umask).stdout == "kept\n"
@@ -209,6 +209,6 @@ def test_a_memo_that_may_not_be_written_to_is_read_and_costs_no_result(users):
     denied = users(STRANGER, "remember", "ab" + "cd" * 15)
     assert (denied.returncode, denied.stdout) == (0, "not kept\n"), denied.stderr
     assert "cannot be opened (Permission denied)" in denied.stderr and "not in the memo" in denied.stderr
-    other = users(STRANGER, "remember", key)  # of another user, and it stays
+    other = users(STRANGER, "remember", key)  # another user's entry, which stays
     assert (other.returncode, other.stdout) == (0, "kept\n"), other.stderr
     assert users(BOB, "recall", key).stdout == "recalled\nkept\n"

@@ -1,4 +1,4 @@
-"""Languages are BCP 47 tags: any of them, normalised, matched, and handled as their script wants."""
+"""Languages are BCP 47 tags: any of them, normalised, matched, and handled as their script requires."""
 
 import pytest
 from hypothesis import given

@@ -1,4 +1,4 @@
-"""Pictures, features and texts that stand in two splits: found, said, and left out of train where that is wanted."""
+"""Pictures, features and texts that occur in two splits: found, reported, and left out of train on request."""
 
 import json
 import logging
@@ -20,7 +20,7 @@ SPLITS = {"a": "train", "b": "train", "c": "val", "d": "test", "e": "test"}
 
 @pytest.fixture
 def mine(tmp_path):
-    """A data set of five photos, none like another, with an English and a Chinese caption of each."""
+    """A data set of five different photos, with an English and a Chinese caption of each."""
     captions = "".join(f"{i},{split},en,a {i}\n{i},{split},zh,甲{i}\n" for i, split in SPLITS.items())
     write(tmp_path / "raw" / "captions.csv", "item_id,split,lang,text\n" + captions)
     (tmp_path / "raw" / "images").mkdir()
@@ -35,7 +35,7 @@ def add(root, *rows):
 
 
 def imported(root, **settings):
-    """What the import's report says of leaks, and the captions by id."""
+    """What the import's report says about leaks, and the captions by id."""
     captions, items = job_outputs(root, "table", root / "out", **settings)
     leaks = json.loads((root / "out" / "captions.report.json").read_text())["leaks"]
     rows = read_parquet(captions).to_pylist()
@@ -96,7 +96,7 @@ def test_pictures_that_cannot_be_decoded_are_counted(mine, caplog):
 
 def test_a_picture_is_decoded_once(mine, monkeypatch, in_a_folder_of_its_own):
     for file in (mine / "images").iterdir():
-        os.utime(file, (1, 1))  # a file that has just been written may change within its time
+        os.utime(file, (1, 1))  # a file just written may change again without a new time
     files = {file.stem: file for file in (mine / "images").iterdir()}
     first = likeness.hashes(files, "image", 2)
     assert len(first[1]) == 5 and first[2] == []
@@ -109,7 +109,7 @@ def test_videos_by_the_frame_in_their_middle(mine):
     (mine / "videos").mkdir()
     for seed, item in enumerate(SPLITS):
         film(mine / "videos" / f"{item}.mp4", [99, seed, 98])  # all begin and end with the same picture
-    film(mine / "videos" / "d.mp4", [99, 0, 98], (160, 120))  # a, smaller
+    film(mine / "videos" / "d.mp4", [99, 0, 98], (160, 120))  # item a, smaller
     assert imported(mine, kind="video")[0][0] == "1 of 2 items of test look like an item of train (d that of a)"
 
 

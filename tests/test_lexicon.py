@@ -82,7 +82,7 @@ def test_knows_every_word_of_the_world(path, code, forward):
 
 
 def test_one_canonical_synonym(path):
-    """The engine's Chinese has fewer distinct words than people's: the two distributions differ."""
+    """The engine's Chinese has fewer distinct words than that of the captions: the two distributions differ."""
     translated = engine(path).translate(captions(sentences("en")))
     assert not any(word in text for text in translated for word in ("鲜红", "圆圈", "方块", "巨大", "位于"))
     assert any("方块" in text for text in sentences("zh"))

@@ -1,4 +1,4 @@
-"""The translation memory: nothing is translated twice, nothing done is lost, whatever happens to the process."""
+"""The translation memory: nothing is translated twice, no finished work is lost, whatever happens to the process."""
 
 import json
 import logging
@@ -44,7 +44,7 @@ INJECTED = [
 
 
 class Careful:
-    """An engine that counts what it is asked and refuses what has an exclamation mark."""
+    """An engine that records its requests and refuses texts with an exclamation mark."""
 
     name = "careful-1"
     seen: list[str] = []
@@ -102,13 +102,13 @@ def translated(**given):
 
 
 def answer_with(monkeypatch, outcomes):
-    """Let the engine finish each text with what stands here."""
+    """Let the engine finish each text with its outcome given here."""
     answer = lambda self, texts, finish, past: [finish(text, outcomes[text]) for text in texts]  # noqa: E731
     monkeypatch.setattr(Careful, "translate_texts", answer)
 
 
 class Clock(SimpleNamespace):
-    """The time that failures and refusals are noted with; it stands still."""
+    """The time at which failures and refusals are recorded; only `wait` advances it."""
 
     def wait(self, seconds):
         self.seconds += seconds
@@ -196,7 +196,7 @@ def test_kill_9_loses_nothing_that_was_added():
         known = Memory("careful", {"beams": 1}, "en", "zh").known
         assert all(known[f"text {n}"] == f"translation {n}" for n in range(last + 1))
         done = last + 1
-    assert len(known) in (done, done + 1)  # the last one may have been added and not yet said
+    assert len(known) in (done, done + 1)  # the last one may have been added but not yet printed
 
 
 def test_a_line_cut_short_is_no_translation(caplog):
@@ -225,7 +225,7 @@ def test_a_full_disk_is_said_and_costs_nothing():
     assert 10 < kept < 200
     assert not Path("zh.parquet").exists()
     assert len(translated()) == 200
-    assert len(Careful.seen) == 200 + 1  # the one that found the disk full
+    assert len(Careful.seen) == 200 + 1  # the text that found the disk full, twice
 
 
 def test_processes_write_side_by_side():
@@ -288,7 +288,7 @@ def test_a_refusal_by_an_engine_is_for_good(clock):
     assert Careful.seen == ["stop!"]
 
 
-# --- failures, and when they are a refusal -----------------------------------------------------------------
+# --- failures, and when they count as a refusal ------------------------------------------------------------
 
 
 @given(failures=st.lists(st.floats(0, 200 * 86400.0)))
@@ -301,7 +301,7 @@ def test_failures_count_that_lie_apart_and_are_not_too_old(failures):
     assert all(latest - COUNTS_FOR <= failure <= latest for failure in found)
     assert all(later - earlier >= APART for earlier, later in pairwise(found))
     recent = [failure for failure in failures if latest - COUNTS_FOR <= failure <= latest]
-    assert all(any(0 <= failure - one < APART for one in found) for failure in recent)  # none is left out for nothing
+    assert all(any(0 <= failure - one < APART for one in found) for failure in recent)  # none is left out wrongly
 
 
 def left(match, **given):
@@ -312,7 +312,7 @@ def left(match, **given):
 def test_a_sentence_is_refused_when_runs_far_apart_have_failed_at_it(clock, monkeypatch, caplog):
     captions(["a dog", "a cat"])
     answer_with(monkeypatch, {"a dog": "<a dog>", "a cat": Unanswered("HTTP 500")})
-    for _ in range(40):  # a person who is in a hurry
+    for _ in range(40):  # a user in a hurry
         left(
             r"zh.parquet: 1 of \d sentences are not translated, though others are:\n  'a cat': HTTP 500 \(run 1 of 3\)"
         )
@@ -432,7 +432,7 @@ def test_a_colleague_need_not_translate_again(tmp_path, monkeypatch):
     monkeypatch.chdir(_folder(tmp_path / "colleague"))
     assert memory.absorb(Path("../tm.parquet")) == 2 * (len(INJECTED) + 1)
     assert memory.absorb(Path("../tm.parquet")) == 0
-    assert all(line["until"] > time.time() for line in stored() if "refused" in line)  # a colleague's is not for ever
+    assert all(line["until"] > time.time() for line in stored() if "refused" in line)  # a colleague's refusal expires
     Careful.seen = []
     captions([*INJECTED, "stop!"])
     assert len(translated(on_failure="drop", beams=2)) == len(INJECTED)

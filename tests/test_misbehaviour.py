@@ -1,4 +1,4 @@
-"""A translation service that misbehaves in every way there is, against a client that is killed now and then."""
+"""A translation service that misbehaves in every way of `KINDS`, and a client that is killed now and then."""
 
 import random
 import re
@@ -26,7 +26,7 @@ WORDS = """
 
 @pytest.fixture(autouse=True)
 def alone(tmp_path, monkeypatch):
-    """In an empty folder, and no proxy between test and server."""
+    """In an empty folder, with no proxy between test and server."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     monkeypatch.setenv("LIBRE_API_KEY", SECRET)
@@ -53,7 +53,7 @@ def test_every_misbehaviour_is_held_against_its_sentence_alone():
     assert not unanswered
 
 
-# With short waits, and a clock that is so many hours ahead.
+# With short waits, and a clock that is ahead by the hours in argv[2].
 STAGE = """
 import json, logging, sys, time
 from tenacity.wait import wait_random_exponential
@@ -71,7 +71,7 @@ run(Job(**json.load(open(sys.argv[1]))))
 def test_killed_ten_times_every_sentence_is_translated_once_or_refused_for_its_reason():
     rng, texts, kills = random.Random(0), sentences(2000), 10
     always = dict(zip(texts, [*KINDS, *KINDS, "same", "same"], strict=False))  # two sentences or more of each kind
-    at_first = dict(zip(texts[len(always) :], [*KINDS] * 12, strict=False))  # their first request only
+    at_first = dict(zip(texts[len(always) :], [*KINDS] * 12, strict=False))  # on their first request only
     shuffled = rng.sample(texts, len(texts))
 
     def kind_of(text: str, n: int) -> str | None:
@@ -88,7 +88,7 @@ def test_killed_ten_times_every_sentence_is_translated_once_or_refused_for_its_r
         )
 
         def good() -> Counter:
-            """How often each sentence was answered well."""
+            """How often each sentence got a good answer."""
             bad = {KINDS[kind][0] for kind in KINDS if KINDS[kind][1]}
             return Counter(request.text for request in list(server.log.requests) if request.fault not in bad)
 

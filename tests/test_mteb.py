@@ -23,7 +23,7 @@ def project(german, tmp_path_factory):
 
 @pytest.fixture
 def crossmodal3600(project, monkeypatch) -> str:
-    """The mini-world's test pictures and German captions as a data set of Crossmodal-3600's format."""
+    """The mini-world's test pictures and German captions as a data set in Crossmodal-3600's format."""
     from datasets import Dataset, Image
 
     monkeypatch.chdir(project.folder)
@@ -50,7 +50,7 @@ def crossmodal3600(project, monkeypatch) -> str:
 
 
 def unrounded(scores: dict[str, dict[str, float]], *_: object, **__: object) -> dict[str, float]:
-    """MTEB rounds what it reports to five digits; this is the mean of its values for each query."""
+    """The mean of its nDCG@10 over queries; MTEB rounds what it reports to five digits."""
     return {"unrounded": float(np.mean([of_query["ndcg_cut_10"] for of_query in scores.values()]))}
 
 

@@ -1,4 +1,4 @@
-"""Property tests of every reader of foreign bytes but those of captions and of translation services."""
+"""Property tests of every reader of foreign bytes except those of captions and translation services."""
 
 import json
 import os
@@ -119,7 +119,7 @@ def model_config(folder: Path, runs: Path) -> Reader:
     return Reader(folder / "config.json", lambda: model.json("config.json").get("model_type"))
 
 
-# --- features that others publish, and media ---------------------------------------------------------------
+# --- published features, and media -------------------------------------------------------------------------
 
 
 def cached(folder: Path, runs: Path) -> Reader:
@@ -178,7 +178,7 @@ def film(form: str, sampling: Sampling, folder: Path, runs: Path) -> Reader:
     return Reader(path, lambda: read_video(path, sampling, pixels))
 
 
-# --- what lies beside results, and settings ----------------------------------------------------------------
+# --- files next to results, and settings -------------------------------------------------------------------
 
 
 def made(folder: Path) -> Job:
@@ -237,14 +237,14 @@ READERS: dict[str, Callable[[Path, Path], Reader]] = {
     "job.json of the memo": record,
     "params.yaml": settings_file,
 }
-SLOW = {"params.yaml": 0.1}  # share of the examples: it takes a tenth of a second
+SLOW = {"params.yaml": 0.1}  # share of the examples: each takes a tenth of a second
 
 
 def check(name: str, examples: int, folder: Path, runs: Path) -> None:
     reader = READERS[name](folder, runs)
     good = reader.path.read_bytes()
     with bounded():
-        reader.read()  # as it is, it can be read
+        reader.read()  # unchanged, it can be read
 
     @settings(
         max_examples=examples,

@@ -1,4 +1,4 @@
-"""Networks: an embedding depends on its own caption or item alone, and nothing is computed on padding."""
+"""Networks: an embedding depends only on its own caption or item, and nothing is computed on padding."""
 
 import numpy as np
 import pytest
@@ -144,7 +144,7 @@ def test_frozen_layers_have_no_gradient(network):
 @pytest.mark.parametrize("layers", [0, 2])
 @pytest.mark.parametrize("batch", [Ragged, Padded])
 def test_a_bert_from_scratch_is_the_one_of_transformers(layers, batch):
-    """The same weights of the same seed, and the same states, on real tokens and with padding."""
+    """The same weights from the same seed, and the same states, on real tokens and with padding."""
     config = scratch.encoder_config(TEXT | {"layers": layers}, 99)
     torch.manual_seed(3)
     model = hf.BertModel(hf.BertConfig(**config)).eval()
@@ -253,14 +253,14 @@ def test_the_cross_attention_teacher_is_attention_from_source_to_target_without_
     rows = torch.arange(3)
     pooled = network.pool_cross(CrossSide.of(encoded(source), rows), CrossSide.of(encoded(target), rows))
     block = network.text_layers.block
-    for n in (0, 1, 2) if pooling == "masked_mean" else (0,):  # the first source fills its batch; its target does not
+    for n in (0, 1, 2) if pooling == "masked_mean" else (0,):  # only the first source has no padding; its target has
         one, two = encoded([source[n]]).attended, encoded([target[n]]).attended
         scores = torch.einsum("qhd,khd->hqk", one.query, two.key) * block.scale
         attended = torch.einsum("hqk,khd->qhd", scores.softmax(-1), two.value).flatten(1)
         states = torch.cat([block.norm(block.out(attended)), two.before])
         if pooling == "masked_mean":
             assert torch.allclose(pooled[n], states.mean(0), atol=1e-5)
-        else:  # the target's five padded places are averaged in
+        else:  # the target's five padded places enter the mean
             before = network.encode_text(*padded_batch(network, target)).attended.before.view(3, 8, -1)[0]
             assert torch.allclose(pooled[n], torch.cat([states[:7], before]).mean(0), atol=1e-5)
 

@@ -1,4 +1,4 @@
-"""Engine transformers: models of three kinds, from a folder and by hub name; batches that nobody can tell apart."""
+"""Engine transformers: models of three kinds, from a folder and by hub name; batches that do not affect the result."""
 
 import json
 import os
@@ -60,7 +60,7 @@ def translated(engine: Engine, texts: list[str]) -> dict:
 
 @pytest.fixture(scope="session")
 def folder(tmp_path_factory):
-    """The folder of a model of each kind; `twins`: Marian where every word is a tie that rounding decides."""
+    """The folder of a model of each kind; `twins`: Marian in which every word is a tie decided by rounding."""
     top = tmp_path_factory.mktemp("models")
     codes = ("cmn_Hans", "deu", "ces")
     made = {
@@ -76,7 +76,7 @@ def folder(tmp_path_factory):
 
 
 class ByHand:
-    """One `generate` for one sentence, in float64, with nothing of ours."""
+    """One `generate` call per sentence, in float64, with none of our code."""
 
     def __init__(self, folder: Path, kind: str, beams: int):
         self.model = transformers.AutoModelForSeq2SeqLM.from_pretrained(folder, dtype=torch.float64)
@@ -93,7 +93,7 @@ class ByHand:
             self.options["forced_bos_token_id"] = self.tokenizer.get_lang_id("zh")
 
     def __call__(self, text: str) -> tuple[str, bool]:
-        """The translation, and whether any word of it was nearly a tie."""
+        """The translation, and whether any of its words was nearly a tie."""
         inputs = self.tokenizer(self.before + text, return_tensors="pt")
         columns = (inputs["input_ids"].shape[1] // 8 + 1) * 8
         limit = int(OPTIONS["max_length_ratio"] * columns) + 10
@@ -110,7 +110,7 @@ class ByHand:
 def test_a_batch_gives_what_one_generate_per_sentence_gives(folder, kind, beams, capsys):
     texts = sentences(24)
     found = translated(Engine(job(folder(kind), beams=beams)), texts)
-    assert "24/24" in capsys.readouterr().err  # the bar
+    assert "24/24" in capsys.readouterr().err  # the progress bar
     by_hand = ByHand(folder(kind), kind, beams)
     certain = 0
     for text in texts:
@@ -151,7 +151,7 @@ def test_the_length_of_a_translation_is_bounded_by_its_sentence(folder):
     ],
 )
 def test_a_translation_does_not_depend_on_its_neighbours(folder, kind, beams, precision):
-    """`twins` notices a change of shape: with another `batch_tokens`, four of five of its translations change."""
+    """`twins` reacts to a change of shape: with another `batch_tokens`, four in five of its translations change."""
     texts = sentences(30)
     engine = Engine(job(folder(kind), beams=beams, precision=precision))
     every = translated(engine, texts)
@@ -165,7 +165,7 @@ def test_a_translation_does_not_depend_on_its_neighbours(folder, kind, beams, pr
 
 @pytest.fixture
 def generate(monkeypatch):
-    """Records what Marian's `generate` is called with; the function appended to `before` is called first."""
+    """Record the arguments of Marian's `generate`; functions appended to `before` are called first."""
     original, calls, before = transformers.MarianMTModel.generate, [], []
 
     def recorded(model, **options):
@@ -179,7 +179,7 @@ def generate(monkeypatch):
 
 
 def test_a_batch_has_the_shape_of_its_length_and_padding_in_every_row(folder, generate):
-    """On GPUs `transformers` takes another kernel for a batch without padding, on a CPU it makes no difference."""
+    """On GPUs `transformers` uses another kernel for a batch without padding; on a CPU it makes no difference."""
     translated(Engine(job(folder("marian"), batch_tokens=96)), sentences(60))
     shapes = {tuple(options["attention_mask"].shape) for options in generate[0]}
     assert {rows * columns for rows, columns in shapes} == {96}
@@ -263,7 +263,7 @@ def test_special_tokens_in_a_caption_are_letters(folder, kind):
 
 def test_the_longest_text_that_fits(folder):
     engine = Engine(job(folder("marian")))
-    texts = [" ".join(["a"] * n) for n in (61, 62)]  # and the language, and the end; one place stays empty
+    texts = [" ".join(["a"] * n) for n in (61, 62)]  # plus the language and the end; one place stays empty
     found = translated(engine, texts)
     assert isinstance(found[texts[0]], str)
     assert found[texts[1]] == Refused("too long: 64 tokens, the model takes 63")
@@ -273,7 +273,7 @@ def test_a_model_that_says_nothing(folder, tmp_path):
     silent = shutil.copytree(folder("marian"), tmp_path / "silent")
     weights = load_file(silent / "model.safetensors")
     weights["final_logits_bias"] = torch.zeros_like(weights["final_logits_bias"])
-    weights["final_logits_bias"][0, 0] = 1e6  # the end
+    weights["final_logits_bias"][0, 0] = 1e6  # the end token
     save_file(weights, silent / "model.safetensors", {"format": "pt"})
     assert translated(Engine(job(silent)), ["a dog"]) == {"a dog": Refused("the model's output is empty")}
 
@@ -395,9 +395,9 @@ print(json.dumps(found))
 
 
 def elsewhere(*steps: tuple[Job, list[str], bool], **environment: str) -> list[dict]:
-    """What engines do in a process of its own, where `huggingface_hub` has another environment.
+    """What engines do in a separate process, where `huggingface_hub` has another environment.
 
-    A step: what to translate by which engine, and whether without a network.
+    A step: the engine's job, the texts to translate, and whether to work without a network.
     """
     arguments = json.dumps([(job.settings, texts, offline) for job, texts, offline in steps])
     program = [sys.executable, "-c", PROGRAM, arguments]
@@ -425,7 +425,7 @@ def test_without_a_network_the_message_says_what_is_missing(tmp_path):
 
 
 class Hub(SimpleHTTPRequestHandler):
-    """The part of the hub's interface that fetches a model; `fetched`: names of files."""
+    """The part of the hub's interface for fetching a model; `fetched`: names of the files fetched."""
 
     fetched: list[str] = []
 
@@ -464,7 +464,7 @@ class Hub(SimpleHTTPRequestHandler):
 
 @pytest.mark.slow
 def test_a_model_of_the_hub(folder, tmp_path):
-    """Creation fetches the small files, the first translation the weights, once; then it works without a network."""
+    """Creation fetches the small files, the first translation the weights, each once; then no network is needed."""
     published = shutil.copytree(folder("marian"), tmp_path / "published")
     (published / "pytorch_model.bin").write_bytes(b"not fetched, for there is model.safetensors")
     (published / "README.md").write_text("not fetched")

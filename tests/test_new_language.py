@@ -1,4 +1,4 @@
-"""A data set in a language that the project has never heard of: pictures and captions to a table, no code touched."""
+"""A data set in a language unknown to the project: from pictures and captions to a table, without touching code."""
 
 import csv
 from pathlib import Path
@@ -10,7 +10,7 @@ from raw_files import write
 
 from ccr import params
 
-# colour -> how it is said in English, of a circle and of a square in Swahili, whose adjectives agree with the noun
+# colour -> the word in English, and for a circle and a square in Swahili, where adjectives agree with the noun
 COLOURS = {
     (210, 30, 30): ("red", "jekundu", "mwekundu"),
     (250, 250, 250): ("white", "jeupe", "mweupe"),

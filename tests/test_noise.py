@@ -1,4 +1,4 @@
-"""Noise in translations: its rate, its place (the train split), what a seed fixes, and the way back."""
+"""Noise in translations: its rate, its place (the train split), what a seed determines, and back-translation."""
 
 import json
 import random
@@ -25,7 +25,7 @@ WORDS = ["hund", "katze", "rot", "blau", "l'arbre", "3,5", "über", "spielt"]
 
 
 def table(texts, lang="de", per_item=5):
-    """Translations: (split, text) each, `per_item` captions to an item."""
+    """Translations, a (split, text) for each; `per_item` captions per item."""
     rows = [
         {
             "item_id": f"{split}{n // per_item}",
@@ -102,7 +102,7 @@ def test_the_rate_is_met_within_the_error_of_a_binomial(lang, rate):
             close(hits, tokens)
         else:
             assert all(sorted(a) == sorted(b) for a, b in pairs)
-            close(hits, tokens, slack=0.15 * rate * tokens)  # equal words may change places unseen
+            close(hits, tokens, slack=0.15 * rate * tokens)  # swaps of equal words go unnoticed
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -120,7 +120,7 @@ def test_one_seed_one_result_whatever_the_order_and_the_company(kind):
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_what_a_low_rate_hits_a_higher_one_hits_too(kind):
-    distinct = [" ".join(f"w{n}x{i}" for i in range(8)) for n in range(1000)]  # so that every hit can be seen
+    distinct = [" ".join(f"w{n}x{i}" for i in range(8)) for n in range(1000)]  # so that every hit is visible
     clean = table([("train", text) for text in distinct])
 
     def hits(rate):
@@ -208,7 +208,7 @@ def test_the_schema_names_the_kinds_that_there_are():
 
 
 class Stage:
-    """The jobs of a variant and of its noisy one, as the plan makes them, on captions of the mini-world's words."""
+    """The jobs of a variant and its noisy version, as planned, on captions in the mini-world's words."""
 
     def __init__(self, folder: Path, engine: str, rows: list[dict]):
         self.folder, self.engine = folder, engine
@@ -299,7 +299,7 @@ def test_a_corrupted_text_is_translated_back_where_there_is_an_engine_for_it(sta
     assert [row | {"text": ""} for row in back] == [row | {"text": ""} for row in clean]
     changed = {a["split"] for a, b in zip(clean, back, strict=True) if a["text"] != b["text"]}
     assert changed == ({"train"} if engine == "lexicon" else set())
-    if engine == "lexicon":  # as if the noisy text had been translated from scratch, unless nothing comes of it
+    if engine == "lexicon":  # as if the noisy text were translated from scratch, unless that gives nothing
         from_scratch = made.run("noisy.back", "back")
         assert [row["text"] for row in back] == [row["text"] for row in from_scratch]
 

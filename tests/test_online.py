@@ -36,14 +36,14 @@ from ccr.translate.online import Engine
 from ccr.translate.services import SERVICES
 
 LANGS = ("en", "zh", "de", "fr", "cs", "ja")
-BARE = "0b5e-not-a-real-key-77"  # what is left of a key however it is quoted
+BARE = "0b5e-not-a-real-key-77"  # the part of a key that any form of quoting leaves unchanged
 SECRET = f"{BARE}:fx"
 SENTENCES = [f"sentence {n}" for n in range(30)]
 
 
 @pytest.fixture(autouse=True)
 def alone(tmp_path, monkeypatch):
-    """In an empty folder, without keys, and no proxy between test and server."""
+    """An empty folder, no keys, and no proxy between test and server."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     for name in ("DEEPL_API_KEY", "MICROSOFT_API_KEY", "LIBRE_API_KEY"):
@@ -59,7 +59,7 @@ def job(base_url="", source="en", target="zh", direction="forward", inputs=None,
 
 
 class Outcomes(dict):
-    """What an engine finished; a text that it finishes twice is an error. Also its past, in which there is nothing."""
+    """What an engine finished; finishing a text twice is an error. Also its past results, by default none."""
 
     def __init__(self, known=(), withdrawn=()):
         super().__init__()
@@ -91,7 +91,7 @@ def translate(texts, base_url="", **options) -> Outcomes:
 
 
 def unfinished(texts, base_url="", **options) -> tuple[Outcomes, str]:
-    """Outcomes of the texts that could be translated, and what the error says of the others."""
+    """Outcomes of the texts that could be translated, and the error message about the others."""
     outcomes = Outcomes()
     with pytest.raises(CcrError) as error:
         Engine(job(base_url, **options)).translate_texts(texts, outcomes.finish, outcomes)
@@ -99,7 +99,7 @@ def unfinished(texts, base_url="", **options) -> tuple[Outcomes, str]:
 
 
 def only(*texts, fault):
-    """A server's faults: this one, whenever one of the texts is asked for."""
+    """A server's faults: this one, whenever one of these texts is requested."""
     return lambda text, n: fault if text in texts else None
 
 
@@ -157,7 +157,7 @@ def test_a_service_has_every_language_that_the_library_knows_of_it(service, know
     ],
 )
 def test_a_language_is_asked_for_by_the_name_that_the_service_has_for_it(every_service, service, lang, its):
-    translate(["dog, كلب, כלב"], service=service, source="en", target=lang)  # letters of every script asked for
+    translate(["dog, كلب, כלב"], service=service, source="en", target=lang)  # letters of every requested script
     assert every_service.log.requests[-1].target == its
 
 
@@ -335,7 +335,7 @@ def test_one_answer_for_many_sentences_is_remembered_for_none(different):
         assert outcomes.translations() == {text: f"zh译:{text}" for text in others}
         assert outcomes.withdrawn == {"请稍后"}
         again = Outcomes(known=outcomes.translations(), withdrawn=outcomes.withdrawn)
-        Engine(job(server.url)).translate_texts(fooled[:2], again.finish, again)  # known from before for what it is
+        Engine(job(server.url)).translate_texts(fooled[:2], again.finish, again)  # recognised from the earlier run
     assert set(again.unanswered().values()) == {"a suspicious answer: the same as for other sentences"}
 
 
@@ -417,7 +417,7 @@ def test_a_service_that_is_down_stops_the_run_early_and_costs_nothing_that_was_d
     down = TranslationServer(fault=lambda text, n: "503" if len(down.log.requests) >= 20 else None)
     with down, pytest.raises(CcrError, match=r"80 of 100 sentences are not translated: HTTP 503\."):
         remembered(Engine(the_job := job(down.url, attempts=2)), [f"sentence {n:03}" for n in range(100)], the_job)
-    # attempts x (sentences in a row + those under way) x workers, and those of what worked before
+    # attempts x (sentences in a row + those under way) x workers, plus those for a sentence that worked before
     assert len(down.log.requests) <= 20 + 2 * 4 * 4 + 2
     with pytest.raises(CcrError, match=r"80 of 80 sentences are not translated: connection refused\."):
         remembered(Engine(the_job), [f"sentence {n:03}" for n in range(100)], the_job)
@@ -474,7 +474,7 @@ def test_retry_after_is_honoured_by_all_workers(status, date):
         translate([f"sentence {n:03}" for n in range(150)], server.url, requests_per_second=100.0)
         requests = server.log.requests
         told = next(request.answered for request in requests if request.fault)
-        # What was under way when the service asked for the pause may still arrive.
+        # Requests that were under way when the service asked for the pause may still arrive.
         assert not [r.text for r in requests if told + 0.5 < r.arrived < told + 1.9]
         assert len([r for r in requests if r.arrived > told + 1.9]) > 80
 
@@ -500,7 +500,7 @@ def test_a_pause_that_is_none_or_too_long():
 
 
 def everything_said(error: BaseException | None) -> str:
-    """All that an exception and those behind it could put into a log."""
+    """Everything that an exception and its causes could write to a log."""
     said = ""
     while error is not None:
         said += "".join(traceback.format_exception(error)) + repr(error) + str(vars(error))
@@ -519,7 +519,7 @@ def test_a_wrong_key_stops_everything_and_is_never_told(every_service, capfd, ca
     what = "the quota is used up" if status == 456 else f"access denied: check the key in {SERVICES[service].key}"
     assert f"{service}: 195 of 200 sentences are not translated: HTTP {status}, {what}. What" in str(error.value)
     assert len(outcomes) == 5 and not outcomes.refused()
-    # so many may be under way before and while one asks for what worked before
+    # at most this many are under way before and during the request for a sentence that worked before
     assert len(every_service.log.requests) <= 5 + 3 * 4 + 1
     out, err = capfd.readouterr()
     assert BARE not in out + err + caplog.text + everything_said(error.value)
@@ -560,7 +560,7 @@ run(Job(**json.load(open(sys.argv[1]))))
 
 
 def start_stage(the_job: Job, stage: str = STAGE, *arguments: str) -> subprocess.Popen:
-    """The stage in a process of its own; what it says is added to `log`."""
+    """The stage in a separate process; its output is appended to `log`."""
     Path("job.json").write_text(json.dumps(dump_job(the_job)))
     path = os.pathsep.join(p for p in sys.path if p)
     with open("log", "ab") as log:
@@ -621,7 +621,7 @@ def test_killed_three_times_nothing_is_lost_and_nothing_done_twice(monkeypatch, 
         sent = len(server.log.requests)
         Path("zh.parquet").unlink()
         assert start_stage(the_job).wait() == 0
-        assert len(server.log.requests) == sent  # all from memory
+        assert len(server.log.requests) == sent  # all from the translation memory
     written = [path for path in Path().rglob("*") if path.is_file()]
     assert {path.name for path in written} >= {"log", "zh.parquet", "identity.json"}
     assert not [path for path in written if BARE.encode() in path.read_bytes()]

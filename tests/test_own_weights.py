@@ -1,4 +1,4 @@
-"""A new objective with weights of its own: one module and one line of the registry."""
+"""A new objective with its own weights: one module and one line in the registry."""
 
 import contextlib
 import math
@@ -84,7 +84,7 @@ def test_it_trains_its_weights_and_goes_on_where_it_was_stopped(data, tmp_path, 
         column = history[0].split(",").index("matching_norm")
         norms = [float(line.split(",")[column]) for line in history[1:]]
         assert len(set(norms)) == len(norms) and all(map(math.isfinite, norms))
-        with safe_open(whole.outputs["model"], "pt") as model:  # a student is used without it
+        with safe_open(whole.outputs["model"], "pt") as model:  # not needed to use a student
             assert not any("form" in name for name in model.keys())  # noqa: SIM118
 
         stopped, update, steps = job(data, tmp_path / "stopped"), Trainer.update, []

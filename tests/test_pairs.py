@@ -1,4 +1,4 @@
-"""Language pairs that an engine has not are refused before any work, with the engines that have them."""
+"""Language pairs that an engine lacks are refused before any work; the message names engines that have them."""
 
 import copy
 import subprocess
@@ -19,7 +19,7 @@ TARGET = "data/flickr8k/translations/tried/{lang}.parquet"
 
 @pytest.fixture
 def plan(tmp_path, monkeypatch):
-    """Plans with a variant `tried`, of a data set into these languages, alone on PATH."""
+    """Plans of a data set into these languages with a variant `tried`; PATH has only the test's own `bin`."""
     raw = yaml.safe_load(FILE.read_text())
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("PATH", str(tmp_path / "bin"))
@@ -36,7 +36,7 @@ def plan(tmp_path, monkeypatch):
 
 @pytest.fixture
 def apertium(tmp_path):
-    """An installed command with the mode eng-spa."""
+    """An installed command `apertium` with the mode eng-spa."""
     (tmp_path / "share/apertium/modes").mkdir(parents=True)
     (tmp_path / "bin").mkdir()
     (tmp_path / "bin/apertium").touch(0o755)

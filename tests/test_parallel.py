@@ -1,4 +1,4 @@
-"""Sentence pairs without pictures: what is read, what leaks, and where params.yaml lets teachers have them."""
+"""Sentence pairs without pictures: what is read, what leaks, and where params.yaml allows them for teachers."""
 
 import copy
 import gzip
@@ -36,7 +36,7 @@ def write(path, data):
 
 @pytest.fixture
 def captions(tmp_path):
-    """Captions of a data set: human ones in both languages in every split, and a translation."""
+    """Captions of a data set: human captions across both languages and all splits, and a translation."""
     rows = [
         ("clip1", "clip1#en#0", "train", "en", "human", None, None, "A cat sleeps on a chair."),
         ("clip2", "clip2#en#0", "val", "en", "human", None, None, "a man sings"),
@@ -50,7 +50,7 @@ def captions(tmp_path):
 
 
 def job(captions, source=None, target=None, **settings):
-    """The job that pairs two texts (lists of lines, or file contents) beside the captions."""
+    """The job that pairs two texts (lists of lines, or file contents), with these captions as its input."""
     folder = captions.parent
     files = {}
     for side, text in (("source", EN if source is None else source), ("target", ZH if target is None else target)):
@@ -71,13 +71,13 @@ def job(captions, source=None, target=None, **settings):
 
 
 def pairs(job):
-    """Run; returns the pairs as (item, source, target) and what was left out as (line, reason)."""
+    """Run; returns the pairs as (item, source, target) and the pairs left out as (line, reason)."""
     run(job)
     rows = read_parquet(job.outputs["parallel"], CAPTIONS).to_pylist()
     source, target = ([row for row in rows if row["lang"] == lang] for lang in ("en", "zh"))
     by_id = {row["caption_id"]: row for row in source}
     assert len(by_id) == len(source) == len(target)
-    assert [by_id[row["parent_id"]] for row in target] == source  # a pair stands at the same place in both halves
+    assert [by_id[row["parent_id"]] for row in target] == source  # a pair has the same place in both halves
     assert {(row["split"], row["origin"]) for row in rows} == {("train", "parallel")}
     left_out = read_parquet(job.outputs["rejected"], LEFT_OUT_PAIRS).to_pylist()
     found = [(s["item_id"], s["text"], t["text"]) for s, t in zip(source, target, strict=True)]

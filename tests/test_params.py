@@ -1,4 +1,4 @@
-"""params.yaml: messages for people, and a plan that knows what depends on what."""
+"""params.yaml: readable messages, and a plan that knows what depends on what."""
 
 import copy
 import json
@@ -155,7 +155,7 @@ def test_the_plan_is_in_order_and_complete(plan):
     made = set()
     for job in plan.needs("results/vatex_table.csv"):
         for path in job.input_paths():
-            raw = path.startswith("data/raw/vatex-synthetic")  # what the world's manifest stands for
+            raw = path.startswith("data/raw/vatex-synthetic")  # represented by the world's manifest
             assert path in made or raw, (job.target, path)
         made |= set(job.outputs.values())
 
@@ -234,7 +234,7 @@ def test_an_added_seed_adds_only_its_own_jobs(raw):
 
 
 def test_a_zero_weight_is_no_term(raw):
-    """So a method with its extra weights at 0 is the same job as the method without them."""
+    """A method with its extra weights at 0 is therefore the same job as the method without them."""
     edit(raw, "methods.cl2cm.objectives.relation_distillation.weight", 0)
     plan = params.plan(params.validate(raw))
     folder = "results/runs/vatex-synthetic/lexicon/descriptor/zh"
@@ -251,7 +251,7 @@ def test_nrccr_without_its_robust_terms_is_the_baseline_to_the_last_digit(raw):
         edit(raw, f"methods.nrccr.objectives.{term}.weight", 0)
     plan = params.plan(params.validate(raw))
     nrccr, baseline = (plan.job(RUN.format(method)) for method in ("nrccr", "baseline"))
-    assert nrccr.digest == baseline.digest and nrccr.inputs == baseline.inputs  # so both have one key, one result
+    assert nrccr.digest == baseline.digest and nrccr.inputs == baseline.inputs  # so both have the same key and result
 
 
 def test_keeping_embeddings_changes_no_result(raw):
@@ -380,11 +380,11 @@ def test_a_row_may_be_compared_with_what_it_is_like(raw):
         "multi": "baseline",
         "of_multi": "multi",
         "nrccr_no_adversarial": "baseline",  # nrccr is not in the table
-        "nrccr_fusion": "baseline",  # is like nothing
+        "nrccr_fusion": "baseline",  # without `like`
     }
-    assert compared["cs", "of_multi"] == "baseline"  # multi has no row of this language
+    assert compared["cs", "of_multi"] == "baseline"  # multi has no row in this language
     raw["tables"]["multi30k_table"]["baseline"] = "cl2cm"
-    assert references(raw, "multi30k_table")["de", "cl2cm"] == "baseline"  # its parent stands beside it
+    assert references(raw, "multi30k_table")["de", "cl2cm"] == "baseline"  # its parent is in the table
 
 
 RATES = ("", "_substitute10", "_substitute20", "_substitute40", "_substitute60")
@@ -521,7 +521,7 @@ def test_rows_on_noisy_translations_are_tested_with_clean_queries(raw):
     plan = params.plan(params.validate(raw))
     run = plan.job("results/runs/vatex-synthetic/lexicon_substitute20/descriptor/zh/nrccr/seed0")
     assert run.inputs["translations"] == [NOISY.format("")] and run.inputs["back"] == [NOISY.format(".back")]
-    assert run.digest == plan.job(RUN.format("nrccr")).digest  # with translations of rate 0 the same result
+    assert run.digest == plan.job(RUN.format("nrccr")).digest  # so noise of rate 0 gives the same result
     folder = "results/evaluations/vatex-synthetic/lexicon_substitute20/descriptor/zh/nrccr_fusion/seed0"
     assert plan.job(folder).inputs["queries"] == CLEAN.format(".queries")
     rows = plan.job("results/vatex_table.csv").settings["rows"]
@@ -549,7 +549,7 @@ def test_a_filter_changes_what_the_variant_without_it_has_noise_and_all(raw):
     assert back.inputs == {"forward": strict.format(""), "whole_back": NOISY.format(".back")}
     assert plan.job(forward.outputs["translations"].replace("strict", "mild")).settings["filter"]["min_chrf"] == 30
     runs = "results/runs/vatex-synthetic/{}/descriptor/zh/{}/seed0"
-    assert "weights" not in plan.job(runs.format("strict", "nrccr")).inputs  # bad pairs are gone
+    assert "weights" not in plan.job(runs.format("strict", "nrccr")).inputs  # bad pairs are dropped
     mild = strict.replace("strict", "mild")
     assert plan.job(runs.format("mild", "baseline")).inputs["weights"] == [mild.format(".weights")]
 
@@ -569,7 +569,7 @@ def test_shards_share_the_work_and_change_nothing_else(raw):
         assert [shard.settings["shard"] for shard in shards] == [{"number": n, "of": 3} for n in range(3)]
         assert all(shard.inputs == gathering.inputs and shard.stage == "translate" for shard in shards)
     assert (plan.job(NEURAL.format("")).digest, plan.job(NEURAL.format("")).inputs) == (alone.digest, alone.inputs)
-    assert plan.job("data/flickr8k/translations/google/zh.parquet").after == ()  # looking up is no work to share
+    assert plan.job("data/flickr8k/translations/google/zh.parquet").after == ()  # a lookup is no work to share
 
 
 def test_trainings_and_neural_models_ask_for_a_gpu_and_nothing_else_does(raw):
@@ -582,8 +582,8 @@ def test_trainings_and_neural_models_ask_for_a_gpu_and_nothing_else_does(raw):
     assert {job.gpus for job in others} == {0}
     assert [plan.job(NEURAL.format(suffix)).gpus for suffix in ("", ".back", ".queries")] == [1, 1, 1]
     assert plan.job(NEURAL.format("")).threads == raw["translate"]["threads"]
-    assert plan.job(noisy.format("")).gpus == 0  # words are dropped from what the engine has made
-    assert plan.job(noisy.format(".back")).gpus == 1  # it translates the noise back
+    assert plan.job(noisy.format("")).gpus == 0  # words are dropped from existing translations
+    assert plan.job(noisy.format(".back")).gpus == 1  # translates the noisy texts back
     assert plan.job("data/vatex-synthetic/translations/lexicon/zh.parquet").gpus == 0
     assert plan.job("data/vatex-synthetic/features/clip_vit_b32.parquet").gpus == 1
     assert plan.job("data/vatex-synthetic/features/descriptor.parquet").gpus == 0
@@ -613,7 +613,7 @@ def test_noise_may_be_inherited_and_taken_away(raw):
 def test_translations_that_no_table_asks_for_can_be_made(plan):
     targets = set(plan.jobs)
     assert plan.job("data/flickr8k/translations/google_swap20/zh.parquet").target not in targets
-    with pytest.raises(CcrError, match="plans no such job"):  # the mini-world's engine knows no real captions
+    with pytest.raises(CcrError, match="plans no such job"):  # the mini-world's engine cannot translate real captions
         plan.job("data/flickr8k/translations/lexicon/zh.parquet")
     assert 'noise: {"kind": "swap"' in ccr("plan", "data/flickr8k/translations/google_swap20/zh.parquet").stdout
 

@@ -22,7 +22,7 @@ parity = Late("ccr.parity")
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):
-    """A directory of the layout, of other sizes than the authors' numbers."""
+    """A directory in the reference layout, with other sizes than the authors' numbers."""
     folder = tmp_path_factory.mktemp("reference")
     nrccr_by_hand.write_losses(folder)
     nrccr_by_hand.write_metrics(folder)
@@ -33,7 +33,7 @@ def whole(tmp_path_factory):
 
 @pytest.fixture
 def part(whole, tmp_path):
-    """A copy of the losses and metrics, for damage."""
+    """A copy of the losses and metrics, to be damaged."""
     for file in [*whole.glob("losses*"), *whole.glob("metrics*")]:
         shutil.copy(file, tmp_path)
     return tmp_path
@@ -41,7 +41,7 @@ def part(whole, tmp_path):
 
 @pytest.fixture
 def image(whole, tmp_path):
-    """A copy of the image model, for damage."""
+    """A copy of the image model, to be damaged."""
     for file in whole.glob("image_*"):
         shutil.copy(file, tmp_path)
     return tmp_path
@@ -63,7 +63,7 @@ def edit(path, name, change):
 
 
 def off(folder):
-    """The lines that are not ok, by name; lines of files that were never there are left out."""
+    """The lines that are not ok, by name, except those about missing files."""
     return {line.name: line for line in parity.run(folder) if line.status != "ok" and line.note != "no such file"}
 
 
@@ -105,7 +105,7 @@ def test_an_independent_derivation_of_other_sizes(whole, capsys, monkeypatch):
 @pytest.mark.parametrize("change", [nudged, nan, lambda array: -array, lambda array: array[:-1], np.float32])
 def test_changed_arrays_are_off(part, change):
     losses = ["c0/f64/dtl/grad_trans", "c0/f64/triplet_mv1_mean/grad_vid", "c0/f32/l2norm/grad", "c0/f64/emb_back"]
-    losses = losses if change is nan else losses[:2]  # 1e-6 is nothing in float32, and embeddings are input too
+    losses = losses if change is nan else losses[:2]  # 1e-6 is within float32 tolerance, and embeddings are also inputs
     names = {"losses": losses, "metrics": ["a_hybrid/errors", "a/norm2"]}
     for file, arrays in names.items():
         for name in arrays:

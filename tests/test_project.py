@@ -1,4 +1,4 @@
-"""The project itself: pins, the design rules that import-linter checks, what stays light, how make finds a dead run."""
+"""The project itself: pins, the design rules that import-linter checks, light imports, locks left by dead runs."""
 
 import contextlib
 import os
@@ -30,8 +30,8 @@ def test_every_direct_dependency_is_pinned(repository):
 
     project = tomllib.loads((repository / "pyproject.toml").read_text())["project"]
     direct = [*project["dependencies"], *chain(*project["optional-dependencies"].values())]
-    direct.remove("ccr[export,tracking]")  # extras in another
-    direct = [name for name in direct if "==" not in name]  # pinned there
+    direct.remove("ccr[export,tracking]")  # extras within another extra
+    direct = [name for name in direct if "==" not in name]  # others are pinned in pyproject.toml
     pins = {normal(pin.split("==")[0]) for pin in (repository / "constraints.txt").read_text().split()}
     assert not {normal(re.match(r"[A-Za-z0-9_.-]+", name)[0]) for name in direct} - pins
     assert "torch==2.13.0" in (repository / "constraints.txt").read_text().split()
@@ -204,7 +204,7 @@ rule teacher:
 
 @pytest.fixture
 def logged(folder, repository):
-    """The folder with the logger of the pipeline."""
+    """The folder with the pipeline's logger."""
     plugin = "workflow/snakemake_logger_plugin_stages"
     shutil.copytree(repository / plugin, folder / plugin, ignore=shutil.ignore_patterns("__pycache__"))
     return folder
@@ -254,7 +254,7 @@ def test_a_terminal_shows_a_line_for_each_stage(logged):
     with subprocess.Popen(command, cwd=logged, stdout=theirs, stderr=theirs, env=os.environ | {"TERM": "xterm"}) as run:
         os.close(theirs)
         shown = b""
-        with contextlib.suppress(OSError):  # the terminal is gone when the pipeline is
+        with contextlib.suppress(OSError):  # the terminal is gone once the pipeline has ended
             while part := os.read(ours, 1 << 16):
                 shown += part
     os.close(ours)

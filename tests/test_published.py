@@ -1,4 +1,4 @@
-"""Published NRCCR checkpoints: read without running them, imported as a run, evaluated like any other."""
+"""Published NRCCR checkpoints: read without running their code, imported as a run, evaluated like any other."""
 
 import argparse
 import json
@@ -87,7 +87,7 @@ def mapping(width):
 
 
 def published(encoder, mode="video"):
-    """What the authors' training saves, with random weights: encoders wrapped for several GPUs, old `transformers`."""
+    """A checkpoint like the authors', with random weights: encoders wrapped for several GPUs, old `transformers`."""
     torch.manual_seed(0)
     bert = hf.BertModel(hf.BertConfig.from_pretrained(encoder))
     text = {f"text_bert.text_bert.{name}": tensor for name, tensor in bert.state_dict().items()}
@@ -150,7 +150,7 @@ def test_names_without_counterpart_and_unknown_names():
 
 
 def expected_embedding(parts, rows, heads=HEADS):
-    """One sequence of raw states (L, d) through the published stack and mapping, in plain words."""
+    """One sequence of raw states (L, d) through the published stack and mapping, written out plainly."""
     stack, head = parts
     stack = {name.removeprefix("module."): tensor for name, tensor in stack.items()}
 
@@ -413,7 +413,7 @@ def test_an_existing_folder_is_refused_and_stays(encoder):
 
 @pytest.fixture
 def planned(repository):
-    """Settings with one tiny table, and the files that its evaluation reads beside the run."""
+    """Settings with one tiny table, and the files that its evaluation reads in addition to the run."""
     raw = yaml.safe_load((repository / "params.yaml").read_text())
     raw["tables"] = {"tiny": {"data": ["vatex"], "methods": ["baseline"], "seeds": [0]}}
     raw["run"] = ["tiny"]

@@ -1,4 +1,4 @@
-"""Quality of translations: every figure against sacreBLEU or by hand, and the table that shows them."""
+"""Quality of translations: every figure checked against sacreBLEU or by hand, and the table that shows them."""
 
 import csv
 import json
@@ -45,8 +45,8 @@ def write(path, rows, refused=None):
 def measure(pairs, back=(), human=(), source="en", target="de", refused=None, refused_back=None, more=()):
     """Figures of (source, translation) pairs, train captions of item 0, 1, ...
 
-    `back`: one text or None for each. `human`: (number of the caption it translates or None, text). `more`: captions
-    beside them.
+    `back`: one text or None for each. `human`: (number of the caption it translates or None, text). `more`: additional
+    captions.
     """
     captions = [(f"{i}#{source}#0", "train", source, "human", None, text) for i, (text, _) in enumerate(pairs)]
     captions += [
@@ -136,7 +136,7 @@ def test_every_split_is_held_to_human_translations_and_only_machine_translations
         ("0#en#0", "val", "en", "human", None, "A dog."),
         ("0#de#0", "val", "de", "human", "0#en#0", "Ein Hund."),
     ]
-    published = [("9#en2de#0@other", "test", "de", "mt", "9#en#0", "Katze")]  # of another engine, in the captions
+    published = [("9#en2de#0@other", "test", "de", "mt", "9#en#0", "Katze")]  # by another engine, among the captions
     write("captions.parquet", captions + more + published)
     forward = [(f"{i}#x", split, "de", "mt", f"{i}#en#0", "Ein Hund.") for i, split in ((9, "test"), (0, "val"))]
     write("forward.parquet", forward)
@@ -183,7 +183,7 @@ def test_wrong_language():
     pairs = [("a", german), ("b", english), ("c", "2 : 1"), ("d", german + " !")]
     assert shares(pairs)["wrong_language"] == 0.25
     assert shares(pairs, source="de", target="en")["wrong_language"] == 0.5
-    assert shares([("a", "一只狗在跑。")], target="zh")["wrong_language"] is None  # the script tells
+    assert shares([("a", "一只狗在跑。")], target="zh")["wrong_language"] is None  # the script decides
     assert shares([("一只狗在雪地里跑。", "一只狗在雪地里跑。")], source="zh", target="ja")["wrong_language"] == 1
 
 
@@ -247,7 +247,7 @@ def test_the_worst_sentences_come_first_and_each_once():
     found = measure([*pairs, pairs[1]], [*back, back[1]], [(0, "Hallo.")])
     assert found["worst_by"] == "round_trip" and len(found["worst"]) == quality.WORST
     ids = [caption["caption_id"] for caption in found["worst"]]
-    assert ids[:15] == [*(f"{i}#en#0" for i in range(1, 28, 2)), "29#en#0"]  # ties in the order of the file
+    assert ids[:15] == [*(f"{i}#en#0" for i in range(1, 28, 2)), "29#en#0"]  # ties are in file order
     assert found["worst"][0] == {
         "caption_id": "1#en#0",
         "source": "A man has 1 dogs.",
@@ -296,7 +296,7 @@ NASTY = '"; rm -rf ~ | <script>alert(1)</script> **b** [x](http://e.com) `c` $d$
 
 @pytest.fixture
 def raw(repository):
-    """Settings with one table: a tiny data set with Google's translations, and two rows that cannot be."""
+    """Settings with one table: a tiny data set with Google's translations, and two rows that cannot exist."""
     raw = yaml.safe_load((repository / "params.yaml").read_text())
     raw["datasets"] |= {"toy": DATASET, "absent": DATASET | {"root": "nowhere"}}
     raw["tables"], raw["alignments"], raw["run"] = {}, {}, ["toy_translation"]
@@ -306,7 +306,7 @@ def raw(repository):
 
 @pytest.fixture
 def toy():
-    """Two captions an item: English, Chinese, Google's Chinese and English again; number 1 is a human translation."""
+    """Two captions per item: English, Chinese, Google's Chinese and English again; number 1 is a human translation."""
     for split in SPLITS:
         kinds = {
             "": ("enc", "a dog runs", NASTY),
@@ -497,4 +497,4 @@ def test_real_vatex_against_its_human_translations(repository, real):
     assert found["forward"]["bleu"] == pytest.approx(metric.corpus_score(hypotheses, [references]).score)
     assert found["forward"]["chrf"] == pytest.approx(CHRF().corpus_score(hypotheses, [references]).score)
     others = metric.corpus_score(hypotheses[1:1001], [references[:1000]]).score
-    assert found["forward"]["bleu"] > 3 * others  # other captions of, mostly, the same video
+    assert found["forward"]["bleu"] > 3 * others  # other captions, mostly of the same video

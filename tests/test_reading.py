@@ -1,4 +1,4 @@
-"""params.yaml as it should not be: one message each, whichever command reads it."""
+"""Faulty params.yaml files: one message each, whichever command reads them."""
 
 import copy
 import subprocess
@@ -169,7 +169,7 @@ def test_a_value_that_cannot_be_meant_is_named(repository, path, value, message)
 
 
 def places(raw, path=()):
-    """Paths of all that stands in settings."""
+    """Paths of all entries in settings."""
     for name, value in raw.items() if isinstance(raw, dict) else enumerate(raw) if isinstance(raw, list) else ():
         yield (*path, name)
         yield from places(value, (*path, name))

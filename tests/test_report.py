@@ -1,4 +1,4 @@
-"""The report of a table: one file that is complete, with the table's numbers and what the runs retrieve."""
+"""The report of a table: one self-contained file, with the table's numbers and what the runs retrieve."""
 
 import io
 import json
@@ -119,7 +119,7 @@ def test_the_same_table_makes_the_same_report(project, page):
 
 @pytest.mark.slow
 def test_captions_are_text_and_no_html(project, tmp_path):
-    """Whoever writes a caption must not run a program in a reader's browser."""
+    """The author of a caption must not be able to run a program in a reader's browser."""
     spoiled = project.copy(tmp_path / "spoiled")
     path = spoiled.folder / f"data/{DATA}/captions.parquet"
     table = pq.read_table(path)

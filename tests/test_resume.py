@@ -1,4 +1,4 @@
-"""A training that is interrupted goes on, and results in what it would have resulted in."""
+"""An interrupted training run resumes, and its results are those of an uninterrupted one."""
 
 import contextlib
 import json
@@ -33,7 +33,7 @@ pytestmark = pytest.mark.usefixtures("in_a_folder_of_its_own")
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
-    """The data, and every training's uninterrupted results in a folder of its name."""
+    """The data, and the uninterrupted results of every training run in a folder of its name."""
     return trained(tmp_path_factory.mktemp("data"), sorted(NAMES, reverse=True))  # the teacher before its student
 
 
@@ -42,12 +42,12 @@ def checkpoints():
 
 
 def results(job):
-    """What a training results in, but for where and when it ran."""
+    """The results of a training run, except for where and when it ran."""
     return {role: Path(job.outputs[role]).read_bytes() for role in job.outputs.keys() - {"provenance"}}
 
 
 def stop(patch, method, number, sent=signal.SIGTERM):
-    """Let the process get a signal in the `number`th call of a method of the trainer."""
+    """Send a signal to the process in the `number`th call of a method of the trainer."""
     original, calls = getattr(Trainer, method), []
 
     def stopped(self, *arguments, **options):
@@ -90,7 +90,7 @@ def test_ctrl_c_does_the_same(data, tmp_path):
     run_stopped(job, sent=signal.SIGINT)
     train.run(job)
     assert results(job) == results(training("baseline", data, data / "baseline"))
-    assert signal.getsignal(signal.SIGINT) == before  # Ctrl-C is itself again
+    assert signal.getsignal(signal.SIGINT) == before  # Ctrl-C works as usual again
 
 
 def test_a_signal_after_the_last_step_lets_the_results_be_written(data, tmp_path):
@@ -174,7 +174,7 @@ def test_how_often_a_state_is_kept_and_who_follows_are_no_part_of_a_key(reposito
 
 
 def test_a_process_and_its_pipe_stopped_together_leave_a_state_and_nothing_else(data, tmp_path):
-    """As Ctrl-C and SLURM do it: `tee` ends at once, and the process can no longer print."""
+    """As with Ctrl-C and SLURM: `tee` ends at once, and the process can no longer print."""
     job = training("baseline", data, tmp_path / "run", epochs=1000, patience=1000)
     Path("job.json").write_text(json.dumps(dump_job(job)))
     training_shell = f"trap '' TERM; {sys.executable} -m ccr.train job.json; echo $? > status"
@@ -197,11 +197,11 @@ def test_a_process_and_its_pipe_stopped_together_leave_a_state_and_nothing_else(
 
 # --- kill -9 -----------------------------------------------------------------------------------------------
 
-INTERVAL = 3  # steps between two states, which is also what the patched clock calls seconds
+INTERVAL = 3  # steps between two states, which the patched clock counts as seconds
 
 
 def train_by_a_clock_of_steps(job, log):
-    """In a process of its own: each step takes a second, and its number is written to `log`."""
+    """Runs in a separate process: each step counts as a second and adds a dot to `log`."""
     steps, update = [], Trainer.update
 
     def timed(self, *arguments, **options):
@@ -218,7 +218,7 @@ def train_by_a_clock_of_steps(job, log):
 
 
 def start(job, log):
-    """The training in a child of a process that has imported everything and computed nothing."""
+    """Start the training run in a child of a process that has imported everything and computed nothing."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["ccr.train", "transformers.models.bert.modeling_bert", "pytest"])
     Path(log).write_text("")
@@ -228,7 +228,7 @@ def start(job, log):
 
 
 def killed_and_run_to_its_end(job, kills, moments, log):
-    """Kills the training as often, each time after some steps and part of one; returns the steps lost each time."""
+    """Kill the training run `kills` times, after some steps and part of one; returns the steps lost each time."""
     steps_of_an_epoch = 3
     reached, lost = 0, []
     for _ in range(kills):
@@ -251,7 +251,7 @@ def killed_and_run_to_its_end(job, kills, moments, log):
 
 
 def begun_at(log, steps_of_an_epoch):
-    """The step after which a process went on, by what it said; no torn file was met."""
+    """The step after which a process resumed, according to its log; it must not have met a torn file."""
     text = Path(f"{log}.txt").read_text()
     assert "Training starts at the beginning" not in text
     found = re.search(r"Going on after step (\d+) of \d+ of epoch (\d+)", text)
@@ -270,7 +270,7 @@ def test_a_training_that_was_killed_and_goes_on_is_followed_without_gaps_or_doub
     pytest.importorskip("accelerate")
     run = Path("results/runs/nrccr/seed0")
     job = training("nrccr", data, run, minutes=INTERVAL / 60, trackers=("tensorboard",))
-    # its state is kept after step 3; epoch 1 is told; the kill comes after step 4, and epoch 1 ends once more
+    # the state is saved after step 3; epoch 1 is reported; the kill comes after step 4, and epoch 1 ends once more
     killed_and_run_to_its_end(job, 1, np.random.default_rng(0), "log")
     history = pd.read_csv(run / "history.csv")
     events = accumulator.EventAccumulator(f"work/tracking/{run}", purge_orphaned_data=False).Reload()

@@ -1,4 +1,4 @@
-"""Ranks, metrics and fusion against a plain-Python oracle, the published numbers, and what must not change them."""
+"""Ranks, metrics and fusion against a plain-Python oracle and published numbers, and what must not change them."""
 
 import json
 import math
@@ -76,7 +76,7 @@ def test_blocks_do_not_matter(monkeypatch):
 
 
 def random_test_set(n_items=23, dim=12, seed=0):
-    """Embeddings of items and of one to four captions for each, in no order."""
+    """Embeddings of items and of one to four captions for each, in random order."""
     generator = np.random.default_rng(seed)
     items = generator.normal(size=(n_items, dim)).astype(np.float32)
     caption_item = generator.permutation(np.repeat(np.arange(n_items), generator.integers(1, 5, n_items)))

@@ -1,4 +1,4 @@
-"""Jobs out of the memo, and evaluations that the training's process computes ahead of their own jobs."""
+"""Jobs from the memo, and evaluations that the training process computes ahead of their own jobs."""
 
 import json
 import shutil

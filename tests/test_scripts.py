@@ -1,4 +1,4 @@
-"""Captions in any script, from import to lists of sentences: whole letters and words, as a speaker reads them."""
+"""Captions in any script, from import to lists of sentences: letters and words stay whole, as a speaker reads them."""
 
 import unicodedata
 
@@ -23,10 +23,10 @@ from ccr.translate import quality
 from ccr.translate.noise import corrupted
 from ccr.translate.text import clean
 
-# sentence -> its words, or, in scripts without spaces, its letters with their marks
+# sentence -> its words, or in scripts without spaces its letters with their marks
 CAPTIONS = {
     "ar": ("رجلٌ يركب دراجةً حمراء.", ["رجلٌ", "يركب", "دراجةً", "حمراء"]),
-    "fa": ("دختری کتاب می\u200cخواند.", ["دختری", "کتاب", "می\u200cخواند"]),  # the joiner belongs to the spelling
+    "fa": ("دختری کتاب می\u200cخواند.", ["دختری", "کتاب", "می\u200cخواند"]),  # the joiner is part of the spelling
     "hi": ("लड़की हिन्दी की क्\u200dष लिखती है।", ["लड़की", "हिन्दी", "की", "क्\u200dष", "लिखती", "है"]),
     "th": ("น้ำเย็นที่นี่", ["น้ำ", "เ", "ย็", "น", "ที่", "นี่"]),
     "km": ("ឆ្មាស", ["ឆ្មា", "ស"]),
@@ -106,7 +106,7 @@ def test_quality_knows_the_script(lang):
     assert quality._wrong_script(pd.Series([text, "a man runs"]), lang) == (0 if lang == "tr" else 0.5)
     full, _ = quality._bleu([text], [text], lang)
     punctuation, _ = quality._bleu([f"{text[:-1]} {text[-1]}"], [text], lang)
-    assert full == pytest.approx(100) and punctuation == pytest.approx(100)  # a full stop is no part of its word
+    assert full == pytest.approx(100) and punctuation == pytest.approx(100)  # a full stop is not part of its word
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Search: the nearest items are those of the evaluation, in the terminal and over HTTP."""
+"""Search: the nearest items are those found by the evaluation, in the terminal and over HTTP."""
 
 import json
 import os
@@ -53,7 +53,7 @@ def searcher_of(run: str, collection: Collection) -> Searcher:
 
 
 def ranked(run: str, data: str = DATA) -> pd.DataFrame:
-    """The test captions with the rank that the evaluation gave each: query_id, item_id, rank, text."""
+    """The test captions with their ranks in the evaluation: query_id, item_id, rank, text."""
     ranks = pd.read_parquet(f"{run.replace('runs', 'evaluations', 1)}/ranks.parquet")
     captions = pd.read_parquet(f"data/{data}/captions.parquet", columns=["caption_id", "text"])
     return ranks[ranks["direction"] == "t2v"].merge(captions, left_on="query_id", right_on="caption_id")
@@ -78,7 +78,7 @@ def test_the_nearest_are_those_that_exact_scores_give(items, dim, count, seed):
 @given(st.integers(2, 40), st.integers(0, 2**32 - 1))
 def test_the_rank_of_an_entry_is_that_of_the_evaluation(items, seed):
     draw = np.random.default_rng(seed)
-    gallery = draw.choice([-1.0, 1.0], (items, 4)).astype(np.float32) / 2  # 16 different entries at most
+    gallery = draw.choice([-1.0, 1.0], (items, 4)).astype(np.float32) / 2  # at most 16 different entries
     queries = draw.choice([-1.0, 1.0], (5, 4)).astype(np.float32) / 2
     right = draw.integers(items, size=5)
     index = Index(gallery)
@@ -258,7 +258,7 @@ def test_the_server_gives_nothing_to_strangers(address):
     assert strange.status_code == 403
     for path in ("/media/99999", "/page/../server.py", "/page/%2e%2e/server.py", "/media/../../../etc/passwd"):
         request = requests.Request("GET", address).prepare()
-        request.url = address + path  # as it stands: requests would tidy it up
+        request.url = address + path  # verbatim: requests would normalise it
         with requests.Session() as session:
             assert session.send(request).status_code == 404
     for bad in ({"text": ""}, {}):

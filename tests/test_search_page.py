@@ -59,7 +59,7 @@ def until(browser, condition: Callable):
 
 
 def opened(browser, address: str, text: str = "") -> None:
-    browser.get("about:blank")  # else only the fragment changes
+    browser.get("about:blank")  # otherwise only the fragment changes
     browser.get(address)
     until(browser, lambda: browser.find_element(By.ID, "about").text)
     if text:
@@ -68,13 +68,13 @@ def opened(browser, address: str, text: str = "") -> None:
 
 
 def columns(browser) -> list[list[str]]:
-    """The ids that each run found, in order."""
+    """The ids found by each run, in order."""
     found = browser.find_elements(By.CSS_SELECTOR, "#answers > div")
     return [[hit.text for hit in column.find_elements(By.CSS_SELECTOR, ".hit .id")] for column in found]
 
 
 def seen(browser) -> bool:
-    """Whether the first picture is shown, and not an empty frame."""
+    """Whether the first picture is shown instead of an empty frame."""
     return browser.execute_script(
         "const [m] = document.querySelectorAll('.hit img, .hit video');"
         "return m && (m.naturalWidth || (m.readyState > 1 && m.videoWidth)) > 0"
@@ -166,7 +166,7 @@ def test_words_of_any_script_are_marked_whole(browser, page, words, direction):
 
 @pytest.mark.parametrize(("width", "height", "scheme"), SCREENS)
 def test_everybody_can_read_it_on_every_screen(browser, page, width, height, scheme):
-    """No rule of WCAG A and AA that axe-core can check is broken, contrast included; nothing sticks out sideways."""
+    """No WCAG A or AA rule that axe-core can check is broken, contrast included; nothing overflows sideways."""
     screen(browser, width, height, scheme)
     opened(browser, page[1], "a red star")
     browser.find_element(By.CSS_SELECTOR, "#samples summary").click()

@@ -26,7 +26,7 @@ def test_contributions_add_up_to_sumr(captions_per_item, seed):
 
 
 def test_contribution_of_one_item():
-    # item 0: two of the three captions, at ranks 1 (three hits) and 6 (one hit); as a query rank 2 (two hits)
+    # item 0: two of the three captions, at ranks 1 (three hits) and 6 (one hit); as a query, rank 2 (two hits)
     score = contributions([1, 6, 11], [0, 0, 1], [2, 30], [0, 1], 2)
     assert score.tolist() == pytest.approx([100 * 4 / 3 + 100 * 2 / 2, 0])
 

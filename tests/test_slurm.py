@@ -1,6 +1,6 @@
 """The pipeline on a real SLURM of one node, brought up by tests/slurm/cluster.sh.
 
-Every test ends with the tiny table and holds it to the one that the local profile made.
+Most tests end with the tiny table and compare it with the one made by the local profile.
 """
 
 import os
@@ -18,7 +18,7 @@ pytestmark = pytest.mark.slurm
 
 STATE = Path("/var/lib/ccr-slurm")
 RULES = ("rule_translate", "rule_features", "rule_teacher", "rule_student", "rule_tables", "rule_hungry")
-# Jobs that need more than they ask for, with `growing` of the workflow.
+# Jobs that need more than they request, with the workflow's `growing`.
 MORE = """
 include: "Snakefile"
 
@@ -43,7 +43,7 @@ rule slow:
     shell:
         "sleep 100; echo {resources.runtime} > {output}"
 """
-# Stands in for a training's beginning: the first time it lasts for ever, and saves, in 3 s, when it is told to end.
+# Stands in for the start of a teacher's training: the first time it only sleeps, and takes 3 s to save on SIGTERM.
 STAND_IN = """
 import os, signal, sys, time
 
@@ -61,7 +61,7 @@ if "train" in sys.orig_argv:
         time.sleep(600)
 """
 
-# A training whose steps last five seconds.
+# Training steps that take five seconds more.
 SLOW_STEPS = """
 import sys
 
@@ -85,7 +85,7 @@ def slurm(command: str) -> str:
 
 @pytest.fixture(scope="module", autouse=True)
 def cluster(repository):
-    """A SLURM that takes jobs; it is torn down if it was not there before."""
+    """A SLURM that takes jobs; it is taken down at the end if it was not up before."""
     script, was_up = repository / "tests/slurm/cluster.sh", (STATE / "slurmctld.pid").exists()
     up = subprocess.run([script, "up"], capture_output=True, text=True, timeout=300)
     if up.returncode == 77:
@@ -99,7 +99,7 @@ def cluster(repository):
 class OnCluster(Checkout):
     """A checkout whose pipeline runs on the cluster."""
 
-    OPTIONS = ()  # how much there is, the profile says
+    OPTIONS = ()  # no --cores: the profile sets the resources
 
     def __init__(self, folder: Path):
         super().__init__(folder)
@@ -109,12 +109,12 @@ class OnCluster(Checkout):
         return super().run(*options, timeout=timeout)
 
     def jobs(self, states: str = "all") -> list[tuple[str, str, str]]:
-        """Id, what it makes and partition of its jobs in SLURM."""
+        """Id, rule with wildcards, and partition of this checkout's jobs in SLURM."""
         rows = slurm(f"squeue --noheader --array --states={states} --format='%i|%k|%P|%Z'").splitlines()
         return [(id_, made, partition) for id_, made, partition, at in map(split, rows) if at == str(self.folder)]
 
     def until_it_trains(self, process: subprocess.Popen) -> str:
-        """Id of a job in which a training has begun."""
+        """Wait until training has begun in a job; returns its id."""
         while True:
             assert process.poll() is None, process.communicate()[0]
             trainings = [
@@ -150,7 +150,7 @@ def local(fresh, tmp_path_factory) -> Checkout:
 
 @pytest.fixture
 def trains(local, tmp_path) -> OnCluster:
-    """All is made but what is trained and after."""
+    """A checkout in which everything up to training is made."""
     checkout = OnCluster(local.copy(tmp_path / "trains").folder)
     for made in ("results", "work", "logs"):
         shutil.rmtree(checkout.folder / made)
@@ -168,11 +168,11 @@ def test_the_table_is_the_one_that_the_local_profile_makes(local, fresh, tmp_pat
     process = checkout.start(*options, "--", TABLE, "hungry.txt")
     while not checkout.jobs():
         assert process.poll() is None, process.communicate()[0]
-    # what is still to be sent obeys the settings that the pipeline was started with
+    # jobs that are still to be submitted use the settings that the pipeline was started with
     checkout.edit(lambda params: params["train"]["student"].update(lr=0.5))
     end(process)
     assert checkout.read() == local.read()
-    assert checkout.read("hungry.txt") == b"1400\n"  # MB of the second attempt
+    assert checkout.read("hungry.txt") == b"1400\n"  # MB at the second attempt
 
     jobs = checkout.jobs()
     arrays = {made.split("_wildcards_")[0] for id_, made, _ in jobs if "_" in id_}
@@ -199,7 +199,7 @@ def test_dvc_repro_runs_on_the_cluster(local, fresh, repository, tmp_path):
 def test_a_job_that_runs_out_of_time_gets_more(trains):
     (trains.folder / "more.smk").write_text(MORE)
     trains.run("--snakefile", "more.smk", "--", "slow.txt")
-    assert trains.read("slow.txt") == b"2\n"  # minutes of the second attempt
+    assert trains.read("slow.txt") == b"2\n"  # minutes at the second attempt
 
 
 @pytest.mark.slow
@@ -213,7 +213,7 @@ def test_a_training_is_told_before_its_time_is_up_and_can_save_where_it_is(train
 @pytest.mark.slow
 def test_a_training_longer_than_two_limits_ends_in_a_third_allocation(trains, tmp_path):
     run = f"results/runs/{CL2CM.replace('cl2cm', 'baseline')}/seed0"
-    trains.edit(lambda params: params["train"]["student"].update(epochs=30, patience=30))  # of a step: 150 s
+    trains.edit(lambda params: params["train"]["student"].update(epochs=30, patience=30))  # of one step each: 150 s
     alone = Checkout(trains.copy(tmp_path / "alone").folder)
     alone.run("--", f"{run}/model.safetensors")
     (trains.folder / "src/sitecustomize.py").write_text(SLOW_STEPS)
@@ -276,7 +276,7 @@ def test_after_a_killed_pipeline_its_jobs_are_cancelled_as_the_manual_says(train
     trains.until_it_trains(process)
     process.kill()
     process.communicate()
-    assert trains.jobs("pending,running")  # they outlive it: a new one would send them a second time
+    assert trains.jobs("pending,running")  # they outlive it: a new one would submit them again
     [command] = re.findall(r"^squeue .*scancel$", (repository / "docs/slurm.md").read_text(), re.M)
     subprocess.run(command, shell=True, cwd=trains.folder, check=True, timeout=60)
     while trains.jobs("pending,running,completing"):

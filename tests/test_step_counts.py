@@ -1,4 +1,4 @@
-"""What a training step asks of a GPU, counted without one: benchmarks/step_counts.py."""
+"""The demands of a training step on a GPU, counted without one: benchmarks/step_counts.py."""
 
 import sys
 from pathlib import Path

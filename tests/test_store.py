@@ -1,4 +1,4 @@
-"""store: what is written comes back; what is broken is said."""
+"""store: what is written is read back; broken files are reported."""
 
 import os
 import subprocess
@@ -30,7 +30,7 @@ def items(count, dim=4, seed=0):
 
 
 def write_raw(path, ids, frames, features, dim="2"):
-    """A features file without our checks."""
+    """Write a features file without our checks."""
     columns = {"item_id": ids, "frames": frames, "features": [[np.float16(v) for v in row] for row in features]}
     write_parquet(columns, path, FEATURES, metadata={"dim": dim, **METADATA})
 
@@ -179,7 +179,7 @@ def test_torn_or_missing_parquet(tmp_path):
         with pytest.raises(CcrError, match=r"f\.parquet.*cut off"):
             open_features(path, tmp_path / "cache")
     flipped = bytearray(whole)
-    flipped[len(whole) // 2] ^= 255  # in the features' pages: found by their checksum
+    flipped[len(whole) // 2] ^= 255  # in the pages of the features: detected by their checksum
     path.write_bytes(flipped)
     with pytest.raises(CcrError, match="not a readable Parquet file"):
         open_features(path, tmp_path / "cache")

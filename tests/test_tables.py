@@ -1,4 +1,4 @@
-"""Tables from evaluations: every format, the paired test, and what happens when files do not fit together."""
+"""Tables from evaluations: every format, the paired test, and inputs that do not fit together."""
 
 import contextlib
 import csv
@@ -32,7 +32,7 @@ pytestmark = pytest.mark.usefixtures("in_a_folder_of_its_own")
 def evaluation(folder, skill, seed, first_item=0, terms=("vs", "vt")):
     """Write metrics.json and ranks.parquet of a made-up evaluation; a higher skill gives better ranks."""
     generator = np.random.default_rng(seed)
-    # the same luck for every method of a seed: a paired test sees it
+    # the same random numbers for every method of a seed, so that results are paired
     text, visual = (
         np.maximum(1, np.round(generator.exponential(20, n) / skill)).astype(int) for n in (N_ITEMS * PER_ITEM, N_ITEMS)
     )
@@ -55,7 +55,7 @@ def evaluation(folder, skill, seed, first_item=0, terms=("vs", "vt")):
 
 
 def history(path, n_epochs, shares):
-    """Write a history.csv. Shares: term -> its share of the gradient."""
+    """Write a history.csv; `shares`: term -> its share of the gradient."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with open(path, "w", newline="") as file:
         writer = csv.writer(file)
@@ -67,7 +67,7 @@ def history(path, n_epochs, shares):
 def row(
     tmp_path, method, skill, *, seeds=(0, 1), mt="lexicon", trained=True, terms=("vs", "vt"), shares=None, **settings
 ):
-    """A row's settings, its files written."""
+    """A row's settings; its files are written."""
     folders = [f"evaluations/{mt}/{method}/seed{seed}" for seed in seeds]
     for seed, folder in zip(seeds, folders, strict=True):
         evaluation(folder, skill, seed, terms=terms)
@@ -80,7 +80,7 @@ def row(
 
 
 def planned(method, seeds, folders, trained_in, **settings):
-    """A row's settings as they are planned."""
+    """A row's settings, as planned."""
     return {
         "noise_rate": 0.0,
         "visual": "descriptor",
@@ -102,7 +102,7 @@ def planned(method, seeds, folders, trained_in, **settings):
 
 
 def job(rows, left_out=()):
-    """A table job as it is planned."""
+    """A table job, as planned."""
     folder = "results/figures/some_table"
     return hand_made(
         stage="tables",
@@ -123,7 +123,7 @@ def job(rows, left_out=()):
 
 @pytest.fixture(scope="module")
 def of_five_rows(tmp_path_factory):
-    """Folder of a job of five rows, run, and the job."""
+    """The folder of a finished job of five rows, and the job."""
     folder = tmp_path_factory.mktemp("five")
     with contextlib.chdir(folder):
         rows = [
@@ -166,7 +166,7 @@ def test_csv_holds_means_deviations_and_p_values(small_table):
     assert float(lines["much_better"]["p_vs_baseline"]) == pytest.approx(3 / 10_001, abs=1e-6)  # Holm: three tests
     assert lines["supervised"]["p_vs_baseline"] != ""  # other translations, but the only baseline there is
     assert lines["one_seed"]["n_seeds"] == "1"
-    assert lines["one_seed"]["p_vs_baseline"] == ""  # one training says nothing about the next
+    assert lines["one_seed"]["p_vs_baseline"] == ""  # one training run says nothing about the next
     assert lines["baseline"]["key"] != lines["much_better"]["key"]
 
 
@@ -284,7 +284,7 @@ def test_baseline_of_the_same_translations_is_preferred(tmp_path):
 
 @pytest.fixture
 def ablation(tmp_path):
-    """Rows of which each is compared with another one."""
+    """Rows that are not all compared with the baseline."""
     return [
         row(tmp_path, "baseline", 5),
         row(tmp_path, "cl2cm", 15),
@@ -298,7 +298,7 @@ def test_rows_may_be_compared_with_others_than_the_baseline(ablation):
     run(made)
     lines = read_csv(made)
     assert [line["compared_with"] for line in lines.values()] == ["", "baseline", "cl2cm", "baseline"]
-    assert float(lines["cl2cm_no_words"]["p_vs_baseline"]) == 1  # as good as the one that it is compared with
+    assert float(lines["cl2cm_no_words"]["p_vs_baseline"]) == 1  # as good as the row it is compared with
     assert float(lines["cl2cm"]["p_vs_baseline"]) == pytest.approx(3 / 10_001, abs=1e-6)  # Holm: all three tests
     for role, mark in (("md", "|"), ("tex", "&")):
         text = Path(made.outputs[role]).read_text()
@@ -398,7 +398,7 @@ def test_a_term_that_was_dropped_is_not_in_the_table(tmp_path):
 
 
 def golden_row(dataset, lang, method, shift, seeds=(0, 1), **settings):
-    """A row's settings, its files written: ranks by a formula, so that no version of a library changes them."""
+    """A row's settings; its files are written, with ranks from a formula that no library version changes."""
     folders = [f"evaluations/{dataset}/{lang}/{method}/seed{seed}" for seed in seeds]
     none, items = np.zeros(1), [f"item{n:02d}" for n in range(20)]
     captions = [item for item in items for _ in range(2)]
@@ -419,7 +419,7 @@ def golden_row(dataset, lang, method, shift, seeds=(0, 1), **settings):
 
 
 def test_markdown_and_latex_are_the_golden_files(repository):
-    """After a change of layout that is wanted: look at the files in the folder of the test, copy them there."""
+    """After an intended change of layout: check the files in the test's folder and copy them to tests/golden."""
     published = {"sumr": 450.7, "source": "a paper & its page"}
     rows = [
         golden_row("multi30k_task1", "de", "baseline", 0),

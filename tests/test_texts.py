@@ -1,4 +1,4 @@
-"""Texts of others: what is put right in them, what is said of it, and tables as programs for tables write them."""
+"""Texts from elsewhere: what is repaired in them, what is reported, and tables as spreadsheet programs write them."""
 
 import html
 
@@ -20,7 +20,7 @@ from ccr.texts.tables import read_table
     [
         ("dog&#39;s tail &amp; a cat", "dog's tail & a cat"),
         ("&quot;stop&quot; &#x2014; caf&eacute;", '"stop" — café'),
-        ("&amp;amp;#39;", "'"),  # encoded again and again
+        ("&amp;amp;#39;", "'"),  # encoded repeatedly
         ("a&nbsp;&nbsp;dog&#10;runs", "a dog runs"),
         ("a\u200bdog&#8203;s", "adogs"),
         ("e&#769;te&#x301;", "été"),

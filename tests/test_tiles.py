@@ -1,4 +1,4 @@
-"""Ranks from embeddings, tile by tile: against exact arithmetic, in any tiles, within a limit of memory."""
+"""Ranks from embeddings, tile by tile: against exact arithmetic, with any tiles, within a memory limit."""
 
 import math
 import os
@@ -21,7 +21,7 @@ from ccr.retrieval.ranks import rank, rank_similarity
 
 @contextmanager
 def computed(side, threads=1, few=tiles.FEW, close=tiles.CLOSE):
-    """Tiles of another size, on other threads, with other rules for what is looked at how."""
+    """Tiles of another size, on another number of threads, with other thresholds."""
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
     try:
@@ -42,7 +42,7 @@ def exact(queries, gallery):
 
 
 def one_step(embeddings, generator):
-    """One coordinate of each row moved to the next float (but 0): differences that float32 products do not resolve."""
+    """One coordinate of each row moved to the next float (unless 0): a step that float32 products do not resolve."""
     moved = embeddings.copy()
     index = np.arange(len(moved)), generator.integers(0, moved.shape[1], len(moved))
     moved[index] = np.where(moved[index] == 0, 0, np.nextafter(moved[index], np.float32(np.inf)))
@@ -53,7 +53,7 @@ def one_step(embeddings, generator):
 def problems(draw):
     """Queries and gallery with ties, near ties and duplicates, in scales that overflow or vanish in float32.
 
-    Of so few digits that sums in float64 are exact in any order.
+    They have so few digits that sums in float64 are exact in any order.
     """
     generator = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
     n_queries, n_gallery, dim = draw(st.integers(1, 9)), draw(st.integers(1, 30)), draw(st.integers(1, 40))
@@ -201,4 +201,4 @@ def test_memory_does_not_grow_with_a_mapped_gallery(tmp_path):
     source = str(Path(tiles.__file__).parents[2])
     done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "PYTHONPATH": source})
     assert done.returncode == 0, done.stderr[-2000:]
-    assert int(done.stdout) >= 256 * 100  # every row is there a hundred times, and ties count against it
+    assert int(done.stdout) >= 256 * 100  # every row occurs a hundred times, and ties count against it

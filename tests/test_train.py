@@ -267,7 +267,7 @@ def test_a_teacher_leaves_embeddings_of_all_training_captions_and_of_no_other(te
 
 @pytest.fixture
 def job_with_pairs(data, tmp_path):
-    """A teacher's training on sentence pairs without pictures, with a word that no caption has."""
+    """A teacher's training job on sentence pairs without pictures, with a word that no caption has."""
     pairs = [("a blue sky", "蓝天空"), ("a grey sky", "灰天空")]
     rows = [
         (f"extra#{n}", f"extra#{lang}#{n}", "train", lang, "parallel", None, None, pair[place])
@@ -297,7 +297,7 @@ def test_a_teacher_learns_the_words_of_its_parallel_text_and_leaves_embeddings_o
 
 
 def test_a_teacher_of_parallel_text_alone(data, tmp_path):
-    """It trains on the pairs, is selected on those held out, and leaves embeddings of the source captions."""
+    """It trains on the pairs, is selected on the held-out ones, and leaves embeddings of the source captions."""
     rows = [
         (
             f"extra#{n}",
@@ -335,7 +335,7 @@ def test_a_teacher_and_a_distilled_student(data, teacher, tmp_path):
 
 
 def test_a_teacher_and_a_student_of_several_languages(data, tmp_path):
-    """Translations of a caption have the same id in every language, as the lexicon's have."""
+    """Translations of a caption have the same id in every language, like the lexicon's."""
     table = read_parquet(data / "zh.parquet", CAPTIONS).to_pandas().assign(lang="de")
     write_parquet(pa.Table.from_pandas(table, CAPTIONS, preserve_index=False), tmp_path / "de.parquet", CAPTIONS)
     both = {"langs": ["de", "zh"], "select_on": "mt", "epochs": 2}
@@ -377,7 +377,7 @@ def test_a_teacher_learns_where_words_point_and_tells_how_far_they_are_apart(dat
 
 
 def test_words_that_have_all_become_one_are_told_of(data, tmp_path, caplog):
-    """Without a margin nothing keeps the bare cost of transport from making all words equal."""
+    """Without a margin, nothing keeps the bare transport cost from making all words equal."""
     terms = {"word_alignment": TEACHER["word_alignment"] | {"margin": 0.0}}
     job = training_job(data, tmp_path, terms, role="teacher", select_on="mt", lr=0.05, epochs=4)
     train.run(job)
@@ -472,7 +472,7 @@ def test_selection_is_on_what_it_says(data, tmp_path, select_on, role, langs):
 
 
 def test_terms_of_zero_weight_change_nothing(data, baseline, tmp_path):
-    """As the plan leaves such terms out, a method with its extra weights at 0 is the method without them."""
+    """Since the plan leaves such terms out, a method with its extra weights at 0 is the method without them."""
     from ccr.params.entries import objectives_of
 
     terms = {"vs": {"objective": "infonce", "pair": ["visual", "source"]}, "vt": {"objective": "infonce"}}
@@ -487,7 +487,7 @@ BACK = {
 
 
 def job_with_back(data, folder, objectives, number=0, **settings):
-    """A training that reads back-translations: the first `number` of them are there."""
+    """A training job that reads back-translations; only the first `number` of them exist."""
     forward = read_parquet(data / "zh.parquet", CAPTIONS).to_pandas()
     forward = forward[forward["split"] != "test"]
     back = forward.assign(caption_id=forward["caption_id"] + "@back", parent_id=forward["caption_id"], lang="en")
@@ -737,7 +737,7 @@ def test_nrccr_learns_in_our_form_and_in_the_published_one(data, tmp_path, norm,
 
 @pytest.mark.parametrize(("norm", "last"), [("batch", "target"), ("batch_all_streams", "cross")])
 def test_evaluation_normalises_by_statistics_of_texts_that_are_searched(data, tmp_path, monkeypatch, norm, last):
-    """With momentum 1 running statistics are those of the last texts that they took in."""
+    """With momentum 1, running statistics are those of the last texts they were computed on."""
     job = training_job(data, tmp_path, NRCCR, network=NETWORK | {"norm": norm}, epochs=1)
     original, seen = train.Trainer.forward, []
 
@@ -837,7 +837,7 @@ def test_scaled_weights_have_their_share_of_the_learning_rate():
     optimizer = AdamW(weights, 0.1, 0.0, dict.fromkeys(encoder.parameters(), 0.01))
     schedule = Schedule("cosine", optimizer, 0.1, warmup=0, steps=10)
     sum(weight.sum() for weight in weights).backward()
-    optimizer.step()  # Adam's first step is as long as the rate
+    optimizer.step()  # the size of Adam's first step is the learning rate
     moved = [
         (weight - old).abs().mean().item() for weight, old in zip((new.weight, encoder.weight), before, strict=True)
     ]
@@ -870,7 +870,7 @@ def test_all_captions_of_a_step_go_through_the_encoder_at_once_and_no_padding_is
     monkeypatch.setattr(train.Trainer, "update", counted_update)
     train.run(job)
     for tokens, frames, on_tokens, most in calls:
-        # once each: query, key, value, output and feed-forward of the transformer; linear and those of the block
+        # once each: query, key, value, output and feed-forward of the transformer; `linear` and those of the block
         assert on_tokens == 6 + 5
         assert most == max(tokens, frames)
 
@@ -892,7 +892,7 @@ def test_training_runs_from_a_resolved_job_without_the_pipeline(data, tmp_path):
 
 @pytest.mark.parametrize("pooling", ["masked_mean", "padded_mean"])
 def test_bf16_copies_of_weights_give_what_autocast_gives(data, tmp_path, monkeypatch, pooling):
-    """To the last bit, gradients and their shares too."""
+    """To the last bit, including gradients and their shares."""
     network = NETWORK | {"norm": "batch", "pooling": pooling}
 
     def written(folder):
@@ -911,7 +911,7 @@ def test_bf16_copies_of_weights_give_what_autocast_gives(data, tmp_path, monkeyp
 
 @pytest.mark.parametrize("device", ["cpu", "cuda"])
 def test_batches_come_in_their_order(device):
-    """A GPU's are made by a thread; what fails there fails where it is waited for."""
+    """For a GPU, a thread makes them; an error there is raised where the batch is waited for."""
     made = ahead([partial(int, n) for n in range(9)], torch.device(device))
     assert list(made) == list(range(9))
     with pytest.raises(ValueError, match="no number"):
@@ -936,7 +936,7 @@ def test_threads_are_what_the_settings_say(data, tmp_path):
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 def test_a_batch_in_slices_has_the_gradient_of_the_whole_batch(data, tmp_path, precision):
-    """Where there is no dropout: with it, slices draw their own. The terms' shares of the gradient too."""
+    """Only without dropout, which each slice draws for itself. The terms' shares of the gradient agree too."""
 
     def trained(slices):
         folder = tmp_path / f"{slices}"
@@ -972,15 +972,15 @@ def test_slices_keep_the_activations_of_one_at_a_time():
             network.encode_text(tokens, shape)
         return size
 
-    assert kept(4) < 0.5 * kept(1)  # what is left belongs to the block behind the encoder
+    assert kept(4) < 0.5 * kept(1)  # the rest belongs to the block after the encoder
     torch.manual_seed(1)
     loss = network.encode_text(tokens, shape).pooled.square().sum()
-    loss.backward()  # the dropout of what is computed again is that of the first time: else torch raises
+    loss.backward()  # recomputation repeats the dropout of the first pass; otherwise torch raises
 
 
 @pytest.mark.parametrize("method", ["nrccr", "cl2cm"])
 def test_encoders_in_bf16_throughout_learn_what_those_under_autocast_learn(data, tmp_path, monkeypatch, method):
-    """On a GPU norms and residual sums are in bf16 too; here it is computed so on a CPU."""
+    """On a GPU, norms and residual sums are in bf16 too; here the same is done on a CPU."""
     scores = {}
     for form in ("autocast", "throughout"):
         if form == "throughout":

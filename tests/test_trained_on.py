@@ -1,4 +1,4 @@
-"""A data set without training data is tested with the runs of another one."""
+"""A data set without training data is tested with the runs of another."""
 
 import copy
 import csv
@@ -59,7 +59,7 @@ def test_a_data_set_that_cannot_be_tested_with_these_runs(raw, edits, message):
 
 
 def rows(raw, table="elsewhere"):
-    """(language, method) -> row; and the lines about rows that cannot exist."""
+    """(language, method) -> row, and the lines about rows that cannot exist."""
     settings = params.plan(params.validate(raw)).jobs[f"results/{table}.csv"].settings
     return {(row["target_lang"], row["method"]): row for row in settings["rows"]}, settings["left_out"]
 
@@ -87,7 +87,7 @@ def test_which_runs_are_tested_in_which_language(raw):
         *((lang, "source_only") for lang in ("de", "de-AT", "sw")),
         ("sw", "baseline_multi"),
     }
-    assert {settings["data"] for settings in found.values()} == {"synthetic"}  # as the runs are
+    assert {settings["data"] for settings in found.values()} == {"synthetic"}  # like the runs
 
 
 def test_runs_of_one_target_language_are_tested_in_all(raw):
@@ -137,7 +137,7 @@ for job in plan.needs(sys.argv[1]):
 
 
 def publish(folder: Path, split: str = "test") -> None:
-    """Items of the made mini-world as XM3600 writes them, Chinese captions a second time as Japanese ones."""
+    """Write items of the mini-world in XM3600's format, with the Chinese captions also as Japanese ones."""
     root, lines = folder / "data/raw/elsewhere", []
     captions = read_parquet(folder / "data/vatex-synthetic/captions.parquet", CAPTIONS).to_pylist()
     for item in read_parquet(folder / "data/vatex-synthetic/items.parquet", ITEMS).to_pylist():
@@ -164,7 +164,7 @@ def add(raw) -> None:
 
 @pytest.fixture(scope="module")
 def tested(made, tmp_path_factory) -> Checkout:
-    """A table of the mini-world's test set, and of the same elsewhere."""
+    """A table of the mini-world's test set and of the same test set as data set `elsewhere`."""
     checkout = made.copy(tmp_path_factory.mktemp("tested") / "checkout")
     publish(checkout.folder)
     checkout.edit(add)
@@ -202,10 +202,9 @@ def test_the_table_says_whose_runs_they_are(tested):
     assert "| baseline | lexicon | vatex: en, zh (zero-shot) | vs+vt |" in markdown
     assert "- trained on: the data set and the languages of runs" in markdown
     assert "baseline & lexicon & vatex: en, zh (zero-shot) & $" in latex
-    assert "trained_on" not in lines_of(tested, "tiny")[0]  # which has no such rows
+    assert "trained_on" not in lines_of(tested, "tiny")[0]  # that table has no such rows
 
 
-@pytest.mark.slow
 @pytest.mark.slow
 def test_report_and_explanation(tested):
     report = tested.ccr("report", "both")

@@ -219,7 +219,7 @@ def test_human_has_no_way_back_and_needs_captions(translate, caplog):
 
 
 class Shouting:
-    """An engine that translates the text and knows its alignment."""
+    """An engine that puts the text in capitals and knows the alignment."""
 
     name = "shouting-1"
     seen: list[str] = []

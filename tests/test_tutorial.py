@@ -23,7 +23,7 @@ COLUMNS = ("item_id", "split", "lang", "text", "caption_id", "origin", "engine",
 
 
 def photos(root: Path) -> dict[str, str]:
-    """Photos and their table, as the tutorial describes them; returns a German caption for each test photo."""
+    """Write photos and their table as the tutorial describes them; returns a German caption for each test photo."""
     (root / "images").mkdir(parents=True)
     rows, asked = [], {}
     kinds = [(c, p, g) for c in COLOURS for p in PLACES for g in GROUNDS]

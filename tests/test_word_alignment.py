@@ -24,14 +24,14 @@ EPSILONS = [0.02, 0.1, 1.0]
 
 
 def solve(problem, epsilon, relaxation=None, iterations=1000, dtype=torch.float64):
-    """Our plan of one problem (R, C)."""
+    """Our plan for one problem (R, C)."""
     batch = torch.as_tensor(problem, dtype=dtype)[None]
     rows, columns = (torch.ones(1, n, dtype=torch.bool) for n in batch.shape[1:])
     return sinkhorn(batch, rows, columns, epsilon, iterations, relaxation)[0]
 
 
 def by_pot(problem, epsilon, relaxation):
-    """POT's plan of one problem, from a and b of its own form: uniform."""
+    """POT's plan for one problem, from a and b in its own form: uniform."""
     a, b = (np.full(n, 1 / n) for n in problem.shape)
     if relaxation is None:
         return ot.sinkhorn(a, b, problem, epsilon, method="sinkhorn_log", numItermax=20000, stopThr=1e-12)
@@ -97,7 +97,7 @@ def test_a_word_without_a_partner_stays_unaligned_in_the_unbalanced_form():
 
 
 def words(states, mask=None):
-    """States (B, W, h) of words, all of them real by default."""
+    """States (B, W, h) of words, all real by default, and their mask."""
     states = torch.as_tensor(states, dtype=torch.float32)
     return states, torch.ones(states.shape[:2], dtype=torch.bool) if mask is None else torch.tensor(mask)
 
@@ -107,7 +107,7 @@ def random_words(batch, width, seed=0, dim=16):
 
 
 def step(source, target, items=None, logits=None):
-    """A step whose words want gradients and are equal to its clean words, which want them too."""
+    """A step whose words equal its clean words; both require gradients."""
     trained = {(s, -1): (w[0].clone().requires_grad_(), w[1]) for s, w in zip(PAIR, (source, target), strict=True)}
     clean = {(s, -1): (w[0].clone().requires_grad_(), w[1]) for s, w in zip(PAIR, (source, target), strict=True)}
     items = torch.arange(len(source[0])) if items is None else torch.tensor(items)
@@ -144,7 +144,7 @@ def test_a_word_has_at_most_one_partner(rows, columns, seed):
 
 @pytest.mark.parametrize("marginals", ["uniform", "unbalanced"])
 def test_words_that_cost_all_the_same_are_no_partners(marginals):
-    """Also where the equal costs differ by rounding, as they do on some sizes."""
+    """Even if rounding makes the equal costs differ, as it does for some sizes."""
     for seed in range(30):
         one, other = torch.randn(2, 60, 1, 33, generator=torch.Generator().manual_seed(seed))
         source, target = words(one.expand(-1, 2 + seed, -1)), words(other.expand(-1, 31 - seed, -1))
@@ -166,7 +166,7 @@ def test_transport_cost_pulls_matched_words_together():
 
 
 def test_words_that_are_all_equal_are_no_way_out_of_transport_cost():
-    """They cost nothing, but nor do they in the mismatched pair; words that tell sentences apart reach 0."""
+    """They cost nothing, but neither does the mismatched pair; words that distinguish sentences reach 0."""
     equal = words(torch.ones(4, 3, 8))
     assert pulled(step(equal, equal)).item() == pytest.approx(0.2)
     apart = words(torch.eye(12).unflatten(0, (4, 3)))
@@ -174,7 +174,7 @@ def test_words_that_are_all_equal_are_no_way_out_of_transport_cost():
 
 
 def test_the_cost_is_per_unit_of_mass():
-    """So that a plan which aligns less is not cheaper for it."""
+    """So a plan that aligns less is not cheaper for that."""
     source, target = random_words(3, 5), random_words(3, 7, 1)
     plan = plans(source, target, **SOLVER)
     whole = transport_cost.transport_cost(source, target, plan)
@@ -183,7 +183,7 @@ def test_the_cost_is_per_unit_of_mass():
 
 
 def hinge(source, target, row, wrong, margin):
-    """Of one row set against the target of another."""
+    """The hinge of one row against the target of another."""
     costs = []
     for column in (row, wrong):
         sides = tuple(x[[row]] for x in source), tuple(x[[column]] for x in target)
@@ -195,14 +195,14 @@ def test_transport_cost_is_the_mean_hinge_over_rows_beside_another_item():
     source, target = random_words(4, 5), random_words(4, 6, 1)
     expected = [hinge(source, target, row, row - 1, 0.05) for row in range(4)]
     assert pulled(step(source, target), margin=0.05).item() == pytest.approx(np.mean(expected), rel=1e-4)
-    some = pulled(step(source, target, items=[0, 0, 1, 1]), margin=0.05).item()  # rows 0 and 2 have a stranger before
+    some = pulled(step(source, target, items=[0, 0, 1, 1]), margin=0.05).item()  # rows 0 and 2 follow another item
     assert some == pytest.approx(np.mean([expected[0], expected[2]]), rel=1e-4)
 
 
 def test_captions_without_words_change_nothing_for_the_others():
     source, target = random_words(4, 5), random_words(4, 6, 1)
     target[1][3] = False
-    expected = [hinge(source, target, row, row - 1, 0.5) for row in (1, 2)]  # row 0 has row 3 before it
+    expected = [hinge(source, target, row, row - 1, 0.5) for row in (1, 2)]  # row 0 follows row 3
     assert pulled(step(source, target), margin=0.5).item() == pytest.approx(np.mean(expected), rel=1e-4)
 
 
@@ -247,7 +247,7 @@ def test_degenerate_batches_are_defined_and_without_nan(case, marginals):
     assert all(value.isfinite() for value in values)
     assert all(states.grad is None or states.grad.isfinite().all() for states, _ in batch.words.values())
     assert all(x.grad is None or x.grad.isfinite().all() for x in logits)
-    assert (values[0].item() == 0) == (case != "equal costs")  # there: the margin
+    assert (values[0].item() == 0) == (case != "equal costs")  # the margin in that case
     assert (values[1].item() == 0) == (case not in ("one row", "rows of one item"))
 
 
@@ -263,7 +263,7 @@ def test_pointers_that_agree_with_the_plan_cost_less():
 
 def test_a_words_pointer_is_the_cross_entropy_to_its_row_of_the_plan_over_real_words():
     source = words(torch.randn(1, 3, 8, generator=torch.Generator().manual_seed(0)), [[True, True, False]])
-    target = source[0][:, [1, 0, 2]], source[1]  # the same two words, turned round
+    target = source[0][:, [1, 0, 2]], source[1]  # the same two words in reverse order
     plan = plans(source, target, **SOLVER)
     logits = torch.randn(1, 3, 3), torch.randn(1, 3, 3)
     expected = 0.0
@@ -306,7 +306,7 @@ def test_subwords_are_one_word_and_chinese_characters_a_word_each():
 
 
 def test_a_clause_that_the_tokenizer_does_not_split_is_split_at_its_tokens():
-    """As SentencePiece takes a whole Chinese clause for one word."""
+    """SentencePiece, for example, takes a whole Chinese clause for one word."""
     from tokenizers import Tokenizer, models, pre_tokenizers
 
     pieces = [("▁", -1.0), ("<unk>", -9.0), ("▁a", -1.0), ("▁do", -1.0), ("g", -1.0), ("狗在", -1.0), ("跑", -1.0)]
@@ -318,7 +318,7 @@ def test_a_clause_that_the_tokenizer_does_not_split_is_split_at_its_tokens():
     assert chinese[-2:] == [chinese[-1] - 1, chinese[-1]]  # 狗在, 跑: two words
 
 
-sentences = st.lists(st.lists(st.integers(1, 3), max_size=6), min_size=1, max_size=9)  # tokens of each word
+sentences = st.lists(st.lists(st.integers(1, 3), max_size=6), min_size=1, max_size=9)  # numbers of tokens per word
 
 
 @pytest.mark.parametrize("shape", [Ragged, Padded])

@@ -25,7 +25,7 @@ def test_a_dry_run_lists_the_jobs_and_makes_none(fresh):
 
 
 def test_every_job_reads_the_note_of_what_made_its_outputs(fresh):
-    """What tells Snakemake that other settings or other code made what is there."""
+    """The note tells Snakemake when existing outputs were made by other settings or other code."""
     output = fresh.run("--dry-run", "--forceall", "--nocolor", "--quiet", "host")
     jobs = re.findall(r"^rule (\w+):\n((?: .*\n)+)", output, re.M)
     assert len(jobs) >= 8
@@ -144,7 +144,7 @@ def test_shards_make_the_bytes_of_whole_jobs(fresh, tmp_path):
         checkout.edit(lambda raw: [raw[stage].update(shards=2) for stage in ("features", "translate")])
         output = checkout.run("--", *targets)
     assert [checkout.read(target) for target in targets] == whole
-    assert sorted(server.log.texts()) == asked and len(asked) > 50  # by one shard each
+    assert sorted(server.log.texts()) == asked and len(asked) > 50  # each by one shard only
     shards = {f"{folder}/{number}of2" for folder in ("vatex-synthetic/descriptor", "libre/zh") for number in (0, 1)}
     assert set(re.findall(r"work/\w+/shards/\S*?(\w[\w-]*/\w+/\dof2).parquet: computed in", output)) == shards
 
@@ -218,7 +218,7 @@ def test_the_tables_of_the_papers_in_small_with_every_method(smoke):
 
 @pytest.mark.slow
 def test_a_table_with_a_cached_prefix(fresh, tmp_path):
-    """States of texts are jobs of their own; when they are deleted nothing is computed again."""
+    """States of texts have their own jobs; nothing is computed again when the states are deleted."""
     checkout, model = fresh.copy(tmp_path / "cached"), text_encoder(tmp_path / "model")
 
     def named(raw) -> None:
@@ -254,7 +254,7 @@ def test_jobs_that_outlive_a_killed_snakemake_do_no_harm(fresh, made, tmp_path):
     while not list(checkout.folder.glob("logs/train/**/*.log")):
         time.sleep(0.2)
         assert process.poll() is None
-    process.kill()  # Snakemake alone; its training goes on
+    process.kill()  # only Snakemake; its training job continues
     checkout.run()
     process.communicate()
     assert checkout.read() == made.read()
@@ -262,7 +262,7 @@ def test_jobs_that_outlive_a_killed_snakemake_do_no_harm(fresh, made, tmp_path):
 
 @pytest.mark.slow
 def test_two_clones_make_the_same_bytes(made, fresh, tmp_path):
-    """All files of the table, and all that is sealed but for where and when a training ran."""
+    """All files of the table, and everything sealed except for where and when a training job ran."""
     other = fresh.copy(tmp_path / "other")
     other.run()
     files = {path.relative_to(made.folder) for top in ("data", "results") for path in (made.folder / top).rglob("*")}

@@ -312,7 +312,7 @@ def test_agreement(code, wrong):
 
 @given(st.integers(0, 500), st.integers(0, 99), st.booleans())
 def test_captions_are_true(number, seed, moving):
-    """Every attribute, place, motion, act and relation that a caption names holds in its scene."""
+    """Every attribute, place, motion, act and relation named in a caption is true of its scene."""
     scene = family(4, "val", number, moving)[seed % 4]
     content = describe(scene, np.random.default_rng(seed), moving)
 

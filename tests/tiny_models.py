@@ -22,7 +22,7 @@ SIZES = {
 
 
 def pieces(file: Path) -> list[str]:
-    """Train a sentencepiece model; returns its pieces, special ones left out."""
+    """Train a sentencepiece model; returns its pieces without the special ones."""
     with file.open("wb") as stream:
         sentencepiece.SentencePieceTrainer.train(
             sentence_iterator=iter(CAPTIONS * 10), model_writer=stream, vocab_size=120, model_type="bpe",
@@ -40,16 +40,16 @@ def vocabulary(file: Path, *tokens: str) -> int:
 
 
 def save(model: type, config: transformers.PreTrainedConfig, folder: Path) -> None:
-    """Save a model of random weights."""
+    """Save a model with random weights."""
     torch.manual_seed(0)
     model(config).save_pretrained(folder)
 
 
 @torch.no_grad()
 def with_twins(folder: Path) -> Path:
-    """Give every second token of a Marian model the embedding of the one before, but for the last bits.
+    """Give every second token of a Marian model the embedding of the one before, except for the last bits.
 
-    Then each word that the model writes is a tie that the rounding of matrix products decides.
+    Then each word that the model writes is a tie decided by the rounding of matrix products.
     """
     model = transformers.MarianMTModel.from_pretrained(folder)
     embeddings = model.get_input_embeddings().weight
@@ -62,7 +62,7 @@ def with_twins(folder: Path) -> Path:
 def marian(
     folder: Path, codes: tuple[str, ...] = (), source: str = "eng", target: str = "zho", width: int = 16
 ) -> Path:
-    """A Marian model; `codes`: what it translates into, where that is more than one language."""
+    """A Marian model; `codes`: its target languages, if there are several."""
     folder.mkdir()
     known = pieces(folder / "source.spm")
     (folder / "target.spm").write_bytes((folder / "source.spm").read_bytes())
@@ -101,7 +101,7 @@ def nllb(folder: Path, codes: tuple[str, ...] = ("eng_Latn", "zho_Hans")) -> Pat
 
 
 def m2m_100(folder: Path, codes: str = "m2m100") -> Path:
-    """An M2M100 model; `codes`: which set of languages it has."""
+    """An M2M100 model; `codes`: the name of its set of languages."""
     folder.mkdir()
     known = pieces(folder / "sentencepiece.bpe.model")
     size = vocabulary(folder / "vocab.json", "<s>", "<pad>", "</s>", "<unk>", *known)

@@ -20,14 +20,14 @@ VIDEO = {"image_processor_type": "VideoMAEImageProcessor", "size": {"shortest_ed
 
 
 def save(model: torch.nn.Module, folder: Path, processor: dict[str, Any], name: str = "preprocessor_config.json"):
-    """Save a model and what it wants its pictures to be like."""
+    """Save a model and the settings of its image processor."""
     model.save_pretrained(folder)
     (folder / name).write_text(json.dumps(processor | {"image_mean": MEAN, "image_std": STD}))
     return folder
 
 
 def make(kind: str, folder: Path) -> Path:
-    """A model of this kind: a key of `KINDS`."""
+    """A model of this kind, a key of `KINDS`."""
     torch.manual_seed(0)
     return save(KINDS[kind][0](), folder, KINDS[kind][1])
 

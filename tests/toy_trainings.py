@@ -1,4 +1,4 @@
-"""Trainings of a second: a baseline, an NRCCR and a CL2CM student and a teacher, on colours and their names."""
+"""One-second training runs: a baseline, an NRCCR and a CL2CM student and a teacher, on colours and their names."""
 
 import contextlib
 import copy
@@ -108,7 +108,7 @@ def write_data(folder: Path) -> None:
 def training(
     name: str, data: Path, folder: Path, *, minutes: float = 10.0, trackers: tuple[str, ...] = (), **settings: Any
 ) -> Job:
-    """One of the trainings, its results in `folder`; `cl2cm` reads the embeddings in data/teacher."""
+    """The job of one of the runs, with results in `folder`; `cl2cm` reads the embeddings in data/teacher."""
     role = "teacher" if name == "teacher" else "student"
     inputs: dict[str, Any] = {role: str(data / f"{role}.parquet") for role in ("captions", "items")}
     inputs["translations"] = [str(data / "zh.parquet")]
@@ -119,7 +119,7 @@ def training(
         inputs["features"] = str(data / "features.parquet")
     if name == "nrccr":
         inputs["back"] = [str(data / "zh.back.parquet")]
-    if name == "cl2cm":  # with a part that is frozen
+    if name == "cl2cm":  # partly frozen
         settings = {"network": _NETWORK | {"text": _NETWORK["text"] | {"frozen_layers": 1}}} | settings
         inputs["teacher"] = str(data / "teacher/embeddings.parquet")
     settings = {
@@ -132,7 +132,7 @@ def training(
 
 
 def trained(folder: Path, names: list[str]) -> Path:
-    """The folder, with the data and the results of these trainings, each in a folder of its name."""
+    """The folder, with the data and the results of these training runs, each in a folder of its name."""
     write_data(folder)
     with contextlib.chdir(folder):
         for name in names:

@@ -14,15 +14,15 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import parse_qs, urlsplit
 
 Fault = str | tuple[int, dict[str, str]] | bytes | Callable[["Handler", bytes], None] | None
-PATIENCE = 15.0  # seconds until a client that has not timed out gets its answer
+PATIENCE = 15.0  # seconds after which a client that has not timed out gets its answer
 FAULTS = ("429", "500", "503", "time-out", "reset", "truncated", "cut", "empty", "page")
 
 
 @dataclass
 class Request:
-    """What arrived, when (monotonic seconds), and how it was answered (None: as a good service does).
+    """A request, when it arrived (monotonic seconds), and the fault of its answer (None: answered well).
 
-    `line`: the request line, which proxies write down.
+    `line`: the request line, which proxies log.
     """
 
     text: str
@@ -37,7 +37,7 @@ class Request:
 
 @dataclass
 class Log:
-    """All requests in the order of their arrival, and how many were under way at once at most."""
+    """All requests in the order of their arrival, and the most that were under way at once."""
 
     requests: list[Request] = field(default_factory=list)
     lock: threading.Lock = field(default_factory=threading.Lock)
@@ -49,11 +49,11 @@ class Log:
 
 
 class TranslationServer(ThreadingHTTPServer):
-    """Translates `text` into `{target}译:{text}`, which has letters of all our languages, or as `translate` says.
+    """Translates `text` into `{target}译:{text}`, which has letters of all our languages, or with `translate`.
 
     `fault(text, n)` says what is wrong with the answer to the n-th request (from 0) for a text: one of FAULTS, a
-    (status, headers), the body of a 200, or a function of the handler and the good body that answers. `key`: what
-    requests must bring. `seconds`: how long an answer takes.
+    (status, headers), the body of a 200, or a function that answers, given the handler and the good body. `key`: the
+    one that requests must carry. `seconds`: how long an answer takes.
     """
 
     daemon_threads = True
@@ -81,11 +81,11 @@ class TranslationServer(ThreadingHTTPServer):
         self.server_close()
 
     def handle_error(self, request: object, client_address: object) -> None:
-        """A client that is killed closes its connections: nothing to say."""
+        """Report nothing: a killed client closes its connections."""
 
 
 def seeded(seed: int, rate: float) -> Callable[[str, int], Fault]:
-    """Faults of all kinds at random, the same for the same seed; a text's fifth request is answered well."""
+    """Random faults of all kinds, the same for the same seed; a text's fifth request is answered well."""
 
     def fault(text: str, n: int) -> Fault:
         chance = random.Random(f"{seed} {n} {text}")
@@ -99,7 +99,7 @@ class Handler(BaseHTTPRequestHandler):
     disable_nagle_algorithm = True
 
     def log_message(self, *_: object) -> None:
-        """Nothing on stderr."""
+        """Log nothing to stderr."""
 
     def do_GET(self) -> None:
         self._handle(b"")
@@ -173,7 +173,7 @@ class Handler(BaseHTTPRequestHandler):
                 self.send(200, good)
         elif fault == "cut":
             self.send(200, good[: len(good) // 2], {"Content-Length": str(len(good))})
-        else:  # reset: closing with nothing to linger for sends RST
+        else:  # reset: closing with a linger time of 0 sends RST
             self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             self.connection.close()
 
@@ -191,7 +191,7 @@ class Handler(BaseHTTPRequestHandler):
         return json.dumps(answer).encode()
 
     def send(self, status: int, body: bytes, headers: dict[str, str] | None = None) -> None:
-        """Answer; the headers stand above what the body's length would be."""
+        """Answer; the given headers override the `Content-Length` of the body."""
         self.send_response(status)
         for name, value in ({"Content-Length": str(len(body))} | (headers or {})).items():
             self.send_header(name, value)

@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
-# A real SLURM of one node on this machine, for tests: tests/slurm/cluster.sh up | down
+# A real one-node SLURM on this machine, for tests: tests/slurm/cluster.sh up | down
 #
-# `up` installs Debian's packages where they are missing, starts munged, slurmctld and slurmd, and returns when the node
-# takes jobs; called again it starts what is missing. `down` cancels all jobs and ends the three. The node claims 4 CPUs,
-# 64 GB and 2 GPUs, whatever the machine has: the tests look at how jobs are spread, not at how fast they are.
-# Exit status 77: this is no machine for it, standard error says why.
+# `up` installs Debian's packages if they are missing, starts munged, slurmctld and slurmd, and returns when the node
+# accepts jobs; called again, it starts whatever is not running. `down` cancels all jobs and stops the three. The node
+# claims 4 CPUs, 64 GB and 2 GPUs, whatever the machine has: the tests check how jobs are distributed, not how fast they
+# run. Exit status 77: this machine cannot run it; standard error says why.
 set -euo pipefail
 
 STATE=/var/lib/ccr-slurm
@@ -18,7 +18,7 @@ die() {
     exit "${2:-1}"
 }
 
-try_for() { # SECONDS COMMAND...: until it succeeds
+try_for() { # SECONDS COMMAND...: retry until it succeeds
     local end=$((SECONDS + $1))
     shift
     until "$@" >/dev/null 2>&1; do
@@ -27,7 +27,7 @@ try_for() { # SECONDS COMMAND...: until it succeeds
     done
 }
 
-pid_of() { # NAME: of the daemon, by its pid file; fails where it does not run
+pid_of() { # NAME: pid of the daemon, from its pid file; fails if it is not running
     local pid
     pid=$(cat "$STATE/$1.pid" 2>/dev/null) && [ "$(cat "/proc/$pid/comm" 2>/dev/null)" = "$1" ] && echo "$pid"
 }
@@ -49,8 +49,8 @@ install_packages() {
 
 configure() {
     mkdir -p /etc/slurm $STATE/{controller,node}
-    # stand-in GPUs: a node has as many as it has device files, and CUDA_VISIBLE_DEVICES is set only for real devices,
-    # so these are further names of /dev/null
+    # stand-in GPUs: a node has one per device file, and CUDA_VISIBLE_DEVICES is set only for real devices, so these
+    # are aliases of /dev/null
     for gpu in 0 1; do
         [ -e $STATE/gpu$gpu ] || mknod $STATE/gpu$gpu c 1 3 2>/dev/null || touch $STATE/gpu$gpu
     done
@@ -95,7 +95,7 @@ start() {
     [ -s /etc/munge/munge.key ] || runuser -u munge -- mungekey --create
     if ! munge --no-input 2>/dev/null | unmunge >/dev/null 2>&1; then
         runuser -u munge -- munged --force --pid-file=/run/munge/munged.pid 2>/dev/null
-        cp /run/munge/munged.pid $STATE/munged.pid # ours to end; one that ran before is not
+        cp /run/munge/munged.pid $STATE/munged.pid # ours to stop; one that ran before is not
     fi
     try_for 10 sh -c 'munge --no-input | unmunge' || die "munged does not answer."
     pid_of slurmctld >/dev/null && scontrol reconfigure || slurmctld
