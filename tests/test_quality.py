@@ -3,7 +3,6 @@
 import csv
 import json
 import logging
-import os
 import shutil
 import subprocess
 import sys
@@ -11,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from checkouts import check_out
 from hand_made import hand_made, run
 from hypothesis import given
 from hypothesis import strategies as st
@@ -461,13 +461,9 @@ def test_no_two_tables_of_one_name(raw, section):
 
 
 def test_snakemake_measures_before_it_makes_the_table(raw, toy, repository):
-    for name in ("src", "workflow"):
-        shutil.copytree(repository / name, name, ignore=shutil.ignore_patterns("__pycache__"))
-    shutil.copy(repository / "Snakefile", "Snakefile")
+    checkout = check_out(repository, Path.cwd())
     Path("params.yaml").write_text(yaml.safe_dump(raw))
-    command = [sys.executable, "-m", "snakemake", "--dry-run", "--cores", "1", "--quiet", "host"]
-    environment = os.environ | {"PYTHONPATH": str(Path("src").resolve())}
-    done = subprocess.run(command, capture_output=True, text=True, env=environment)
+    done = checkout.says(sys.executable, "-m", "snakemake", "--dry-run", "--cores", "1", "--quiet", "host")
     assert done.returncode == 0, done.stderr
     stats = {line.split()[0]: line.split()[-1] for line in done.stdout.splitlines() if len(line.split()) == 2}
     assert {rule: stats.get(rule) for rule in ("captions", "translate", "quality", "translations")} == {
