@@ -4,6 +4,7 @@ import json
 import re
 import runpy
 import shutil
+import signal
 import subprocess
 import sys
 
@@ -50,8 +51,12 @@ def image(whole, tmp_path):
 def command(folder, capsys, monkeypatch):
     """Exit status, lines and messages of `python -m ccr.parity`, in this process."""
     monkeypatch.setattr(sys, "argv", ["ccr.parity", str(folder)])
-    with pytest.raises(SystemExit) as stop:
-        runpy.run_module("ccr.parity", run_name="__main__")
+    handler = signal.getsignal(signal.SIGPIPE)
+    try:
+        with pytest.raises(SystemExit) as stop:
+            runpy.run_module("ccr.parity", run_name="__main__")
+    finally:
+        signal.signal(signal.SIGPIPE, handler)  # as the command sets it, a closed socket would end this process
     return stop.value.code, capsys.readouterr().out.splitlines()
 
 
