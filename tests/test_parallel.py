@@ -252,6 +252,10 @@ def raw():
             lambda raw: raw["teachers"]["cl_parallel"].update(objectives={"back_translation": {"weight": 1}}),
             "teachers.cl_parallel.parallel: its pairs have no back-translations",
         ),
+        (
+            lambda raw: raw["methods"]["cl2cm"].update(teacher="cl_text"),
+            "methods.cl2cm.objectives: .* stream 'target', which its teacher 'cl_text' does not embed. Distil .*source",
+        ),
     ],
 )
 def test_mistakes_in_params(raw, edit, message):

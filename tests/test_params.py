@@ -99,7 +99,7 @@ def edit(raw, path, value):
         ("train.student.network", "smal", "train.student.network", "small"),
         ("train.student.lr", 0, "train.student.lr", "greater than 0"),
         ("datasets.vatex.train", {"student": {"lr": -1}}, "datasets.vatex.train.student.lr", "greater than 0"),
-        ("datasets.vatex.train", {"teacher": {"batch": 1}}, "datasets.vatex.train.teacher.batch", "equal to 2"),
+        ("datasets.vatex.train", {"teacher": {"batch": 1}}, "datasets.vatex.train.teacher.batch", "equal to 3"),
         ("methods.pseudo_parallel.lr", float("inf"), "methods.pseudo_parallel.lr", "finite"),
         ("methods.pseudo_parallel.word_dropout", 1, "methods.pseudo_parallel.word_dropout", "less than 1"),
         ("teachers.cl_instance.epochs", 0, "teachers.cl_instance.epochs", "greater than or equal to 1"),

@@ -187,8 +187,13 @@ def test_a_run_is_loaded_in_python(project, monkeypatch):
     assert np.linalg.norm(items, axis=1) == pytest.approx(np.ones(len(items)), abs=1e-6)
     assert run.settings["langs"] == ["zh"]
     assert np.array_equal(run.embed(text for text in ["a red star", "一颗红色的星星"]), found)
+    assert np.array_equal(run.embed(["a red\u200b star", " 一颗红色的星星"]), found)  # cleaned like captions
     with pytest.raises(TypeError, match="expected a list of strings"):
         run.embed("a red star")
+    with pytest.raises(ValueError, match="embed: text 1 is empty"):
+        run.embed(["a red star", " "])
+    with pytest.raises(ValueError, match="embed_items: no items"):
+        run.embed_items(FEATURES, [])
     with pytest.raises(CcrError, match="no such file. Name a trained run's folder"):
         load("results/runs/none")
 
@@ -208,6 +213,8 @@ def test_a_query_in_the_terminal(project, monkeypatch):
         (f"{method}/seed0", place) for method in ("cl2cm", "baseline") for place in (1, 2)
     ]
     assert lines[0]["id"] == first["item_id"] and Path(lines[0]["path"]).is_file()
+    anywhere = project.ccr("search", RUN, str(Path(FEATURES).absolute()), first["text"], "--top", "2")
+    assert anywhere.stdout == plain.stdout, anywhere.stderr
     missing = project.ccr("search", "results/runs/none", FEATURES, "x")
     assert missing.returncode == 1 and missing.stderr.count("\n") == 1 and "no such file" in missing.stderr
 

@@ -381,6 +381,11 @@ def test_sumr_is_a_curve_where_translations_differ_in_noise_and_bars_where_not(t
     figures.sumr([r for r in read if r.settings["noise_rate"] == 0], "")
     (bars,) = drawn.values()
     assert [label.get_text() for label in bars.get_yticklabels()] == ["baseline", "nrccr"]
+    drawn.clear()
+    other = read_row(row(tmp_path, "baseline", 0.5, mt="swapped20", noise_rate=0.2))
+    figures.sumr([*read, other], "")  # two variants with the same rate are not one curve
+    (bars,) = drawn.values()
+    assert len(bars.get_yticklabels()) == 7
 
 
 def test_shares_that_nobody_logged_give_a_figure_that_says_so(tmp_path, drawn):

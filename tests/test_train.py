@@ -334,6 +334,68 @@ def test_a_teacher_and_a_distilled_student(data, teacher, tmp_path):
     assert (history["distillation"] > 0).all()
 
 
+def test_a_teacher_need_not_know_what_is_not_distilled(data, tmp_path):
+    """A teacher of parallel text embeds source captions alone; a student distils these and aligns translations too."""
+    job = training_job(data, tmp_path, BASELINE | {"distillation": DISTILLATION | {"pair": ["visual", "source"]}})
+    job.inputs["teacher"] = str(tmp_path / "embeddings.parquet")
+    texts = train.read_texts(job)
+    ids = texts.select(split="train", lang="en")["caption_id"].tolist()
+    triplets = train.Triplets(job, texts, train.open_features(job.inputs["features"]), (ids, np.eye(len(ids))))
+    assert list(triplets.teacher) == ["source"] and "target" in triplets.rows
+    assert np.array_equal(triplets.teacher["source"].argmax(1), [ids.index(i) for i in ids])
+
+
+def test_a_teacher_of_parallel_text_in_several_languages(data, tmp_path):
+    """Every language's file has the same source sentences, and so the same ids."""
+    for target in ("de", "zh"):
+        parents = {"en": lambda n: None, target: lambda n: f"x#en#{n}"}
+        rows = [
+            (f"x#{n}", f"x#{lang}#{n}", split, lang, "parallel", None, parents[lang](n), f"{lang} {n}")
+            for lang in ("en", target)
+            for n, split in enumerate(["train"] * 6 + ["val"] * 3)
+        ]  # fmt: skip
+        write(tmp_path / f"{target}.parquet", rows, CAPTIONS)
+    settings = {"role": "teacher", "select_on": "parallel", "langs": ["de", "zh"]}
+    job = training_job(data, tmp_path / "run", TEACHER, **settings)
+    job.inputs["parallel"] = [str(tmp_path / "de.parquet"), str(tmp_path / "zh.parquet")]
+    del job.inputs["translations"]
+    texts = train.read_texts(job)
+    triplets = train.Triplets(job, texts, None, None)
+    source, target = (texts.table["text"].iloc[triplets.rows[stream]].tolist() for stream in ("source", "target"))
+    assert source == [f"en {n}" for n in range(6)] * 2
+    assert target == [f"{lang} {n}" for lang in ("de", "zh") for n in range(6)]
+    for lang, (captions, gallery, _) in zip(("de", "zh"), train.Validation(job, texts, None).groups, strict=True):
+        assert texts.table["text"].iloc[captions].tolist() == [f"{lang} {n}" for n in (6, 7, 8)]
+        assert texts.table["text"].iloc[gallery].tolist() == [f"en {n}" for n in (6, 7, 8)]
+
+
+def test_the_rounding_of_a_training_is_not_that_of_what_follows(data, tmp_path):
+    rounding = torch.get_float32_matmul_precision()
+    try:
+        torch.set_float32_matmul_precision("medium")
+        train.run(training_job(data, tmp_path, BASELINE, epochs=1))
+        assert torch.get_float32_matmul_precision() == "medium"
+    finally:
+        torch.set_float32_matmul_precision(rounding)
+
+
+def test_one_caption_is_too_few(data, tmp_path):
+    table = read_parquet(data / "captions.parquet", CAPTIONS).to_pandas()
+    table = table[(table["split"] != "train") | (table["item_id"] == "train00")]
+    write_parquet(pa.Table.from_pandas(table, CAPTIONS, preserve_index=False), tmp_path / "captions.parquet", CAPTIONS)
+    job = training_job(data, tmp_path, {"vs": BASELINE["vs"]})
+    job.inputs["captions"] = str(tmp_path / "captions.parquet")
+    with pytest.raises(CcrError, match="captions.parquet: texts to train on: 1, but contrastive terms need two"):
+        train.run(job)
+    table = read_parquet(data / "zh.parquet", CAPTIONS).to_pandas()
+    table = table[table["split"] != "train"]
+    write_parquet(pa.Table.from_pandas(table, CAPTIONS, preserve_index=False), tmp_path / "zh.parquet", CAPTIONS)
+    job = training_job(data, tmp_path, BASELINE)
+    job.inputs["translations"] = [str(tmp_path / "zh.parquet")]
+    with pytest.raises(CcrError, match="zh.parquet: texts to train on: 0, but contrastive terms need two"):
+        train.run(job)
+
+
 def test_a_teacher_and_a_student_of_several_languages(data, tmp_path):
     """Translations of a caption have the same id in every language, like the lexicon's."""
     table = read_parquet(data / "zh.parquet", CAPTIONS).to_pandas().assign(lang="de")

@@ -158,7 +158,7 @@ def search(
 ) -> None:
     """Search a collection with a sentence, or serve a page to do so on this machine."""
     settings = params.load(file)
-    job = params.plan(settings).jobs.get(collection)
+    job = params.plan(settings).find(collection)
     runs = [run] if compare is None else [run, compare]
     terminal = import_module("ccr.search.terminal")
     found = terminal.searchers(runs, [run_files(r) for r in runs], collection, job, split, settings.evaluate.batch)
@@ -208,8 +208,9 @@ def export_sentence_transformers(run: RunFolder, folder: NewFolder) -> None:
 @exports.command("mteb")
 def export_mteb(run: RunFolder, folder: NewFolder, file: ParamsFile = PARAMS) -> None:
     """Write a run for MTEB: mteb.evaluate(ccr.export.mteb_student.Student(DIR), tasks)."""
-    jobs = params.plan(params.load(file)).jobs
-    features = jobs.get(jobs[str(run)].inputs.get("features")) if str(run) in jobs else None
+    plan = params.plan(params.load(file))
+    job = plan.find(str(run))
+    features = plan.find(job.inputs["features"]) if job and "features" in job.inputs else None
     import_module("ccr.export.mteb").export(run_files(run), folder, _evaluations(run), features)
     log.info("%s: written", folder)
 

@@ -321,6 +321,15 @@ def needs_of(objectives: Mapping[str, Mapping[str, Any]]) -> list[str]:
     return [need for need in NEEDS if need in named]
 
 
+def distilled(objectives: Mapping[str, Mapping[str, Any]]) -> set[str]:
+    """The text streams that the CL teacher's embeddings are compared in, by resolved terms; empty without such terms.
+
+    `source` is among them: an item's relations are those of its source caption.
+    """
+    pairs = [term["pair"] for term in objectives.values() if "teacher" in OBJECTIVES[term["objective"]].needs]
+    return {"source"}.union(*pairs) - {"visual"} if pairs else set()
+
+
 def reads_of(objectives: Mapping[str, Mapping[str, Any]]) -> set[str]:
     """What the needs of resolved terms read of the text encoder's pass."""
     return {what for need in needs_of(objectives) for what in NEEDS[need].reads}

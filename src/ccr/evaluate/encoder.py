@@ -73,7 +73,7 @@ class Encoder:
         """(items, dim) float32 unit vectors of items not yet in a file, from their features (frames, feature_dim)."""
         rows = np.arange(len(features))
         table = pa.table({"item_id": rows.astype(str), "frames": [len(frames) for frames in features]})
-        store = FeatureStore(Path(), table, np.concatenate(features).astype(np.float16), {}, "")
+        store = FeatureStore(Path(), table, np.concatenate(features).astype(np.float16), {})
         return embed_items(self._network, store, rows, self._batch)
 
 

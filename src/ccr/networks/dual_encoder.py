@@ -192,14 +192,6 @@ class DualEncoder(nn.Module):
         counted = torch.cat([source.counted, target.counted], 1)[..., None]
         return (torch.cat([crossed, target.before], 1) * counted).sum(1) / counted.sum(1)
 
-    def embed_pooled(self, pooled: Tensor, searched: bool = True) -> Tensor:
-        """Pooled text states (B, h) -> unit embeddings (B, dim).
-
-        Args:
-            searched: see `project_text`.
-        """
-        return functional.normalize(self.project_text(pooled, searched), dim=-1)
-
     def project_text(self, pooled: Tensor, searched: bool = True) -> Tensor:
         """Pooled text states (B, h) -> (B, dim), embeddings before they are scaled to unit length.
 
@@ -213,7 +205,7 @@ class DualEncoder(nn.Module):
 
     def embed_text(self, tokens: Tensor, shape: Ragged) -> Tensor:
         """Token ids (N,), or states of the frozen prefix (N, width) -> unit embeddings (B, dim)."""
-        return self.embed_pooled(self.encode_text(tokens, shape).pooled)
+        return functional.normalize(self.project_text(self.encode_text(tokens, shape).pooled), dim=-1)
 
     def pool_visual(self, features: Tensor, shape: Ragged) -> Tensor:
         """Frame features (N, feature_dim) -> (B, h), before the head."""
@@ -221,8 +213,4 @@ class DualEncoder(nn.Module):
 
     def embed_visual(self, features: Tensor, shape: Ragged) -> Tensor:
         """Frame features (N, feature_dim) -> unit embeddings (B, dim)."""
-        return self.embed_visual_pooled(self.pool_visual(features, shape))
-
-    def embed_visual_pooled(self, pooled: Tensor) -> Tensor:
-        """Pooled visual states (B, h) -> unit embeddings (B, dim)."""
-        return functional.normalize(self.visual_head(pooled), dim=-1)
+        return functional.normalize(self.visual_head(self.pool_visual(features, shape)), dim=-1)

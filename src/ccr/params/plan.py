@@ -1,6 +1,7 @@
 """The plan derived from params.yaml: every job with its settings resolved, from a table's rows back to the raw data."""
 
 import difflib
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -37,6 +38,14 @@ class Plan:
         """Tables of the papers."""
         return [name for name, table in self.params.tables.items() if table.paper]
 
+    def find(self, target: str) -> Job | None:
+        """The job that makes `target`, a path from the working directory, for a table or not; None if there is none."""
+        target = os.path.relpath(target)
+        if target not in self.jobs:
+            for stage in (captions, translate, features):
+                stage.every(self._planning)
+        return self.jobs.get(target)
+
     def job(self, target: str) -> Job:
         """The job that makes `target`; its settings are complete, its key is not yet known.
 
@@ -44,14 +53,10 @@ class Plan:
         translations of a language pair that their engine does not support, for a training job whose encoder folder is
         missing, and for a table none of whose rows can be made.
         """
-        target = target.rstrip("/")
-        if target not in self.jobs:
-            for stage in (captions, translate, features):
-                stage.every(self._planning)
-        if target not in self.jobs:
+        job = self.find(target)
+        if job is None:
             close = difflib.get_close_matches(target, self.jobs, n=3, cutoff=0.3)
             raise CcrError(f"{target}: params.yaml plans no such job. Nearest: {', '.join(close) or 'none'}.")
-        job = self.jobs[target]
         if "parallel" in job.outputs:
             self._check_parallel(job)
         elif job.stage == "captions" and job.settings["source"] == "official":

@@ -180,7 +180,7 @@ class Training(Section):
     lr: LearningRate
     encoder_lr: LearningRate | None = None
     weight_decay: Weight
-    batch: Annotated[Integer, Field(ge=2, le=MOST)]
+    batch: Annotated[Integer, Field(ge=3, le=MOST)]
     epochs: Epochs
     warmup: Rate
     clip_norm: Positive
@@ -390,8 +390,8 @@ class Train(Section):
 
 
 class Evaluate(Section):
-    """`batch`: captions or items embedded at a time; affects memory, not the result. `embeddings`: save those of the
-    test set in `embeddings.safetensors`, to rank them again without the network.
+    """`batch`: captions or items embedded at a time; changes the result only with `pooling: padded_mean`.
+    `embeddings`: save those of the test set in `embeddings.safetensors`, to rank them again without the network.
     """
 
     batch: Count

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from itertools import combinations
 from pathlib import Path
+from typing import Any
 
 from pydantic import ValidationError
 
@@ -237,6 +238,23 @@ def _check_methods(params: Params) -> None:
         if (needs(objectives, "teacher") or method.init) and not method.teacher:
             what = "its objectives need" if not method.init else "init: teacher needs"
             raise CcrError(f"params.yaml: {path}.teacher: {what} one; {nearest('', params.teachers)}")
+        _check_distilled(params, path, method.teacher, objectives)
+
+
+def _check_distilled(params: Params, path: str, name: str | None, objectives: Mapping[str, Any]) -> None:
+    """Check that a method's teacher embeds the streams that the method distils."""
+    distilled = registry.distilled(objectives)
+    if not distilled:
+        return
+    teacher, embedded = params.teachers[name], {"source"}
+    if teacher.pairs == "all":
+        terms = objectives_of(teacher.objectives, f"teachers.{name}.objectives")
+        embedded |= {"target"} | registry.streams_of(terms)
+    if missing := sorted(distilled - embedded):
+        raise CcrError(
+            f"params.yaml: {path}.objectives: a term distils the stream {missing[0]!r}, which its teacher {name!r} "
+            f"does not embed. Distil one of {', '.join(sorted(embedded))}, or give the method another teacher."
+        )
 
 
 def _check_names(params: Params) -> None:

@@ -16,6 +16,7 @@ from ccr.artifacts.files import atomic
 from ccr.artifacts.hashes import digest
 from ccr.errors import CcrError
 from ccr.evaluate.encoder import Encoder
+from ccr.params.planning.train import encoders
 from ccr.search.collection import Caption, Collection
 from ccr.search.index import Index
 from ccr.texts.cleaning import clean_text
@@ -49,8 +50,8 @@ class Searcher:
         self._encoder = Encoder(files, batch)
         self._computing = threading.Lock()
         self._query = lru_cache(QUERIES)(self._embed_query)
-        code = code_hash("ccr.evaluate.encoder")
-        made_by = [code, *(content_hash(files[role]) for role in ("model", "config", "tokenizer"))]
+        code = code_hash("ccr.evaluate.encoder", tuple(encoders(self._encoder.description["settings"])))
+        made_by = [code, batch, *(content_hash(files[role]) for role in ("model", "config", "tokenizer"))]
         features = content_hash(collection.features)
         self.items = self._kept([*made_by, features, collection.item_ids], self._embed_items)
         self._items = Index(self.items)
@@ -86,7 +87,7 @@ class Searcher:
         return self._items.standing(self._query(text), row)
 
     def words(self, text: str, row: int) -> list[tuple[int, int, float]]:
-        """What each word of a sentence adds to its score with an item: the score minus that without the word.
+        """What each word of a cleaned sentence adds to its score with an item: the score minus that without the word.
 
         (start, end, difference) per word, in characters. Empty for a sentence of one word.
         """

@@ -24,6 +24,7 @@ from ccr.errors import CcrError
 from ccr.search.collection import Collection, samples
 from ccr.search.preview import preview
 from ccr.search.searcher import Hit, Searcher
+from ccr.texts.cleaning import clean_text
 
 HOST = "127.0.0.1"
 PAGE = Path(__file__).with_name("page")
@@ -101,8 +102,9 @@ class SearchPage:
         row, run = _number(request, "row"), _number(request, "run")
         if not (0 <= row < len(self._collection.item_ids) and 0 <= run < len(self._searchers)):
             raise HTTPException(404)
-        words = self._searchers[run].words(request.query_params.get("text", ""), row)
-        return JSONResponse({"words": [{"start": s, "end": e, "score": score} for s, e, score in words]})
+        text = clean_text(request.query_params.get("text", ""))
+        words = self._searchers[run].words(text, row)
+        return JSONResponse({"text": text, "words": [{"start": s, "end": e, "score": score} for s, e, score in words]})
 
     async def _like(self, request: Request) -> Response:
         if request.headers.get("origin") not in (None, f"http://{request.headers['host']}"):

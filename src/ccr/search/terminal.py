@@ -48,7 +48,7 @@ def page(searchers: Sequence[Searcher], runs: Sequence[Path], port: int) -> None
     """Serve the search page until Ctrl-C."""
     from ccr.search.server import SearchPage, serve  # a query in the terminal needs no server
 
-    folder = Path(searchers[0].collection.features).parents[1] / "translations"
+    folder = Path(searchers[0].collection.features).parent.parent / "translations"
     mts = {part for run in runs for part in run.parts}
     translations = [str(file) for file in sorted(folder.glob("*/*.queries.parquet")) if file.parent.name in mts]
     try:

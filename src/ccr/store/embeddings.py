@@ -17,7 +17,6 @@ def write_embeddings(
     embeddings: np.ndarray,
     *,
     key: str = "",
-    metadata: dict[str, str] | None = None,
 ) -> None:
     """Write one embedding per caption: `embeddings` float32 (captions, dim), in the order of the ids.
 
@@ -33,7 +32,7 @@ def write_embeddings(
         "embedding": pa.FixedSizeListArray.from_arrays(embeddings.ravel(), dim).cast(pa.list_(pa.float32())),
     }
     table = pa.table(columns, schema=EMBEDDINGS)
-    write_parquet(table, path, EMBEDDINGS, key=key, metadata={**(metadata or {}), "dim": str(dim)})
+    write_parquet(table, path, EMBEDDINGS, key=key, metadata={"dim": str(dim)})
 
 
 def read_embeddings(path: str | os.PathLike) -> tuple[list[str], np.ndarray]:

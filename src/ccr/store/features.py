@@ -117,17 +117,16 @@ class FeatureStore:
     """Memory-mapped features of many items, as returned by `open_features`.
 
     item_ids: pa.StringArray, ascending; frames: int64 (items,); offsets: int64 (items + 1,), where an item's
-    frames start in `array`: float16 (total frames, dim), read-only; metadata: dict of strings; content: hash.
+    frames start in `array`: float16 (total frames, dim), read-only; metadata: dict of strings.
     """
 
-    def __init__(self, path: Path, table: pa.Table, array: np.ndarray, metadata: dict[str, str], content: str):
+    def __init__(self, path: Path, table: pa.Table, array: np.ndarray, metadata: dict[str, str]):
         self.path = path
         self.item_ids = table["item_id"].combine_chunks()
         self.frames = table["frames"].to_numpy().astype(np.int64)
         self.offsets = np.concatenate([[0], np.cumsum(self.frames)])
         self.array = array
         self.metadata = metadata
-        self.content = content
 
     def __len__(self) -> int:
         return len(self.frames)
@@ -197,7 +196,7 @@ def open_features(path: str | os.PathLike, cache: str | os.PathLike = "work/arra
         array = _mapped(target, shape)
         if array is None:
             raise CcrError(f"{target}: cannot be read back. Is the disk full or failing?")
-    return FeatureStore(path, table, array, metadata, content)
+    return FeatureStore(path, table, array, metadata)
 
 
 def _dim(path: Path, metadata: dict[str, str]) -> int:

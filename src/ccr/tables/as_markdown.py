@@ -12,6 +12,7 @@ from ccr.tables.rows import Base, Row
 from ccr.tables.significance import DRAWS
 
 SELECTED_ON = {
+    "source": "human-written validation captions of the source language",
     "target": "human-written validation captions of the target language",
     "mt": "machine-translated validation captions",
 }

@@ -119,7 +119,8 @@ def sumr(rows: Sequence[Row], path: str) -> None:
     groups = columns.groups(rows)
     figure, panels = _panels(len(groups), width=8.0, height=4.0)
     for axes, group in zip(panels, groups, strict=True):
-        if len({row.settings["noise_rate"] for row in group}) > 1:
+        points = {(row.settings["method"], row.settings["noise_rate"]) for row in group}
+        if len({rate for _, rate in points}) > 1 and len(points) == len(group):  # else rates do not tell rows apart
             _noise_curves(axes, group, "method", "sumr")
             axes.axhline(group[0].chance, color="black", linewidth=0.8, linestyle="--", label="chance")
             axes.set_ylabel("SumR")

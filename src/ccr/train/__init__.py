@@ -38,6 +38,7 @@ def run(job: Job) -> None:
     if processes.to_be_launched(job):
         processes.launch(job)
         return
+    rounding = torch.get_float32_matmul_precision()  # tf32 is for this training, not for what the process does next
     with processes.joined(job.settings["processes"]) as device:
         try:
             _run(job, device)
@@ -48,6 +49,8 @@ def run(job: Job) -> None:
                 f"raise train.{role}.slices ({job.settings['slices']}), set train.{role}.precision: bf16, or share the "
                 "batch among GPUs (train.processes)."
             ) from error
+        finally:
+            torch.set_float32_matmul_precision(rounding)
 
 
 def _run(job: Job, device: torch.device) -> None:
@@ -146,7 +149,7 @@ def _warn_of_collapse(job: Job, history: list[dict], validation: Validation) -> 
 def _write(job: Job, trainer: Trainer, history: list[dict], tokenizer, description: dict) -> None:
     save_weights(trainer.best, job.outputs["model"])
     with atomic(job.outputs["tokenizer"]) as temporary:
-        temporary.write_text(json.dumps(json.loads(tokenizer.to_str()), ensure_ascii=False, sort_keys=True))
+        temporary.write_text(json.dumps(json.loads(tokenizer.to_str()), ensure_ascii=False, sort_keys=True), "utf-8")
     with atomic(job.outputs["history"]) as temporary:
         pd.DataFrame(history).to_csv(temporary, index=False)
     write_json({"key": job.key, **description}, job.outputs["config"])

@@ -11,7 +11,7 @@ from ccr.artifacts.jobs import Job
 from ccr.artifacts.parquet import read_parquet, refused_of
 from ccr.artifacts.schemas import CAPTIONS, WEIGHTS
 from ccr.errors import CcrError
-from ccr.registry import streams_of
+from ccr.registry import distilled, streams_of
 from ccr.store import FeatureStore
 
 TEXT_STREAMS = ("source", "target", "back")
@@ -93,8 +93,9 @@ def read_texts(job: Job) -> Texts:
         for lang, path in zip(langs, job.inputs.get(role, []), strict=False):
             read = read_parquet(path, CAPTIONS)
             table = read.to_pandas()
-            prefix = f"{lang}/" if len(langs) > 1 else ""  # an engine's translations have the same id in every language
-            for column in {"translations": ["caption_id"], "back": ["caption_id", "parent_id"]}.get(role, []):
+            # translations of one caption have the same id in every language, as do the source sides of parallel text
+            prefix = f"{lang}/" if len(langs) > 1 else ""
+            for column in ["caption_id"] if role == "translations" else ["caption_id", "parent_id"]:
                 table[column] = prefix + table[column]
             if role == "back":
                 refused |= {prefix + i for i in refused_of(read)} - set(table["parent_id"])
@@ -128,7 +129,7 @@ class Triplets:
         rows: text stream -> (T,) row of the texts.
         items: (T,) number of the item, 0 to the number of items - 1.
         features: (items,) row of the feature store per item, None without a store.
-        teacher: text stream -> (T, d) float32 embeddings by the teacher, if there is one.
+        teacher: text stream -> (T, d) float32 embeddings by the teacher, of the streams that it distils.
         weights: (T,) float32 weights of the translations, None if all are equal.
     """
 
@@ -161,7 +162,11 @@ class Triplets:
             texts.table["item_id"].to_numpy(dtype=str)[self.rows["source"]], return_inverse=True
         )
         self.features = store.index(list(names)) if store is not None else None
-        self.teacher = {} if teacher is None else self._teacher(teacher, texts, job.inputs["teacher"])
+        if len(self) < 2:
+            pairs = job.inputs.get("translations") or job.inputs.get("parallel")
+            paths = ", ".join(pairs if "target" in self.rows else [job.inputs["captions"]])
+            raise CcrError(f"{paths}: texts to train on: {len(self)}, but contrastive terms need two or more.")
+        self.teacher = {} if teacher is None else self._teacher(job, texts, *teacher)
         self.weights = self._weights(job, texts) if "weights" in job.inputs else None
 
     def _weights(self, job: Job, texts: Texts) -> np.ndarray:
@@ -173,13 +178,12 @@ class Triplets:
         ids = texts.table["caption_id"].iloc[self.rows["target"]]
         return given.reindex(ids).fillna(1.0).to_numpy(np.float32)  # parallel text has none
 
-    def _teacher(self, teacher: tuple[list[str], np.ndarray], texts: Texts, path: str) -> dict[str, np.ndarray]:
-        ids, embeddings = teacher
-        where = pd.Series(ids)
-        return {
-            stream: embeddings[_positions(where, texts.table["caption_id"].iloc[rows], "embedding of", path)]
-            for stream, rows in self.rows.items()
+    def _teacher(self, job: Job, texts: Texts, ids: list[str], embeddings: np.ndarray) -> dict[str, np.ndarray]:
+        where, path = pd.Series(ids), job.inputs["teacher"]
+        wanted = {
+            s: texts.table["caption_id"].iloc[self.rows[s]] for s in sorted(distilled(job.settings["objectives"]))
         }
+        return {s: embeddings[_positions(where, wanted[s], "embedding of", path)] for s in wanted}
 
     def __len__(self) -> int:
         return len(self.items)

@@ -86,10 +86,10 @@ def _texts(
     """Text inputs of a training job: captions, translations and back-translations in the order of `langs`."""
     imported = captions(planning, dataset).outputs
     inputs: dict[str, Any] = {role: imported[role] for role in ("captions", "items")}
-    if "target" in streams or select_on == "mt":
+    if {"target", "back"} & streams or select_on == "mt":
         made = [translation(planning, dataset, mt, lang, "forward").outputs for lang in langs]
         inputs["translations"] = [outputs["translations"] for outputs in made]
-        if mt != "none" and planning.variant(mt).get("filter", {}).get("weight"):
+        if {"target", "back"} & streams and mt != "none" and planning.variant(mt).get("filter", {}).get("weight"):
             inputs["weights"] = [outputs["weights"] for outputs in made]
     if "back" in streams:
         made = [translation(planning, dataset, mt, lang, "back").outputs for lang in langs]
@@ -197,7 +197,8 @@ def _entries(settings: dict[str, Any]) -> tuple[str, ...]:
 
 
 def encoders(settings: dict[str, Any]) -> list[str]:
-    """The registry entries of a network's encoders, from the settings of its training."""
+    """The registry entries of a network's encoders, from the settings of its training; of an imported run too."""
     network = settings["network"]
-    visual = [f"VISUAL_ENCODERS.{network['visual']['kind']}"] if settings["role"] == "student" else []
-    return [f"TEXT_ENCODERS.{network['text']['kind']}", *visual]
+    visual = network["visual"].get("kind", "frames")
+    text = f"TEXT_ENCODERS.{registry.text_kind(network['text'])}"
+    return [text] if settings.get("role") == "teacher" else [text, f"VISUAL_ENCODERS.{visual}"]

@@ -35,8 +35,8 @@ function media(hit, rank) {
 const isolated = (text, attributes = {}) => element("bdi", attributes, text);
 
 // Words whose absence lowers the score are underlined, the more the stronger.
-async function explain(box, text, row, run) {
-  const { words } = await ask(`words?${new URLSearchParams({ text, row, run })}`);
+async function explain(box, query, row, run) {
+  const { text, words } = await ask(`words?${new URLSearchParams({ text: query, row, run })}`);
   box.textContent = "";
   if (!words.length) { box.append("One word alone carries the score."); return; }
   const most = Math.max(...words.map((word) => word.score), 1e-9);
