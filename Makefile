@@ -19,6 +19,8 @@ PYTHON ?= python3
 CORES ?= $(shell env -u OMP_NUM_THREADS -u OMP_THREAD_LIMIT nproc 2>/dev/null || echo 1)
 READY := .venv/.ready
 READY_DEV := .venv/.ready-dev
+# A .venv names its folder everywhere: in a copied or moved one it would run the code of that other folder, or none.
+HERE := [ "$$(cat .venv/.folder 2>/dev/null)" -ef . ]
 # a profile other than the default (workflow/profiles/slurm) sets its own limits
 PIPELINE := .venv/bin/python workflow/pipeline.py $(if $(V),,--logger stages) $(if $(SNAKEMAKE_PROFILE),,--cores $(CORES))
 # one thread per test process: two that both use all cores slow each other down tenfold; one process more than there
@@ -72,25 +74,33 @@ lint: $(READY_DEV)
 
 .venv: $(READY)
 
-# The stamps are written last: a .venv without the first one was interrupted and is made again. The lock is for two
-# makes at once. Nothing is byte-compiled in advance: Python does that for the modules that are used. (Where it may
-# not, as some containers demand, each process would compile torch anew.)
+# A .venv that is not whole (.folder is written last) or belongs to another folder is made again; one without stamps
+# only lacks packages. The lock is for two makes at once. Nothing is byte-compiled in advance: Python does that for the
+# modules that are used. (Where it may not, as some containers demand, each process would compile torch anew.)
 unexport PYTHONDONTWRITEBYTECODE
 define INSTALL
 	mkdir -p work
 	exec 9>work/venv.lock
 	flock 9
-	if [ $@ -nt pyproject.toml ] && [ $@ -nt constraints.txt ]; then exit; fi
+	if $(HERE) && [ $@ -nt pyproject.toml ] && [ $@ -nt constraints.txt ]; then exit; fi
 	echo "Setting up .venv (a minute or two)" >&2
-	if [ ! -e $(READY) ]; then rm -rf .venv; $(PYTHON) -m venv .venv; fi
+	if ! $(HERE); then
+		if [ -e .venv/.folder ]; then echo "It replaces one that was made in $$(cat .venv/.folder)" >&2; fi
+		rm -rf .venv
+		$(PYTHON) -m venv .venv
+		pwd > .venv/.folder
+	fi
 	rm -f $(READY) $(READY_DEV)
 	.venv/bin/python -m pip install --quiet --disable-pip-version-check --no-compile \
-		--editable '$(EXTRAS)' --constraint constraints.txt
+		--editable '$(EXTRAS)' --constraint constraints.txt || {
+		echo "Packages are missing. The same command tries again; for another PYTHON, rm -rf .venv first" >&2
+		exit 1
+	}
 	touch $(READY) $@
 endef
 
 $(READY): EXTRAS := .
-$(READY): pyproject.toml constraints.txt
+$(READY): pyproject.toml constraints.txt $(shell $(HERE) || echo FORCE)
 	@$(PYTHON) -c 'import sys; v = sys.version_info; v >= (3, 11) or sys.exit(f"ccr needs Python 3.11 or newer, \
 	$(PYTHON) is {v[0]}.{v[1]}. Name another one: make PYTHON=/path/to/python3.11 $(MAKECMDGOALS)")'
 	$(INSTALL)

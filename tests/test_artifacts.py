@@ -1,6 +1,7 @@
 """Atomic writes, content hashes, keys and the memo."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -14,13 +15,16 @@ from safetensors.torch import save_file
 
 from ccr.artifacts.contents import content_hash
 from ccr.artifacts.files import atomic, atomic_folder, read_json, write_json
-from ccr.artifacts.jobs import Job, job_key
-from ccr.artifacts.memo import adopt, recall, remember
+from ccr.artifacts.jobs import Job, job_key, provenance
+from ccr.artifacts.memo import adopt, kept_keys, memo_path, recall, remember, unneeded
 from ccr.artifacts.parquet import read_parquet, write_parquet
-from ccr.artifacts.schemas import CAPTIONS, ITEMS
+from ccr.artifacts.runs import evaluations_of
+from ccr.artifacts.schemas import CAPTIONS, ITEMS, RUN_FILES
 from ccr.artifacts.seals import seal
 from ccr.errors import CcrError
+from ccr.hub import Checkpoint
 from ccr.notes import note, noted
+from ccr.parity.reference import read_object
 
 ROWS = {"item_id": ["a", "b"], "split": ["train", "val"], "path": [None, "b.jpg"], "kind": ["image", "image"]}
 
@@ -76,6 +80,15 @@ def test_missing_files_and_columns_are_named():
     Path("torn.json").write_text('{"a": ')
     with pytest.raises(CcrError, match="torn.json: not valid JSON"):
         read_json("torn.json")
+
+
+@pytest.mark.usefixtures("ascii_locale")
+@pytest.mark.parametrize(
+    "read", [read_json, read_object, lambda path: Checkpoint(path.parent, "", "", "translate").json(path.name)]
+)
+def test_json_is_utf_8_on_every_machine(read):
+    write_json({"dog": "狗"}, "words.json")
+    assert read(Path("words.json")) == {"dog": "狗"}
 
 
 def test_an_error_while_writing_leaves_the_old_file_and_no_rest():
@@ -178,7 +191,25 @@ def test_results_are_adopted_only_under_the_key_that_made_them(job):
     write(replace(job, key="another key"))
     assert not adopt(job)
     write(job)
-    assert adopt(job) and recall(job)
+    assert adopt(replace(job, after=("states/that/nobody/pulled",))) and recall(job)
+
+
+def test_entries_are_needed_without_the_shards_that_they_were_made_of(job):
+    """`features.shards` affects no result; neither does an entry that is being written, or was when it was killed."""
+    shard = replace(job, target="shard.parquet", outputs={"captions": "shard.parquet"}, settings={"shard": 1})
+    shard = replace(shard, key=job_key(shard))
+    joined = replace(job, after=("shard.parquet",))
+    for made in (shard, joined):
+        write_parquet(ROWS, made.outputs["captions"], ITEMS, key=made.key)
+        remember(made)
+    shutil.copytree(memo_path(job.key), memo_path(job.key).with_name(f".{job.key}.1234abcd.tmp"))
+    assert kept_keys() == sorted([shard.key, job.key])
+    assert [entry.key for entry in unneeded([job])] == [shard.key]
+
+
+def test_a_result_made_without_git(job, monkeypatch):
+    monkeypatch.setenv("PATH", "")
+    assert provenance(job)["code"] == "unknown"
 
 
 def write(job, rows=ROWS):
@@ -195,7 +226,7 @@ def make(job, rows=ROWS):
 
 def asks_for_a_run(job) -> bool:
     """Whether Snakemake, which compares file times, would run the job."""
-    times = [path.stat().st_mtime_ns for path in (noted(job), Path("in.parquet"))]
+    times = [path.stat().st_mtime_ns for path in (noted(job, {}), Path("in.parquet"))]
     return Path("out.parquet").stat().st_mtime_ns < max(times)
 
 
@@ -212,6 +243,39 @@ def test_other_settings_ask_for_a_run_and_the_old_ones_again(job):
     make(replace(other, key=job_key(other)))
     assert not asks_for_a_run(other)
     assert asks_for_a_run(job)
+
+
+def test_another_input_asks_for_a_run_even_with_an_old_time(job):
+    make(job)
+    write_parquet(ROWS | {"item_id": ["a", "c"]}, "in.parquet", ITEMS)  # an archive keeps its files' times
+    os.utime("in.parquet", (1, 1))
+    assert asks_for_a_run(job) and asks_for_a_run(job)
+    make(replace(job, key=job_key(job)))
+    assert not asks_for_a_run(job)
+
+
+def test_a_file_edited_in_place_in_raw_data_asks_for_a_run(tmp_path):
+    """The time of its folder stays as it was."""
+    raw, output = Path("raw"), Path("out.parquet")
+    (raw / "images").mkdir(parents=True)
+    (raw / "images/a.jpg").write_bytes(b"1")
+    job = Job("captions", "out.parquet", {"root": "raw"}, {"captions": "out.parquet"}, {}, "ccr.captions.dataset")
+    make(replace(job, key=job_key(job)))
+    assert noted(job, {}).stat().st_mtime < output.stat().st_mtime
+    (raw / "images/a.jpg").write_bytes(b"2")
+    assert noted(job, {}).stat().st_mtime > output.stat().st_mtime
+
+
+def test_what_is_content_of_a_folder(tmp_path):
+    Path("raw/.cache").mkdir(parents=True)
+    for name, text in (("captions.csv", "1"), ("manifest.json", "[]"), (".cache/time", "1"), (".DS_Store", "1")):
+        Path("raw", name).write_text(text)
+    before = content_hash("raw")
+    Path("raw/.cache/time").write_text("2")
+    Path("raw/.DS_Store").write_text("2")
+    assert content_hash("raw") == before
+    Path("raw/captions.csv").write_text("2")  # a manifest of the user's own says nothing about it
+    assert content_hash("raw") != before
 
 
 @pytest.mark.parametrize("age", [-1000, 0, 1000])
@@ -286,3 +350,22 @@ def test_raw_data_are_known_by_their_bytes_and_not_their_times():
     Path("raw/a.txt").write_text("one")
     Path("raw/b.txt").write_text("")
     assert content_hash("raw") != before
+
+
+def test_a_runs_evaluations_are_of_the_languages_that_it_learnt():
+    learnt = {"none/v/en/source_only": "en", "mt/v/de+fr/baseline_multi": "de+fr", "mt/v/de/baseline": "de"}
+    for run in learnt:
+        folder = Path("results/runs/data", run, "seed0")
+        folder.mkdir(parents=True)
+        for file in RUN_FILES.values():
+            (folder / file).write_text('{"settings": {"source_lang": "en"}}')
+    for path in ("none/v/de/source_only", "none/v/fr/source_only", "mt/v/de/baseline_multi", "mt/v/fr/baseline"):
+        folder = Path("results/evaluations/data", path, "seed0")
+        folder.mkdir(parents=True)
+        (folder / "metrics.json").touch()
+    found = {run: [str(path) for path in evaluations_of(Path("results/runs/data", run, "seed0"))] for run in learnt}
+    assert found == {
+        "none/v/en/source_only": [f"results/evaluations/data/none/v/{lang}/source_only/seed0" for lang in ("de", "fr")],
+        "mt/v/de+fr/baseline_multi": ["results/evaluations/data/mt/v/de/baseline_multi/seed0"],
+        "mt/v/de/baseline": [],
+    }

@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from ccr import doctor
-from ccr.doctor import machine, packages
+from ccr import doctor, params
+from ccr.doctor import machine, needs, packages
+from ccr.running import execute
 
 SECRET = "k3y-that-nobody-may-see"
 
@@ -75,6 +76,28 @@ def test_what_the_default_run_lacks_is_named_and_is_exit_status_1(here):
     assert "datasets.flickr8k_e5.root: data/raw/flickr8k does not exist" in result.stdout
     assert "data/models/multilingual-e5-small does not exist" in result.stdout
     assert result.stdout.count("data/models/multilingual-e5-small does not exist") == 1
+
+
+def test_what_other_settings_made_is_still_to_be_done(here):
+    def small(raw):
+        raw["datasets"]["vatex"]["world"] |= {"train": 4, "val": 2, "test": 2, "frames": 2, "parallel": 0}
+        raw |= {"tables": {}, "alignments": {}, "run": ["quality"]}
+        raw["translations"] = {"quality": {"data": ["vatex"], "mt": ["lexicon"]}}
+
+    def jobs_to_do() -> int:
+        return needs.needs(Path("params.yaml")).facts["jobs_to_do"]
+
+    edited(small)
+    plan = params.plan(params.load())
+    jobs = plan.needs("results/quality.csv")
+    for done, job in enumerate(jobs):
+        assert jobs_to_do() == len(jobs) - done
+        execute(plan.keyed(job.target))
+    assert jobs_to_do() == 0
+    edited(lambda raw: raw["translate"]["variants"]["lexicon"].update(error_rate=0.3))
+    assert jobs_to_do() == len(jobs) - 2  # all but the mini-world and its captions
+    edited(lambda raw: raw["translate"]["variants"]["lexicon"].update(error_rate=0.15))
+    assert jobs_to_do() == 0
 
 
 def test_a_key_that_the_default_run_needs(here, monkeypatch):

@@ -79,7 +79,7 @@ def test_the_card_is_written_from_the_run(project):
     card = (project.folder / "onnx/README.md").read_text()
     metrics = json.loads(project.read(f"results/evaluations/{CL2CM}/seed0/metrics.json"))
     assert f"{metrics['sumr']:.1f} |" in card and "relation_distillation" in card and "license: unknown" in card
-    assert card.startswith("---\nlanguage: [en, zh]")
+    assert card.startswith('---\nlanguage: ["en", "zh"]')
 
 
 def test_a_run_whose_features_cannot_be_made_again_is_not_for_mteb(project, run):

@@ -233,20 +233,6 @@ def test_what_cannot_be_cached_is_a_message(repository, text, edit, message):
         params.validate(settings)
 
 
-def test_hidden_words_and_low_layers_are_refused(repository):
-    settings = params.read(repository / "params.yaml")
-    settings["datasets"]["flickr8k_e5"]["train"]["student"]["word_dropout"] = 0.2
-    with pytest.raises(CcrError, match="word_dropout hides words, which frozen_prefix: cached has seen already"):
-        params.plan(params.validate(settings))
-    settings["datasets"]["flickr8k_e5"]["train"]["student"]["word_dropout"] = 0.0
-    settings["methods"]["baseline"]["teacher"] = "cl"
-    settings["methods"]["cl2cm_no_word_level"]["teacher"] = "low"
-    alignment = {"objective": "pointer", "layer": 2, "masked": 0}
-    settings["teachers"]["low"] = {"objectives": {"words": alignment}}
-    with pytest.raises(CcrError, match="words.layer lies below the frozen layers"):
-        params.plan(params.validate(settings))
-
-
 def test_a_model_that_is_not_there_is_a_message(repository):
     settings = params.read(repository / "params.yaml")
     settings["networks"]["e5_photo"]["text"]["encoder"] = "data/models/not-here"

@@ -15,6 +15,10 @@ from ccr.errors import CcrError
 FILE = Path(__file__).parents[1] / "params.yaml"
 
 
+# An encoder whose states are computed once, in the place of the `small` network's.
+CACHED = yaml.safe_load(FILE.read_text())["networks"]["e5"]["text"]
+
+
 @pytest.fixture
 def raw():
     return copy.deepcopy(yaml.safe_load(FILE.read_text()))
@@ -38,10 +42,51 @@ def edit(raw, path, value):
         ("methods.baseline.objectives.vs.objective", "infonse", "methods.baseline.objectives.vs", "infonce"),
         ("methods.baseline.objectives.vs.pair", ["visual", "sauce"], "objectives.vs.pair", "source"),
         ("methods.baseline.objectives.vs.pair", ["visual"], "objectives.vs.pair", "two different streams"),
+        ("methods.baseline.objectives.vs.pair", None, "objectives.vs.pair", "two different streams"),
+        (
+            "methods.nrccr.objectives.adversarial.pair",
+            ["visual", "target"],
+            "adversarial.pair.0",
+            "Valid: back, source, target",
+        ),
+        ("methods.nrccr.objectives.feature_regression.pair", ["source", "back"], "pair.1", "Valid: target"),
+        (
+            "methods.cl2cm.objectives.relation_distillation.pair",
+            ["target", "source"],
+            "pair.0: 'target'",
+            "Valid: source, visual",
+        ),
+        ("teachers.cl.objectives.word_alignment.pair", ["source", "visual"], "word_alignment.pair.1", "Valid: back"),
+        (
+            "methods.nrccr.objectives.adv2",
+            {"objective": "adversarial", "discriminator": "conv"},
+            "methods.nrccr.objectives.adv2: 'adversarial'",
+            "another pair, or remove it",
+        ),
+        (
+            "teachers.cl.objectives.again",
+            {"objective": "pointer", "layer": "block"},
+            "teachers.cl.objectives.again: 'word_alignment'",
+            "another pair or layer",
+        ),
         ("methods.cl2cm.like", "baselin", "methods.cl2cm.like", "baseline"),
         ("methods.cl2cm.like", "cl2cm", "methods.cl2cm.like", "circle"),
         ("methods.cl2cm.teacher", None, "methods.cl2cm.teacher", "objectives need one"),
+        ("methods.nrccr.teacher", "cl", "methods.nrccr.teacher", "no term distils it"),
         ("methods.translate_test.uses", "sauce_only", "methods.translate_test.uses", "source_only"),
+        ("methods.translate_test.uses", "nrccr_fusion", "methods.translate_test.uses", "trains nothing itself"),
+        ("methods.nrccr_fusion.like", "nrccr", "methods.nrccr_fusion.objectives", "the `like` that brings it"),
+        *(
+            (f"methods.nrccr_fusion.{key}", value, f"methods.nrccr_fusion.{key}", "would change nothing")
+            for key, value in (
+                ("lr", 0.5),
+                ("weight_decay", 0),
+                ("teacher", "cl"),
+                ("norm", "layer"),
+                ("init", "teacher"),
+                ("objectives", {"soft_similarity": {"weight": 0}}),
+            )
+        ),
         ("methods.source_only", None, "methods.source_only", "expected keys and values"),
         ("datasets.vatex.source", "oficial", "datasets.vatex.source", "official"),
         ("datasets.vatex.source", "official", "datasets.vatex", "mini-world"),
@@ -52,6 +97,7 @@ def edit(raw, path, value):
         ("datasets.vatex.mt", "google", "datasets.vatex", "lexicon"),
         ("datasets.vatex.world.tran", 3, "datasets.vatex.world.tran", "train"),
         ("datasets.flickr8k.options", {"colection": "x"}, "datasets.flickr8k.options.colection", "collection"),
+        ("tables.vatex_table.baseline", "basline", "tables.vatex_table.baseline", "'baseline'"),
         ("translate.variants.lexicon.engine", "lexcon", "translate.variants.lexicon.engine", "lexicon"),
         ("translate.variants.google_swap20.noise.kind", "swp", "google_swap20.noise.kind", "'swap'"),
         ("translate.variants.google_swap20.noise.rate", 1.5, "google_swap20.noise.rate", "less than or equal to 1"),
@@ -90,7 +136,6 @@ def edit(raw, path, value):
         ("networks.mbert.text.layers", 3, "networks.mbert.text.layers", "leave it out"),
         ("networks.small.visual.block.heads", 3, "networks.small.visual.block.heads", "do not divide"),
         ("networks.small.text.block.keys", 31, "networks.small.text.block.heads", "do not divide keys"),
-        ("networks.small.text.block", None, "methods.nrccr", "text.block"),
         ("methods.nrccr.compat", "clip", "methods.nrccr.compat", "nrccr"),
         ("methods.nrccr.on_missing", "drop", "methods.nrccr.on_missing", "drop_term"),
         ("train.student.word_droput", 0.1, "train.student.word_droput", "word_dropout"),
@@ -154,7 +199,7 @@ def targets(plan, table):
 def test_the_plan_is_in_order_and_complete(plan):
     made = set()
     for job in plan.needs("results/vatex_table.csv"):
-        for path in job.input_paths():
+        for path in job.prerequisites():
             raw = path.startswith("data/raw/vatex-synthetic")  # represented by the world's manifest
             assert path in made or raw, (job.target, path)
         made |= set(job.outputs.values())
@@ -206,6 +251,59 @@ def test_a_student_that_cannot_take_over_what_its_teacher_has_is_left_out(raw, m
     settings = params.plan(params.validate(raw)).jobs["results/vatex_table.csv"].settings
     assert "odd" not in {row["method"] for row in settings["rows"]}
     assert settings["left_out"] == [f"vatex, zh, odd: its network and that of teacher 'cl' must have the same {key!r}"]
+
+
+@pytest.mark.parametrize(
+    ("edits", "left_out"),
+    [
+        ({"networks.small.text.block": None}, {"nrccr, nrccr_fusion": "networks.*.text.block"}),
+        (
+            {"networks.small.text": CACHED},
+            {"cl2cm": "set teachers.cl.objectives.word_alignment.masked: 0, or networks"},
+        ),
+        (
+            {
+                "networks.small.text": CACHED,
+                "teachers.cl.objectives.word_alignment": {"objective": "pointer", "layer": 1},
+            },
+            {"cl2cm": "teachers.cl.objectives.word_alignment.masked"},
+        ),
+        (
+            {
+                "networks.small.text": CACHED,
+                "teachers.cl.objectives.word_alignment": {"objective": "pointer", "layer": 1, "masked": 0},
+            },
+            {"cl2cm": "teachers.cl.objectives.word_alignment.layer lies below the frozen layers"},
+        ),
+        (
+            {"networks.small.text": CACHED, "methods.supervised.word_dropout": 0.1},
+            {"cl2cm": "masked", "supervised": "set methods.supervised.word_dropout: 0"},
+        ),
+    ],
+)
+def test_rows_that_cannot_be_trained_are_left_out(raw, edits, left_out):
+    for path, value in edits.items():
+        edit(raw, path, value)
+    plan = params.plan(params.validate(raw))
+    found = dict(line.split(": ", 1) for line in plan.job("results/vatex_table.csv").settings["left_out"])
+    expected = {f"vatex, zh, {name}": part for names, part in left_out.items() for name in names.split(", ")}
+    assert found.keys() == expected.keys()
+    assert all(part in found[row] for row, part in expected.items())
+
+
+def test_one_setting_for_a_network_that_cannot_follow_it_leaves_the_other_tables(raw):
+    edit(raw, "train.student.word_dropout", 0.1)
+    plan = params.plan(params.validate(raw))
+    assert not plan.job("results/vatex_table.csv").settings["left_out"]
+    with pytest.raises(CcrError, match="set datasets.multi30k_photos.train.student.word_dropout: 0"):
+        plan.job("results/multi30k_photos_table.csv")
+
+
+def test_teachers_that_cannot_be_trained_have_no_row(raw):
+    edit(raw, "networks.small.text", CACHED)
+    settings = params.plan(params.validate(raw)).job("results/vatex_alignment.csv").settings
+    assert {row["teacher"] for row in settings["rows"]} == {"cl_instance", "cl_transport"}
+    assert all("zh, cl: " in line and "masked: 0" in line for line in settings["left_out"])
 
 
 def test_teacher_seed_n_serves_student_seed_n(plan):
@@ -321,6 +419,31 @@ def test_multi_target_students_and_rows_that_cannot_exist(raw):
     rows = [row for row in job.settings["rows"] if row["method"] == "multi"]
     assert {row["target_lang"] for row in rows} == {"de", "fr"}
     assert {row["history"][0].split("/")[5] for row in rows} == {"de+fr"}
+
+
+def test_queries_of_another_variant_are_asked_of_the_run_that_the_row_names(raw):
+    raw["methods"]["asked"] = {"uses": "nrccr", "mt": "lexicon", "queries": {"target": 0.8, "translated": 0.2}}
+    mts = ["lexicon_substitute40", "lexicon"]
+    raw["tables"] = {"vatex_table": raw["tables"]["vatex_table"] | {"mt": mts, "methods": ["baseline", "asked"]}}
+    raw["run"] = ["vatex_table"]
+    plan = params.plan(params.validate(raw))
+    rows = [row for row in plan.job("results/vatex_table.csv").settings["rows"] if row["method"] == "asked"]
+    assert [row["mt"] for row in rows] == mts
+    for row in rows:
+        job = plan.job(str(Path(row["metrics"][0]).parent))
+        assert f"/{row['mt']}/" in job.inputs["model"] and "/lexicon/" in job.inputs["queries"]
+
+
+def test_no_real_data_set_has_the_folder_of_the_mini_world(raw):
+    raw["datasets"]["vatex-synthetic"] = raw["datasets"]["flickr8k"] | {"source": "official"}
+    with pytest.raises(CcrError, match="datasets.vatex-synthetic: data/vatex-synthetic is the folder of vatex"):
+        params.validate(raw)
+
+
+def test_one_teacher_is_judged_with_one_solver(raw):
+    raw["alignments"]["other"] = raw["alignments"]["vatex_alignment"] | {"solver": {"layer": -1}}
+    with pytest.raises(CcrError, match="two tables judge the teacher 'cl_instance' of vatex with different solvers"):
+        params.plan(params.validate(raw))
 
 
 def test_a_student_of_all_languages_stands_beside_those_of_one(raw):
@@ -598,6 +721,15 @@ def test_shards_ask_for_a_gpu_and_what_gathers_them_does_not(raw):
         assert [plan.job(path).gpus for path in gathering.after] == [1, 1]
 
 
+def test_published_translations_are_named_after_the_root_whether_or_not_it_says_that_it_is_like_none(raw):
+    raw["translate"]["variants"] |= {
+        "g2": {"engine": "precomputed", "like": None},
+        "g3": {"like": "g2", "lacking": 0.1},
+    }
+    plan = params.plan(params.validate(raw))
+    assert plan.job("data/flickr8k/translations/g3/zh.parquet").settings["options"]["published"] == "g2"
+
+
 def test_noise_may_be_inherited_and_taken_away(raw):
     raw["translate"]["variants"] |= {
         "stronger": {"like": "google_swap20", "noise": {"rate": 0.5}},
@@ -634,6 +766,40 @@ def test_presets_are_edits_that_leave_the_rest_and_come_back(preset, tmp_path):
     assert all(plan.job(f"results/{table}.csv").settings["rows"] for table in plan.params.tables)
     params.use("laptop", file)
     assert file.read_text() == FILE.read_text()
+
+
+def test_a_preset_passes_over_entries_and_terms_that_are_gone(raw, tmp_path):
+    file = tmp_path / "params.yaml"
+    del raw["datasets"]["mscoco"], raw["tables"]["mscoco_table"]
+    raw["teachers"]["cl"]["objectives"]["words"] = raw["teachers"]["cl"]["objectives"].pop("word_alignment")
+    del raw["teachers"]["cl_unmasked"]["objectives"], raw["datasets"]["multi30k_task2"]["train"]
+    file.write_text(yaml.safe_dump(raw, sort_keys=False))
+    gone = [f"datasets.multi30k_task2.train.{role}.network" for role in ("student", "teacher")]
+    assert [key for key, _, _ in params.differences(file)] == gone
+    params.use("smoke", file)
+    assert params.differences(file) == []
+    read = params.read(file)
+    assert "mscoco" not in read["datasets"] and "word_alignment" not in read["teachers"]["cl"]["objectives"]
+    assert read["datasets"]["multi30k_task2"]["train"]["student"] == {"network": "small"}
+
+
+@pytest.mark.parametrize(("file", "named"), [("other.yaml", "other.yaml"), ("work/params/0a.yaml", "params.yaml")])
+def test_messages_name_the_file(raw, in_a_folder_of_its_own, file, named):
+    """Of a snapshot that Snakemake keeps for its jobs, the file that it was taken from."""
+    Path("work/params").mkdir(parents=True)
+    raw["tables"]["empty"] = {"data": ["flickr8k"], "mt": ["lexicon"], "methods": ["baseline"]}
+    Path(file).write_text(yaml.safe_dump(raw))
+    with pytest.raises(CcrError, match=rf"^{named}: tables.empty: none of its rows"):
+        params.plan(params.load(file)).job("results/empty.csv")
+    with pytest.raises(CcrError, match=rf"^{named}: preset: unknown preset 'smok'"):
+        params.use("smok", file)
+    raw["train"]["student"] |= {"clip_norm": 0, "gradient_every": -1}
+    Path(file).write_text(yaml.safe_dump(raw))
+    for door in (params.load, lambda path: params.use("pretrained", path)):
+        with pytest.raises(CcrError) as error:
+            door(file)
+        lines = str(error.value).splitlines()
+        assert lines and all(line.startswith(f"{named}: train.student.") for line in lines)
 
 
 def test_the_file_is_its_preset():

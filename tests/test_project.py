@@ -134,6 +134,67 @@ def test_pipeline_removes_the_lock_of_a_killed_one(folder):
     assert (folder / "results/a.csv").exists()
 
 
+def test_pipeline_leaves_the_lock_of_another_machine(folder):
+    locks = folder / ".snakemake/locks"
+    locks.mkdir(parents=True)
+    (locks / "0.output.lock").write_text(str(folder / "results/a.csv"))
+    (folder / "work").mkdir()
+    (folder / "work/pipeline.host").write_text("login2 17\n")
+    for _ in range(2):
+        result = pipeline(folder, "--", "results/a.csv")
+        assert result.returncode != 0
+        assert "started on login2 (process 17)" in result.stderr and "snakemake --unlock" in result.stderr
+    assert run(sys.executable, "-m", "snakemake", "--unlock", "--cores", "1", cwd=folder).returncode == 0
+    assert pipeline(folder, "--", "results/a.csv").returncode == 0
+
+
+def changed(change):
+    """A command that changes the pipeline before it starts it."""
+    return [sys.executable, "-c", f"import sys; sys.path.insert(0, 'workflow'); import pipeline; {change}"]
+
+
+def test_a_disk_without_locks_is_one_message(folder):
+    error = "import errno; no = lambda *_: (_ for _ in ()).throw(OSError(errno.ENOLCK, 'No locks available'))"
+    result = run(*changed(f"{error}; pipeline.fcntl.flock = no; pipeline.main()"), cwd=folder)
+    assert result.returncode == 1
+    assert result.stderr.startswith("work/pipeline.lock: this disk locks no files (No locks available)")
+    assert len(result.stderr.splitlines()) == 1
+
+
+ON_GPUS = """
+rule a:
+    output: "results/{x}.csv"
+    resources: gpu=lambda wildcards: int(wildcards.x)
+    shell: "mkdir alone; sleep 1; rmdir alone; touch {output}"
+"""
+
+
+def test_jobs_that_use_a_gpu_run_one_at_a_time(folder):
+    """All take the first GPU; a training with two processes asks for both."""
+    (folder / "Snakefile").write_text(ON_GPUS)
+    for device in ("nvidia0", "nvidia1"):
+        (folder / device).touch()
+    command = changed("pipeline.GPUS = 'nvidia[0-9]*'; pipeline.main()")
+    result = run(*command, "--cores", "2", "--", "results/1.csv", "results/2.csv", cwd=folder)
+    assert result.returncode == 0, result.stderr
+
+
+NO_LIMIT = {
+    "no GPU": ("none[0-9]*", {}),
+    "GPUs hidden": ("nvidia[0-9]*", {"CUDA_VISIBLE_DEVICES": ""}),
+    "a cluster": ("nvidia[0-9]*", {"SNAKEMAKE_PROFILE": "workflow/profiles/slurm"}),
+}
+
+
+@pytest.mark.parametrize("case", NO_LIMIT)
+def test_elsewhere_jobs_are_not_limited_by_gpus(folder, case):
+    pattern, environment = NO_LIMIT[case]
+    (folder / "nvidia0").touch()
+    command = changed(f"pipeline.GPUS = {pattern!r}; print(pipeline.one_gpu())")
+    result = run(*command, cwd=folder, env=os.environ | environment)
+    assert result.stdout == "[]\n", result.stderr
+
+
 @pytest.mark.slow
 def test_pipeline_leaves_the_lock_of_a_living_snakemake(folder):
     (folder / "Snakefile").write_text(
@@ -180,8 +241,16 @@ def test_make_refuses_an_old_python_in_words(folder):
     assert "ccr needs Python 3.11 or newer, ./python3.9 is 3.9" in result.stderr
 
 
-def test_make_makes_a_half_made_venv_again_and_a_whole_one_once(folder):
-    script(folder / "python", 'echo "$@" >> calls; mkdir -p .venv/bin; cp python .venv/bin/python')
+@pytest.fixture
+def stand_in(folder):
+    """The folder with a Python that notes how it is called, and installs packages unless there is a file `offline`."""
+    log = 'echo "$@" >> calls; mkdir -p .venv/bin; cp python .venv/bin/python'
+    script(folder / "python", f'{log}; case "$*" in *"pip install"*) [ ! -e offline ];; esac')
+    return folder
+
+
+def test_make_makes_a_half_made_venv_again_and_a_whole_one_once(stand_in):
+    folder = stand_in
     (folder / ".venv").mkdir()
     (folder / ".venv/half").touch()
     for _ in range(2):
@@ -192,6 +261,26 @@ def test_make_makes_a_half_made_venv_again_and_a_whole_one_once(folder):
         ["-m", "pip", "install"],
     ]
     assert (folder / "calls").read_text().count("pip install") == 1
+
+
+def test_make_installs_again_what_it_could_not_into_the_same_venv(stand_in):
+    (stand_in / "offline").touch()
+    failed = run("make", ".venv", "PYTHON=./python", cwd=stand_in)
+    assert failed.returncode != 0 and "The same command tries again" in failed.stderr
+    (stand_in / "offline").unlink()
+    assert run("make", ".venv", "PYTHON=./python", cwd=stand_in).returncode == 0
+    calls = (stand_in / "calls").read_text()
+    assert (calls.count("-m venv"), calls.count("pip install")) == (1, 2)
+
+
+@pytest.mark.parametrize("place", [shutil.copytree, shutil.move])
+def test_make_makes_the_venv_of_a_copied_or_moved_folder_again(stand_in, tmp_path_factory, place):
+    assert run("make", ".venv", "PYTHON=./python", cwd=stand_in).returncode == 0
+    there = tmp_path_factory.mktemp("elsewhere") / "there"
+    place(stand_in, there)
+    first, second = (run("make", ".venv", "PYTHON=./python", cwd=there) for _ in range(2))
+    assert f"It replaces one that was made in {stand_in}" in first.stderr and second.stderr == ""
+    assert (there / "calls").read_text().count("-m venv") == 2
 
 
 STAGES = """
@@ -224,6 +313,37 @@ def test_a_line_for_each_job_warnings_and_failures_in_full(logged, fails):
     else:
         assert "WARNING: odd data" in lines
         assert [line for line in lines if line.startswith("train 1/1: results/a/seed0 (")]
+
+
+TRIED_TWICE = """
+rule teacher:
+    output: "results/a"
+    retries: 1
+    shell: "[ -e tried ] || {{ touch tried; exit 1; }}; touch {output}"
+
+rule student:
+    input: "results/a"
+    output: "results/b"
+    shell: "cat {nobody}"
+"""
+
+
+def test_what_goes_wrong_after_a_retry_is_shown(logged):
+    (logged / "Snakefile").write_text(TRIED_TWICE)
+    result = pipeline(logged, "--logger", "stages", "--", "results/b")
+    assert result.returncode != 0
+    assert "FAILED train: results/a" in result.stderr and "train 1/2: results/a" in result.stderr
+    assert "nobody" in result.stderr
+
+
+def test_every_rule_is_shown_under_the_name_of_its_stage(repository):
+    code = "from snakemake_logger_plugin_stages import STAGES; print(STAGES)"
+    stages = eval(run(sys.executable, "-c", code, cwd=repository / "workflow").stdout)
+    commands = {"world": "world"}  # the mini-world is shown by itself
+    for file in (repository / "workflow/rules").glob("*.smk"):
+        commands |= dict.fromkeys(re.findall(r"^rule (\w+):", file.read_text(), re.M), file.stem) | commands
+    assert len(commands) > 10
+    assert {rule: stages.get(rule, rule) for rule in commands} == commands
 
 
 def test_what_snakemake_refuses_is_shown(logged):

@@ -140,3 +140,11 @@ def test_what_has_no_report_is_one_message(project, tmp_path):
     }.items():
         failed = unmade.ccr("report", table)
         assert (failed.returncode, failed.stderr) == (1, f"ccr: {message}\n")
+
+
+def test_numbers_are_not_shown_beside_settings_that_did_not_make_them(project, tmp_path):
+    edited = project.copy(tmp_path / "edited")
+    edited.edit(lambda raw: raw["evaluate"].update(batch=99))
+    failed = edited.ccr("report", "tiny")
+    assert failed.returncode == 1
+    assert "was made with other settings or code than there are now. First: make results/tiny.csv" in failed.stderr

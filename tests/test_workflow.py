@@ -1,6 +1,8 @@
 """Real Snakemake on a tiny synthetic table: what runs again after which change, and what a kill leaves behind."""
 
 import csv
+import os
+import platform
 import re
 import shutil
 import subprocess
@@ -15,6 +17,8 @@ from tiny_encoders import text_encoder
 from translation_server import TranslationServer
 
 from ccr import params
+
+PAIR = {"tables": {"pair": {"data": ["vatex", "msrvtt_cn"], "methods": ["baseline"], "seeds": [0]}}, "run": ["pair"]}
 
 
 def test_a_dry_run_lists_the_jobs_and_makes_none(fresh):
@@ -176,6 +180,59 @@ def test_a_path_that_snakemake_would_change_is_one_message_before_any_job(fresh,
     assert official.returncode != 0
     assert f"{root}: Snakemake puts something else in the place of `<name>`" in output
     assert "Traceback" not in output
+
+
+def test_a_copied_folder_does_not_run_the_code_of_the_other_one(fresh, repository, tmp_path):
+    copy = fresh.copy(tmp_path / "copy")
+    command = [sys.executable, "workflow/snakemake", "--dry-run", "--cores", "1"]
+    copy.environment.pop("PYTHONPATH")
+    copied = copy.says(*command)
+    assert copied.returncode != 0
+    assert f"{copy.folder}/src: " in copied.stderr and f"runs the code in {repository}/src instead" in copied.stderr
+    copy.environment["PYTHONPATH"] = os.pathsep.join(["src", "nowhere"])
+    assert copy.says(*command).returncode == 0
+    copy.environment["PYTHONPATH"] = str(repository / "src")  # named, so meant
+    assert copy.says(*command).returncode == 0
+
+
+def test_who_holds_the_lock_is_on_record(made):
+    assert made.read("work/pipeline.host").decode().split()[0] == platform.node()
+
+
+def test_the_mini_world_of_a_data_set_in_no_table_is_made(fresh):
+    alone = "datasets={alone: {like: vatex}}"
+    output = fresh.run("--dry-run", "--quiet", "host", "--config", alone, "--", "data/alone-synthetic/captions.parquet")
+    assert re.search(r"^world +1$", output, re.M), output
+
+
+def test_names_of_tables_are_no_patterns(fresh):
+    other = "alignments={t.ny: {data: [vatex], mt: [lexicon], teachers: [cl], seeds: [0], solver: {layer: block}}}"
+    output = fresh.run("--dry-run", "--quiet", "host", "--config", other)
+    assert re.search(r"^tables +1$", output, re.M), output
+
+
+def test_a_stage_of_dvc_makes_the_files_of_its_own_data_set(fresh, tmp_path):
+    """Though an extractor is called like the data set."""
+    checkout, other = fresh.copy(tmp_path / "pair"), "msrvtt_cn-synthetic"
+
+    def named(raw) -> None:
+        raw["features"]["extractors"][DATA] = {"extractor": "descriptor", "frames": 1, "size": 32, "grid": 1}
+        raw["datasets"]["msrvtt_cn"]["visual"] = DATA
+        raw.update(PAIR)
+
+    checkout.edit(named)
+    names = [("features", DATA), ("features", other), ("world", DATA), ("tables", "pair"), ("train", other)]
+    script = (
+        "import runpy; targets = runpy.run_path('workflow/run')['targets']; "
+        f"targets.__globals__['check_names'] = print; print([targets(*name) for name in {names}])"
+    )
+    assert eval(checkout.says(sys.executable, "-c", script).stdout.splitlines()[-1]) == [
+        [f"data/{DATA}/features/descriptor.parquet"],
+        [f"data/{other}/features/{DATA}.parquet"],
+        [f"data/raw/{DATA}/manifest.json"],
+        ["results/pair.csv"],
+        [f"results/runs/{other}/lexicon/{DATA}/zh/baseline/seed0/model.safetensors"],
+    ]
 
 
 @pytest.fixture

@@ -16,9 +16,10 @@ from ccr import params
 from ccr.artifacts.jobs import Job, dump_job
 from ccr.artifacts.memo import adopt, forget, unneeded
 from ccr.artifacts.refusals import for_people
-from ccr.artifacts.runs import run_files
+from ccr.artifacts.runs import evaluations_of, run_files
 from ccr.errors import CcrError
 from ccr.log import start_log
+from ccr.notes import note
 from ccr.running import evaluate_ahead, execute
 
 app = typer.Typer(
@@ -53,7 +54,10 @@ def _make(stage: str, target: str, file: Path, run: Path | None = None) -> None:
         raise CcrError(f"{target} is made by `ccr {job.stage}`, not `ccr {stage}`.")
     if run is not None:
         plan.jobs[job.target] = _of_run(job, run)
-    execute(plan.keyed(target))
+    job = plan.keyed(target)
+    execute(job)
+    if run is None:
+        note(job)
     if stage == "train":
         evaluate_ahead(plan, job)
 
@@ -185,23 +189,17 @@ app.add_typer(exports, name="export")
 NewFolder = Annotated[Path, typer.Argument(metavar="DIR", help="The folder to write; it must not be there.")]
 
 
-def _evaluations(run: Path) -> list[Path]:
-    """The evaluation of a run, if it is where the pipeline puts it."""
-    folder = Path(*("evaluations" if part == "runs" else part for part in run.parts))
-    return [folder] if (folder / "metrics.json").is_file() else []
-
-
 @exports.command("onnx")
 def export_onnx(run: RunFolder, folder: NewFolder) -> None:
     """Write a run for ONNX Runtime: text.onnx, visual.onnx (from features), the tokenizer and a model card."""
-    import_module("ccr.export.onnx").export(run_files(run), folder, _evaluations(run))
+    import_module("ccr.export.onnx").export(run_files(run), folder, evaluations_of(run))
     log.info("%s: written", folder)
 
 
 @exports.command("sentence-transformers")
 def export_sentence_transformers(run: RunFolder, folder: NewFolder) -> None:
     """Write a run's text side for SentenceTransformer(DIR, trust_remote_code=True)."""
-    import_module("ccr.export.sentence_transformers").export(run_files(run), folder, _evaluations(run))
+    import_module("ccr.export.sentence_transformers").export(run_files(run), folder, evaluations_of(run))
     log.info("%s: written", folder)
 
 
@@ -211,7 +209,7 @@ def export_mteb(run: RunFolder, folder: NewFolder, file: ParamsFile = PARAMS) ->
     plan = params.plan(params.load(file))
     job = plan.find(str(run))
     features = plan.find(job.inputs["features"]) if job and "features" in job.inputs else None
-    import_module("ccr.export.mteb").export(run_files(run), folder, _evaluations(run), features)
+    import_module("ccr.export.mteb").export(run_files(run), folder, evaluations_of(run), features)
     log.info("%s: written", folder)
 
 
@@ -385,7 +383,7 @@ def doctor(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object, for bug reports.")] = False,
     file: ParamsFile = PARAMS,
 ) -> None:
-    """Say what this machine has, what the tables of params.yaml need, and what is wrong. Writes nothing."""
+    """Say what this machine has, what the tables of params.yaml need, and what is wrong. Makes nothing."""
     examination = import_module("ccr.doctor")
     sections = examination.examine(file)
     print(examination.as_json(sections) if as_json else examination.as_text(sections))

@@ -12,6 +12,7 @@ import uuid
 from contextlib import suppress
 from pathlib import Path
 
+from ccr.artifacts.contents import content_hash
 from ccr.artifacts.files import make_folder
 from ccr.artifacts.hashes import touch
 from ccr.artifacts.jobs import Job, job_key
@@ -29,13 +30,17 @@ def note(job: Job) -> None:
     _write(job, {"digest": job.digest, "key": job.key}, old=True)
 
 
-def noted(job: Job) -> Path:
+def noted(job: Job, contents: dict[str, str]) -> Path:
     """The job's note.
 
-    It becomes newer than the outputs if these were made with other settings or other code, by whomever and wherever:
-    if they are not sealed with the key that this clone recorded for the job's digest, or one of them is missing or
-    damaged. Outputs that carry the job's present key are what it would make, wherever they come from (`dvc pull`, `dvc
+    It becomes newer than the outputs if these were made with other settings, other code or other inputs (raw data that
+    was edited, say), by whomever and wherever: if they are not sealed with the job's present key or, while its inputs
+    are not all there, with the key that this clone recorded for the job's digest; or if one of them is missing or
+    damaged. Outputs that carry the present key are what the job would make, wherever they come from (`dvc pull`, `dvc
     checkout`, a copy) and whatever their times: they become newer than its inputs, which are settled before.
+
+    Args:
+        contents: path -> hash of its content, for the jobs of one pipeline: each input is looked at once.
     """
     path = _path(job)
     try:
@@ -44,9 +49,11 @@ def noted(job: Job) -> Path:
         made = {}
     key = _key_of_outputs(job)
     same = key is not None and made == {"digest": job.digest, "key": key}
+    present = _present_key(job, contents)
+    same = same and present in (key, None)
     if same and not _older_than_inputs(job) and not _of_tomorrow(job):
         return path
-    if key is not None and key == _present_key(job):
+    if key is not None and key == present:
         for output in _outputs(job):
             touch(output)
         return _write(job, {"digest": job.digest, "key": key}, old=True)
@@ -59,7 +66,7 @@ def _of_tomorrow(job: Job) -> bool:
 
 
 def _older_than_inputs(job: Job) -> bool:
-    inputs = map(_marker, job.input_paths())
+    inputs = map(_marker, job.prerequisites())
     newest = max((path.stat().st_mtime_ns for path in inputs if path.exists()), default=0)
     return min(path.stat().st_mtime_ns for path in _outputs(job)) < newest
 
@@ -107,9 +114,15 @@ def _key_of_outputs(job: Job) -> str | None:
         return None
 
 
-def _present_key(job: Job) -> str | None:
+def _present_key(job: Job, contents: dict[str, str]) -> str | None:
     """The job's key; None while an input is missing or torn."""
+
+    def content(path: str) -> str:
+        if path not in contents:
+            contents[path] = content_hash(path)
+        return contents[path]
+
     try:
-        return job_key(job)
+        return job_key(job, content)
     except (CcrError, OSError):
         return None

@@ -211,6 +211,10 @@ _TRANSPORT = {
 
 SOLVER = Entry("ccr.objectives.transport", **_TRANSPORT)  # of word alignment, if no objective specifies one
 
+_TEXT = Literal["source", "target", "back"]
+_OF_TEXTS = Option(tuple[_TEXT, _TEXT], ("source", "target"))  # token or word states
+_DISTILLED = Option(tuple[Literal["visual", "source"], _TEXT], ("visual", "target"))  # the first: source or its item
+
 TEXT_ENCODERS = {"scratch": Entry("ccr.networks.scratch"), "pretrained": Entry("ccr.networks.pretrained")}
 VISUAL_ENCODERS = {"frames": Entry("ccr.networks.frames")}
 
@@ -220,6 +224,9 @@ NEEDS = {  # in the order in which they are provided
     "cross": Entry("ccr.train.needs.cross", streams=("source", "target")),  # NRCCR's cross-attention teacher
     "discriminator": Entry("ccr.train.needs.discriminator"),  # logits
 }
+
+# Options in which two terms of an objective must differ: its need keeps what it fills under their values.
+APART = {"adversarial": ("pair",), "pointer": ("pair", "layer")}
 
 OBJECTIVES = {
     "triplet": Entry(
@@ -238,7 +245,7 @@ OBJECTIVES = {
     "feature_regression": Entry(
         "ccr.objectives.feature_regression",
         needs=("cross",),
-        pair=streams("source", "target"),
+        pair=Option(tuple[Literal["source"], Literal["target"]], ("source", "target")),  # those of `cross`
         beta=number(4.0, gt=0),
         reduction=choice("sum", "mean", nrccr="mean"),
         cut_teacher=flag(True, nrccr=False),
@@ -251,7 +258,7 @@ OBJECTIVES = {
     "adversarial": Entry(
         "ccr.objectives.adversarial",
         needs=("discriminator",),
-        pair=streams("source", "target"),
+        pair=_OF_TEXTS,
         discriminator=choice("mlp", "linear", "conv"),
         lr=number(1e-3, gt=0),
     ),
@@ -272,21 +279,21 @@ OBJECTIVES = {
     "transport_cost": Entry(
         "ccr.objectives.transport_cost",
         needs=("words",),
-        pair=streams("source", "target"),
+        pair=_OF_TEXTS,
         margin=number(0.2, ge=0),
         **_TRANSPORT,
     ),
     "pointer": Entry(
         "ccr.objectives.pointer",
         needs=("words",),
-        pair=streams("source", "target"),
+        pair=_OF_TEXTS,
         masked=number(0.15, ge=0, le=1),
         **_TRANSPORT,
     ),
     "relation_distillation": Entry(
         "ccr.objectives.relation_distillation",
         needs=("teacher",),
-        pair=streams("visual", "target"),
+        pair=_DISTILLED,
         tau_teacher=number(0.07, gt=0),
         tau_student=Option(float | None, 0.07, gt=0, le=1e6),
         intra=flag(False),
@@ -294,7 +301,7 @@ OBJECTIVES = {
     "embedding_distillation": Entry(
         "ccr.objectives.embedding_distillation",
         needs=("teacher",),
-        pair=streams("visual", "target"),
+        pair=_DISTILLED,
     ),
 }
 

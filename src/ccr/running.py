@@ -10,7 +10,6 @@ from ccr.artifacts.cost import measured
 from ccr.artifacts.jobs import Job
 from ccr.artifacts.memo import compute_into, is_kept, recall, remember
 from ccr.artifacts.room import room_for
-from ccr.notes import note
 from ccr.params.plan import Plan
 
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
@@ -21,7 +20,6 @@ log = logging.getLogger(__name__)
 def execute(job: Job) -> None:
     """Copy the job's result from the memo, or compute it and remember it."""
     if recall(job):
-        note(job)
         log.info("%s: copied from the memo (key %s)", job.target, job.key[:12])
         return
     for path in job.outputs.values():
@@ -30,7 +28,6 @@ def execute(job: Job) -> None:
     with measured() as cost:
         import_module(job.module).run(job)
     remember(job, cost)
-    note(job)
     log.info("%s: computed in %.1f s (key %s)", job.target, cost["seconds"], job.key[:12])
 
 

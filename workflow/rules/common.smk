@@ -1,12 +1,14 @@
 # All functions of the workflow. They ask the plan what a job reads, requests and depends on.
 import json
 import os
+import platform
 import re
 import shlex
 import sys
 from functools import cache
 from pathlib import Path
 
+import ccr
 import yaml
 from ccr.artifacts.files import atomic
 from ccr.artifacts.hashes import digest
@@ -43,6 +45,18 @@ def for_people(function, *arguments):
         sys.exit(str(error))
 
 
+def check_code():
+    """Ends Snakemake if it would run the code of another folder, such as the one that this folder was copied from."""
+    code, here = Path(ccr.__file__).parents[1], Path(workflow.basedir, "src")
+    named = [Path(folder).resolve() for folder in os.environ.get("PYTHONPATH", "").split(os.pathsep)]
+    if here.exists() and not code.samefile(here) and code.resolve() not in named:
+        sys.exit(
+            f"{here}: {sys.executable} runs the code in {code} instead. `make .venv && source .venv/bin/activate` here "
+            "makes and takes an environment of this folder's own; without make: `pip install -e . -c constraints.txt`."
+        )
+
+
+check_code()
 # a job that waited in a queue obeys the settings that it was submitted with, not a later edit of params.yaml
 SETTINGS = os.environ.get("CCR_SETTINGS", "params.yaml")
 for_people(settings.read, SETTINGS)  # refuses what Snakemake's own reader accepts, such as duplicate keys
@@ -77,8 +91,8 @@ class Planned:
         if job.target not in NOTES:  # its inputs first
             for need in PLAN.needs(job.target):
                 if need.target not in NOTES:
-                    NOTES[need.target] = for_people(noted, need)
-        paths = sorted({made_or_found(path) for path in job.input_paths()})
+                    NOTES[need.target] = for_people(noted, need, CONTENTS)
+        paths = sorted({made_or_found(path) for path in job.prerequisites()})
         for path in filter(PATHVAR_REGEX.search, paths):
             sys.exit(f"{path}: Snakemake puts something else in the place of `<name>` in a path. Rename the folder.")
         return [*paths, NOTES[job.target]]
@@ -106,7 +120,8 @@ def growing(amount, times=lambda wildcards: 1):
 
 @cache
 def made_or_found(path):
-    world = next((root for root in WORLDS if path == root or path.startswith(f"{root}/")), None)
+    jobs = (PLAN.jobs.get(str(root)) for root in (path, *Path(path).parents))
+    world = next((job.target for job in jobs if job and job.stage == "world"), None)
     return f"{world}/manifest.json" if world else re.sub(r"\.(alignment|weights)\.parquet$", ".parquet", path)
 
 
@@ -119,8 +134,13 @@ shell.prefix(
 
 PLAN = for_people(settings.plan, for_people(settings.validate, config))
 PARAMS = for_people(snapshot, config)
-NOTES = {}
-WORLDS = [job.target for job in PLAN.jobs.values() if job.stage == "world"]
+NOTES, CONTENTS = {}, {}
 # jobs find the `ccr` of this Python, whether or not its environment is activated
 PATH = os.pathsep.join([str(Path(sys.executable).parent), *os.get_exec_path()])
 os.environ.update(PATH=PATH, CCR_SETTINGS=PARAMS)
+
+
+# for workflow/pipeline.py, which cannot see whether the holder of a lock still runs on another machine
+onstart:
+    if workflow.is_main_process:
+        for_people(Path("work/pipeline.host").write_text, f"{platform.node()} {os.getpid()}\n")

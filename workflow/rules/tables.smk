@@ -79,7 +79,7 @@ rule alignments:
     benchmark:
         "logs/tables/{table}.tsv"
     wildcard_constraints:
-        table="|".join(PLAN.params.alignments) or "(?!)",
+        table="|".join(map(re.escape, PLAN.params.alignments)) or "(?!)",
     conda:
         "../../environment.yml"
     threads: TABLE.threads
@@ -118,7 +118,7 @@ rule translations:
     benchmark:
         "logs/tables/{table}.tsv"
     wildcard_constraints:
-        table="|".join(PLAN.params.translations) or "(?!)",
+        table="|".join(map(re.escape, PLAN.params.translations)) or "(?!)",
     conda:
         "../../environment.yml"
     threads: TABLE.threads

@@ -14,8 +14,9 @@ from snakemake_interface_logger_plugins.base import LogHandlerBase
 from snakemake_interface_logger_plugins.common import LogEvent
 
 STAGES = {
-    "parallel": "captions", "translate_shard": "translate", "features_shard": "features", "teacher": "train",
-    "student": "train", "alignment": "evaluate", "alignments": "tables", "translations": "tables",
+    "parallel": "captions", "translate_shard": "translate", "quality": "translate", "features_shard": "features",
+    "states": "train", "teacher": "train", "student": "train", "alignment": "evaluate", "alignments": "tables",
+    "translations": "tables",
 }  # fmt: skip
 LAST_WORDS = 40  # lines of the log of a job that failed
 
@@ -40,7 +41,7 @@ class LogHandler(LogHandlerBase):
         )
         self._lines: dict[str, int] = {}
         self._jobs: dict[int, tuple[str, str, list[str], float]] = {}  # job id -> stage, target, logs, start
-        self._failed = False
+        self._failed: set[int] = set()  # jobs that have not been tried again since
 
     def emit(self, record: logging.LogRecord) -> None:
         try:
@@ -58,6 +59,7 @@ class LogHandler(LogHandlerBase):
             self._begin(record.stats)
         elif event == LogEvent.JOB_INFO:
             stage, target = STAGES.get(record.rule_name, record.rule_name), _target(record.output)
+            self._failed.discard(record.jobid)
             self._jobs[record.jobid] = stage, target, list(record.log), time.monotonic()
             self._show(stage)
         elif event == LogEvent.JOB_FINISHED:
@@ -107,7 +109,7 @@ class LogHandler(LogHandlerBase):
             self._say(f"{stage} {task.completed:.0f}/{task.total:.0f}: {target} ({time.monotonic() - start:.0f} s)")
 
     def _fail(self, record: logging.LogRecord) -> None:
-        self._failed = True
+        self._failed.add(record.jobid)
         self._jobs.pop(record.jobid, None)
         logs = list(record.log)
         self._say(
@@ -135,7 +137,7 @@ def _short(target: str) -> str:
 
 def _lines(logs: list[str]) -> list[str]:
     """The lines of logs; of a bar that was drawn over itself, the last state."""
-    texts = [Path(log).read_text(errors="replace") for log in logs if Path(log).is_file()]
+    texts = [Path(log).read_text(encoding="utf-8", errors="replace") for log in logs if Path(log).is_file()]
     return [
         line.rsplit("\r", 1)[-1] for text in texts for line in text.replace("\r\n", "\n").split("\n") if line.strip()
     ]

@@ -100,13 +100,14 @@ def _take_place(temporary: Path, path: Path) -> None:
 def write_json(obj: Any, path: str | os.PathLike) -> None:
     """Write `obj` atomically as JSON with sorted keys. NaN is refused (`ValueError`)."""
     with atomic(path) as temporary:
-        temporary.write_text(json.dumps(obj, indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n")
+        text = json.dumps(obj, indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False)
+        temporary.write_text(f"{text}\n", encoding="utf-8")
 
 
 def read_json(path: str | os.PathLike) -> Any:
     """Read a JSON file; `CcrError` if it is missing or torn."""
     try:
-        return json.loads(Path(path).read_text())
+        return json.loads(Path(path).read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise CcrError(f"{path}: no such file. Run the job that makes it (`ccr plan` lists the jobs).") from error
     except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:

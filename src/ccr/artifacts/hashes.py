@@ -46,9 +46,15 @@ def bytes_hash(path: str | os.PathLike, afresh: bool = False) -> str:
 
 
 def files_below(folder: Path) -> list[Path]:
-    """All files below a folder except seals, sorted; links are followed, but into no folder twice."""
-    found = [Path(above, name) for above, _, names in walk(folder) for name in names]
-    return sorted(file for file in found if file.is_file() and not file.name.endswith("seal.json"))
+    """All files below a folder except seals, sorted; links are followed, but into no folder twice.
+
+    Hidden files and folders are not content: `.DS_Store`, or the times of a download from the hub in `.cache`.
+    """
+    found = []
+    for above, folders, names in walk(folder):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        found += [Path(above, name) for name in names if not name.startswith(".") and not name.endswith("seal.json")]
+    return sorted(file for file in found if file.is_file())
 
 
 def walk(folder: Path) -> Iterator[tuple[str, list[str], list[str]]]:

@@ -4,6 +4,7 @@ import os
 import platform
 import socket
 import subprocess
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -50,15 +51,18 @@ class Job:
         return digest([self.settings, self.code])
 
     def input_paths(self) -> list[str]:
-        """All paths that must exist beforehand, as a flat list."""
-        inputs = [p for value in self.inputs.values() for p in ([value] if isinstance(value, str) else value)]
-        return [*inputs, *self.after]
+        """The paths of its inputs, as a flat list."""
+        return [p for value in self.inputs.values() for p in ([value] if isinstance(value, str) else value)]
+
+    def prerequisites(self) -> list[str]:
+        """All paths that must exist beforehand: its inputs, and what affects no result."""
+        return [*self.input_paths(), *self.after]
 
 
-def job_key(job: Job) -> str:
+def job_key(job: Job, content: Callable[[str], str] = content_hash) -> str:
     """Key of a job's result: settings, code, and the content of every input. Names and machines play no part."""
     contents = {
-        role: content_hash(paths) if isinstance(paths, str) else [content_hash(p) for p in paths]
+        role: content(paths) if isinstance(paths, str) else [content(p) for p in paths]
         for role, paths in job.inputs.items()
     }
     return digest([job.stage, job.settings, job.code, contents])
@@ -77,16 +81,22 @@ def dump_job(job: Job) -> dict[str, Any]:
 
 def provenance(job: Job) -> dict[str, Any]:
     """Where, when and with which code a result was made. Nothing depends on it."""
-    commit = subprocess.run(
-        ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty"], capture_output=True, text=True
-    ).stdout.strip()
     return {
         "key": job.key,
         "target": job.target,
-        "code": commit or "unknown",
+        "code": _commit() or "unknown",
         "code_hash": job.code,
         "host": socket.gethostname(),
         "platform": platform.platform(),
         "python": platform.python_version(),
         "finished": datetime.now(UTC).isoformat(timespec="seconds"),
     }
+
+
+def _commit() -> str:
+    """The commit of the code as git describes it; empty without git."""
+    try:
+        describe = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty"]
+        return subprocess.run(describe, capture_output=True, text=True).stdout.strip()
+    except OSError:  # compute nodes may have none
+        return ""

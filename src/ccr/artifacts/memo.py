@@ -5,7 +5,7 @@ import shutil
 import time
 from collections.abc import Callable, Iterable
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from functools import cache
 from itertools import accumulate
 from os import PathLike, utime
@@ -14,7 +14,7 @@ from typing import Any
 
 from ccr.artifacts.contents import content_hash
 from ccr.artifacts.cost import measured
-from ccr.artifacts.files import atomic, atomic_folder, read_json, write_json
+from ccr.artifacts.files import atomic, atomic_folder, make_folder, read_json, write_json
 from ccr.artifacts.hashes import bytes_hash, digest
 from ccr.artifacts.jobs import Job, dump_job, job_key
 from ccr.artifacts.room import room_for
@@ -35,7 +35,7 @@ def memo_path(key: str) -> Path:
 
 def kept_keys() -> list[str]:
     """The keys of all entries."""
-    return sorted(path.parent.name for path in MEMO.glob(f"??/*/{RECORD}"))
+    return sorted(path.parent.name for path in MEMO.glob(f"??/[!.]*/{RECORD}"))  # hidden ones are being written
 
 
 def recorded_job(key: str) -> dict[str, Any]:
@@ -99,7 +99,7 @@ def compute_into(job: Job, compute: Callable[[Job], None]) -> None:
 
 
 def _record(job: Job, hashes: dict[str, str], cost: dict[str, Any] | None) -> dict[str, Any]:
-    makers = {path: key for path in job.input_paths() if (key := maker_of(path))}
+    makers = {path: key for path in job.prerequisites() if (key := maker_of(path))}
     return with_digest(dump_job(job) | {"makers": makers, "code": job.code, "hashes": hashes, "cost": cost})
 
 
@@ -141,7 +141,7 @@ def damage_of(key: str, afresh: bool = False) -> str:
 
 def _set_aside(key: str, damage: str) -> None:
     place = DAMAGED / f"{key}-{time.time_ns()}"
-    place.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(place.parent)
     try:
         memo_path(key).rename(place)
     except FileNotFoundError:  # another process was faster
@@ -193,7 +193,9 @@ def unneeded(jobs: Iterable[Job], days: float = 0.0, gigabytes: float | None = N
     def needed(key: str) -> bool:
         record = records[key]
         current = planned.get(record["target"]) == digest([record["settings"], record["code"]])
-        return current and all(needed(maker) for maker in record["makers"].values() if maker in records)
+        read = Job(**{field.name: record[field.name] for field in fields(Job)}).input_paths()  # not what came before
+        makers = {record["makers"].get(path) for path in read}
+        return current and all(needed(maker) for maker in makers if maker in records)
 
     found = [Entry(key, records[key]["target"], *_measured(memo_path(key))) for key in records if not needed(key)]
     found += [Entry(path.name, "(set aside)", *_measured(path)) for path in DAMAGED.glob("*")]

@@ -1,7 +1,7 @@
 """What this machine has, what the tables under `run` in params.yaml need, and what is wrong: for bug reports.
 
-A section is a function that returns a `Section`; nothing here writes or uses the network. Of keys, it only says whether
-they are set. The home folder is written as `~`.
+A section is a function that returns a `Section`; nothing here uses the network, or writes more than `work/hashes`. Of
+keys, it only says whether they are set. The home folder is written as `~`.
 """
 
 import json

@@ -53,7 +53,7 @@ class Estimate:
 
     def _count(self, job: Job) -> tuple[int, int] | None:
         """Number of items and captions of a job's data set."""
-        paths = (Path(path).parts for path in (*job.outputs.values(), *job.input_paths()))
+        paths = (Path(path).parts for path in (*job.outputs.values(), *job.prerequisites()))
         data = next(parts[1] for parts in paths if parts[0] == "data" and parts[1] != "raw")
         if data not in self._counts:
             self._counts[data] = self._counted(data)

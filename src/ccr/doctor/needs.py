@@ -1,11 +1,14 @@
 """What the tables under `run` in params.yaml need of this machine: raw data, models, keys, disk."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
+from functools import cache
 from pathlib import Path
 
 from ccr import params
-from ccr.artifacts.jobs import Job
+from ccr.artifacts.contents import content_hash
+from ccr.artifacts.jobs import Job, job_key
 from ccr.artifacts.room import free_bytes
+from ccr.artifacts.seals import sealed_key
 from ccr.doctor.estimate import Estimate
 from ccr.doctor.machine import has_bf16
 from ccr.doctor.section import Section
@@ -24,7 +27,7 @@ def needs(file: Path) -> Section:
     except CcrError as error:
         found.missing.append(str(error))
         return found
-    to_do = [job for job in jobs.values() if not all(Path(path).exists() for path in job.outputs.values())]
+    to_do = _to_do(plan, jobs.values())
     found.facts |= {"jobs": len(jobs), "jobs_to_do": len(to_do)}
     found.missing += dict.fromkeys(_lacking(plan, to_do))
     models = {model for job in to_do for model in _models(job)}
@@ -35,6 +38,25 @@ def needs(file: Path) -> Section:
         found.wrong.append("run: it trains in bf16, which is slow here: neither CPU nor GPU has instructions for it.")
     _add_disk(found, to_do, jobs)
     return found
+
+
+def _to_do(plan: Plan, jobs: Iterable[Job]) -> list[Job]:
+    """Those of the jobs, in their order, whose outputs are not what they would make now, or read such outputs."""
+    content, found = cache(content_hash), {}
+    for job in jobs:
+        behind = (plan.makers[path].target for path in job.input_paths() if path in plan.makers)
+        if any(target in found for target in behind) or not _is_made(job, content):
+            found[job.target] = job
+    return list(found.values())
+
+
+def _is_made(job: Job, content: Callable[[str], str]) -> bool:
+    """Whether a job's outputs carry its present key."""
+    try:
+        key = sealed_key(job)
+        return key is not None and key == job_key(job, content)
+    except (CcrError, OSError):  # damaged, or an input is gone
+        return False
 
 
 def _lacking(plan: Plan, jobs: list[Job]) -> Iterator[str]:

@@ -17,7 +17,7 @@ def packages() -> Section:
     installed = {_normal(each.name): each.version.partition("+")[0] for each in distributions() if each.name}
     found.facts |= {name: installed.get(name, "not installed") for name in ("torch", "transformers", "numpy")}
     if PINS.is_file():
-        pins = dict(line.split("==") for line in PINS.read_text().split() if line.count("==") == 1)
+        pins = dict(line.split("==") for line in PINS.read_text(encoding="utf-8").split() if line.count("==") == 1)
         others = {
             name: installed[_normal(name)] for name in pins if installed.get(_normal(name), pins[name]) != pins[name]
         }

@@ -1,5 +1,6 @@
 """A model card, generated from what is known about a run."""
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -46,7 +47,7 @@ def card(files: Mapping[str, str], description: Mapping[str, Any], evaluations: 
         numbers = (f"{found[name]:.1f}" for name in ("t2v_r1", "t2v_r10", "v2t_r1", "v2t_r10", "sumr"))
         lines.append(f"| {path} | {' | '.join(numbers)} |")
     return CARD.format(
-        languages=", ".join(sorted({source, *targets})),
+        languages=", ".join(json.dumps(lang) for lang in sorted({source, *targets})),  # YAML reads no as false
         title=", ".join(folder.parts[-2:]),
         source=source,
         targets=", ".join(targets),

@@ -65,7 +65,7 @@ def _merge(base: Raw, edits: Raw) -> dict[str, Any]:
 
 def objectives_of(terms: Raw, path: str, compat: str | None = None) -> dict[str, dict[str, Any]]:
     """Terms with weight > 0, resolved: {term: {objective, weight, **options}}."""
-    resolved = {}
+    resolved, places = {}, {}
     for term, given in terms.items():
         if given is None:
             continue
@@ -78,11 +78,20 @@ def objectives_of(terms: Raw, path: str, compat: str | None = None) -> dict[str,
         if unknown:
             valid = [*entry.options, "objective", "weight"]
             raise CcrError(f"params.yaml: {path}.{term}.{unknown[0]}: unknown key; {nearest(unknown[0], valid)}")
+        pair = given.get("pair", entry.options["pair"].default)
+        if not isinstance(pair, list | tuple) or len(pair) != 2 or pair[0] == pair[1]:
+            raise CcrError(f"params.yaml: {path}.{term}.pair: expected two different streams, found {pair!r}.")
         options = options_of(entry, given, f"{path}.{term}", compat)
-        if len(options["pair"]) != 2 or options["pair"][0] == options["pair"][1]:
-            raise CcrError(f"params.yaml: {path}.{term}.pair: expected two different streams, found {options['pair']}.")
-        if weight > 0:
-            resolved[term] = {"objective": objective, "weight": weight, **options}
+        if weight == 0:
+            continue
+        resolved[term] = {"objective": objective, "weight": weight, **options}
+        apart = registry.APART.get(objective, ())
+        first = places.setdefault((objective, *(str(options[option]) for option in apart)), term)
+        if apart and first != term:
+            raise CcrError(
+                f"params.yaml: {path}.{term}: {first!r} is a term of {objective} with the same {' and '.join(apart)}, "
+                f"and training could not tell the two apart. Give it another {' or '.join(apart)}, or remove it."
+            )
     return resolved
 
 
@@ -117,8 +126,8 @@ def variant_of(params: Params, name: str) -> dict[str, Any]:
     variant = _resolved(given, name, "translate.variants", "engine", registry.ENGINES)
     if variant["engine"] == "precomputed" and not variant["options"]["published"]:
         root = name
-        while "like" in variants[root]:
-            root = variants[root]["like"]
+        while parent := variants[root].get("like"):
+            root = parent
         variant["options"]["published"] = root
     try:
         changes = Changes.model_validate(changes).model_dump(exclude_none=True)

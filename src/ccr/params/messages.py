@@ -1,12 +1,31 @@
 """Error messages for users: the key path, what is wrong there, and the nearest valid value."""
 
 import difflib
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
 from ccr.errors import CcrError
+
+FILE = "params.yaml"  # what messages begin with, whatever file they are about: see `named`
+
+
+def shown(path: str | Path) -> str:
+    """The name of a file of settings in messages: for what Snakemake keeps of params.yaml, that of the original."""
+    return FILE if Path(path).parent.parts[-2:] == ("work", "params") else str(path)
+
+
+@contextmanager
+def named(file: str) -> Iterator[None]:
+    """Put the name of the file of settings in the place of `params.yaml` at the beginning of each line of a message."""
+    try:
+        yield
+    except CcrError as error:
+        raise CcrError(re.sub(rf"^{re.escape(FILE)}(?=: )", lambda _: file, str(error), flags=re.M)) from error
 
 
 def nearest(value: Any, valid: Iterable[str]) -> str:

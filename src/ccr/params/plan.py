@@ -9,6 +9,7 @@ from ccr import registry
 from ccr.artifacts.jobs import Job, job_key
 from ccr.artifacts.seals import check_input
 from ccr.errors import CcrError
+from ccr.params.messages import named
 from ccr.params.planning import captions, features, pairs, tables, translate
 from ccr.params.planning.context import Planning
 from ccr.params.schema import Params
@@ -69,7 +70,7 @@ class Plan:
             left_out = "".join(f"\n  {line}" for line in job.settings["left_out"])
             table = job.settings["table"]
             section = self.params.sections[table]
-            raise CcrError(f"params.yaml: {section}.{table}: none of its rows can be made:{left_out}")
+            raise CcrError(f"{self.params.file}: {section}.{table}: none of its rows can be made:{left_out}")
         return job
 
     def _check_parallel(self, job: Job) -> None:
@@ -108,11 +109,11 @@ class Plan:
     def keyed(self, target: str) -> Job:
         """The job with its key. `CcrError` if an input does not exist or is not what the job that made it wrote."""
         job = self.job(target)
-        missing = [path for path in job.input_paths() if not Path(path).exists()]
+        missing = [path for path in job.prerequisites() if not Path(path).exists()]
         if missing:
             raise CcrError(f"{target}: its input {missing[0]} does not exist; make that first (`ccr plan {target}`).")
         makers = self.makers
-        for path in job.input_paths():
+        for path in job.prerequisites():
             check_input(path, makers.get(path))
         return replace(job, key=job_key(job))
 
@@ -124,7 +125,7 @@ class Plan:
 
         def visit(job: Job) -> None:
             if job.target not in ordered:
-                for path in job.input_paths():
+                for path in job.prerequisites():
                     if path in makers:
                         visit(makers[path])
                 ordered[job.target] = job
@@ -143,4 +144,5 @@ class Plan:
 
 def plan(params: Params) -> Plan:
     """Every job that the tables of `params` need, with resolved settings."""
-    return Plan(params)
+    with named(params.file):
+        return Plan(params)

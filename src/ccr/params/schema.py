@@ -402,8 +402,9 @@ TABLES = ("tables", "alignments", "translations")  # the sections that define ta
 
 
 class Params(Section):
-    """The whole of params.yaml."""
+    """The whole of params.yaml, or of another file of the same form."""
 
+    _file: str = "params.yaml"  # in messages
     preset: Literal["laptop", "pretrained", "smoke", "paper"]
     datasets: dict[Name, Dataset]
     translate: Translate
@@ -418,6 +419,11 @@ class Params(Section):
     alignments: dict[Name, Alignments] = {}
     translations: dict[Name, Translations] = {}
     run: Annotated[list[str], Different]
+
+    @property
+    def file(self) -> str:
+        """The name of the file in messages."""
+        return self._file
 
     @property
     def sections(self) -> dict[str, str]:

@@ -20,21 +20,31 @@ from ccr.params.entries import (
     options_of,
     variant_of,
 )
-from ccr.params.messages import explain, known, nearest
+from ccr.params.messages import FILE, explain, known, named, nearest, shown
 from ccr.params.reading import read
 from ccr.params.schema import TABLES, Alignments, Method, Params, Raw, Table, Teacher, Translations
+
+# What a method with `uses` may set: the rest is for training.
+EVALUATED = ("like", "uses", "mt", "langs", "queries", "compat", "fusion")
 
 
 def load(path: str | Path = "params.yaml") -> Params:
     """Read and validate params.yaml (or another file of the same form)."""
-    return validate(read(path))
+    return validate(read(path), shown(path))
 
 
-def validate(raw: Raw) -> Params:
-    """Check everything that can be checked without data. Raises `CcrError`: one line per problem."""
+def validate(raw: Raw, file: str = FILE) -> Params:
+    """Check everything that can be checked without data. Raises `CcrError`: one line per problem, with `file` in it."""
+    with named(file):
+        params = _validated(raw)
+    params._file = file
+    return params
+
+
+def _validated(raw: Raw) -> Params:
     if not isinstance(raw, Mapping):
         raise CcrError("params.yaml: expected sections (datasets, translate, ...), found something else.")
-    raw = dict(raw)
+    written, raw = raw, dict(raw)
     for section, model in (("datasets", None), ("methods", Method), ("teachers", Teacher)):
         entries = raw.get(section) or {}
         if not isinstance(entries, Mapping):
@@ -55,7 +65,8 @@ def validate(raw: Raw) -> Params:
         raise explain(error, Params) from error
     _check_networks(params)
     _check_datasets(params)
-    _check_methods(params)
+    _check_teachers(params)
+    _check_methods(params, written["methods"])
     _check_names(params)
     _check_tables(params)
     _check_alignments(params)
@@ -195,7 +206,7 @@ def mismatch(params: Params, dataset: str, mt: str, visual: str) -> str:
     return ""
 
 
-def _check_methods(params: Params) -> None:
+def _check_teachers(params: Params) -> None:
     for role in ("student", "teacher"):
         known(getattr(params.train, role).network, params.networks, f"train.{role}.network", "network")
     for name, teacher in params.teachers.items():
@@ -218,6 +229,10 @@ def _check_methods(params: Params) -> None:
                 f"params.yaml: teachers.{name}.parallel: its pairs have no back-translations, which a term of this "
                 "teacher compares. Remove one of the two."
             )
+
+
+def _check_methods(params: Params, written: Mapping[str, Raw]) -> None:
+    """Check the methods, which are `written` so, without what they inherit."""
     for name, method in params.methods.items():
         path = f"methods.{name}"
         for value, valid, key, what in (
@@ -229,8 +244,8 @@ def _check_methods(params: Params) -> None:
             if value is not None:
                 known(value, valid, f"{path}.{key}", what)
         objectives = objectives_of(method.objectives, f"{path}.objectives", method.compat)
-        if method.uses and (objectives or params.methods[method.uses].uses):
-            raise CcrError(f"params.yaml: {path}.uses: a method that uses another's run trains nothing itself.")
+        if method.uses:
+            _check_uses(params, path, method)
         if not method.uses and not objectives:
             raise CcrError(f"params.yaml: {path}: give it `objectives` to train on, or `uses` of a trained method.")
         if not method.uses and "visual" not in registry.streams_of(objectives):
@@ -238,7 +253,33 @@ def _check_methods(params: Params) -> None:
         if (needs(objectives, "teacher") or method.init) and not method.teacher:
             what = "its objectives need" if not method.init else "init: teacher needs"
             raise CcrError(f"params.yaml: {path}.teacher: {what} one; {nearest('', params.teachers)}")
+        if written[name].get("teacher") and not (method.init or _is_taught(method)):
+            raise CcrError(
+                f"params.yaml: {path}.teacher: nothing is learnt from {method.teacher!r}: no term distils it, and the "
+                "method does not start from it. Remove it, or add a term such as relation_distillation, or init: "
+                "teacher."
+            )
         _check_distilled(params, path, method.teacher, objectives)
+
+
+def _check_uses(params: Params, path: str, method: Method) -> None:
+    """Check that a method which is evaluated with another's run sets only what its evaluation reads."""
+    if params.methods[method.uses].uses:
+        raise CcrError(
+            f"params.yaml: {path}.uses: {method.uses!r} trains nothing itself; name the method whose run it uses."
+        )
+    for key in Method.model_fields:
+        if key not in EVALUATED and getattr(method, key) not in (None, {}):
+            raise CcrError(
+                f"params.yaml: {path}.{key}: would change nothing, since the method uses the run of {method.uses!r} "
+                "and trains nothing itself. Remove it, or the `like` that brings it."
+            )
+
+
+def _is_taught(method: Method) -> bool:
+    """Whether a term of a method, of whatever weight, needs a teacher."""
+    terms = ((term, given) for term, given in method.objectives.items() if given is not None)
+    return any("teacher" in registry.OBJECTIVES[given.get("objective", term)].needs for term, given in terms)
 
 
 def _check_distilled(params: Params, path: str, name: str | None, objectives: Mapping[str, Any]) -> None:
@@ -258,7 +299,14 @@ def _check_distilled(params: Params, path: str, name: str | None, objectives: Ma
 
 
 def _check_names(params: Params) -> None:
-    """All tables share one folder, so no two may have the same name."""
+    """All tables share one folder, and all data sets another, so no two may have the same name there."""
+    for name, dataset in params.datasets.items():
+        other = params.datasets.get(f"{name}-synthetic")
+        if dataset.source == "synthetic" and other and other.source != "synthetic":
+            raise CcrError(
+                f"params.yaml: datasets.{name}-synthetic: data/{name}-synthetic is the folder of {name} on the "
+                "mini-world (source: synthetic). Choose another name."
+            )
     for first, second in combinations(TABLES, 2):
         for name in getattr(params, second):
             if name in getattr(params, first):
@@ -278,8 +326,9 @@ def _check_data(params: Params, table: Table | Alignments | Translations, path: 
 def _check_tables(params: Params) -> None:
     for name, table in params.tables.items():
         _check_data(params, table, f"tables.{name}")
-        for value in (*table.methods, table.baseline):
+        for value in table.methods:
             known(value, params.methods, f"tables.{name}.methods", "method")
+        known(table.baseline, params.methods, f"tables.{name}.baseline", "method")
         for value in table.visual or []:
             known(value, params.features.extractors, f"tables.{name}.visual", "extractor")
     for value in params.run:

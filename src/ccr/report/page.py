@@ -10,7 +10,8 @@ from typing import Any
 from jinja2 import Environment
 
 from ccr.artifacts.files import atomic
-from ccr.artifacts.jobs import Job
+from ccr.artifacts.jobs import Job, job_key
+from ccr.artifacts.seals import sealed_key
 from ccr.errors import CcrError
 from ccr.params import Plan
 from ccr.report import drawings
@@ -33,12 +34,14 @@ def write(plan: Plan, job: Job, differences: list[tuple[str, Any, Any]], path: s
     Args:
         job: the table's. differences: of params.yaml from its preset: key, value, preset's value.
     Raises:
-        CcrError: a table of another kind, or one that has not been made.
+        CcrError: a table of another kind, one that has not been made, or was made with other settings or code.
     """
     if "recall" not in job.outputs:
         raise CcrError(f"{job.target}: no table of retrieval, and only these have a report.")
     if not Path(job.target).is_file():
         raise CcrError(f"{job.target}: no such table yet. Make it first: make {job.target}")
+    if old := next((need.target for need in plan.needs(job.target) if _made_otherwise(need)), None):
+        raise CcrError(f"{old}: was made with other settings or code than there are now. First: make {job.target}")
     rows = compare([read_row(settings) for settings in job.settings["rows"]])
     groups = [_group(Group(plan, group), plan.params.evaluate.batch) for group in columns.groups(rows)]
     environment = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
@@ -56,6 +59,14 @@ def write(plan: Plan, job: Job, differences: list[tuple[str, Any, Any]], path: s
     with atomic(path) as temporary:
         temporary.write_text(page, encoding="utf-8")
     log.info("%s: %.1f MB", path, len(page.encode()) / 1e6)
+
+
+def _made_otherwise(job: Job) -> bool:
+    """Whether what is there of a job has another key than the job has now; not if one of them cannot be known."""
+    try:
+        return sealed_key(job) not in (None, job_key(job))
+    except (CcrError, OSError):
+        return False
 
 
 def _group(group: Group, batch: int) -> dict[str, Any]:

@@ -166,13 +166,15 @@ def translation(rows: Sequence[translations.Row], path: str) -> None:
 
 
 def _noise_curves(axes: Axes, group: Sequence[Row | alignments.Row], name: str, metric: str) -> None:
-    """A metric by noise rate: a curve for each value of the setting `name`."""
+    """A metric by noise rate: a curve for each value of the setting `name`, or points where a rate occurs twice."""
     names = list(dict.fromkeys(row.settings[name] for row in group))
     for colour, label in zip(colours(names), names, strict=True):
         curve = sorted((row for row in group if row.settings[name] == label), key=_noise_rate)
         spread = None if curve[0].std is None else [row.std[metric] for row in curve]
         values = [row.mean[metric] for row in curve]
-        axes.errorbar(list(map(_noise_rate, curve)), values, spread, color=colour, marker="o", capsize=3, label=label)
+        rates = list(map(_noise_rate, curve))
+        line = "-" if len(set(rates)) == len(rates) else ""
+        axes.errorbar(rates, values, spread, color=colour, linestyle=line, marker="o", capsize=3, label=label)
     axes.set_xlabel("noise rate of the training translations")
     axes.grid(alpha=0.3)
 

@@ -205,10 +205,11 @@ class Trainer:
         self._read(progress)
         scores = self.validate(validation)
         score = scores[self.settings["select_by"]]
+        group = self._optimizer.param_groups[0]
         progress.history.append(
             {
                 "epoch": progress.epoch,
-                "lr": self._optimizer.param_groups[0]["lr"],
+                "lr": group["lr"] / group["scale"],
                 "tau": self.network.tau.item(),
                 **{name: float(np.mean(values)) for name, values in progress.values.items()},
                 **{f"val_{name}": value for name, value in scores.items()},
@@ -304,7 +305,7 @@ class Trainer:
         self._optimizer.zero_grad()
         again = self._half and self.network.slices > 1  # slices are recomputed
         with self._half.used(again=True) if again else nullcontext():
-            if measure:
+            if measure and self._text_weights:
                 values |= {f"{name}_share": share for name, share in self._shares(weighted).items()}
             loss.backward()
         if self._half:

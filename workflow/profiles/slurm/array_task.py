@@ -20,4 +20,4 @@ def command(script: str, task: str) -> str:
 
 
 if __name__ == "__main__":
-    print(command(Path(sys.argv[1]).read_text(), sys.argv[2]))
+    print(command(Path(sys.argv[1]).read_text(encoding="utf-8"), sys.argv[2]))

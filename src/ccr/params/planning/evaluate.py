@@ -2,6 +2,7 @@
 
 from ccr import languages
 from ccr.artifacts.jobs import Job
+from ccr.errors import CcrError
 from ccr.params.entries import clean_variant, in_force
 from ccr.params.planning.captions import captions
 from ccr.params.planning.context import Planning
@@ -12,11 +13,15 @@ from ccr.params.schema import Raw
 
 
 def label(planning: Planning, dataset: str, mt: str, lang: str, name: str) -> str:
-    """The translation variant that a method's results are filed under: that of its queries, else of its training."""
-    method = planning.params.methods[name]
-    if "translated" in method.queries:
+    """The translation variant that a method's results are filed under: the table's if it trains or asks with that.
+
+    Else the method's own, of its training or of its queries.
+    """
+    method, home = planning.params.methods[name], planning.home(dataset)
+    trained = trained_on(planning, home, mt, learnt(planning, dataset, lang), method.uses or name)[0]
+    if "translated" in method.queries and (method.mt is None or trained == "none"):
         return method.mt or mt
-    return trained_on(planning, planning.home(dataset), mt, learnt(planning, dataset, lang), method.uses or name)[0]
+    return trained
 
 
 def learnt(planning: Planning, dataset: str, lang: str) -> str:
@@ -106,4 +111,11 @@ def alignment(planning: Planning, dataset: str, mt: str, lang: str, name: str, s
             threads=threads,
         )
 
-    return planning.once(target, make)
+    job = planning.once(target, make)
+    if job.settings["solver"] != dict(solver):
+        raise CcrError(
+            f"params.yaml: alignments: two tables judge the teacher {name!r} of {dataset} with different solvers, and "
+            "both results would have one path. Name the teacher twice (`cl_other: {like: cl}`, which the memo gives "
+            "without a second training), one for each table."
+        )
+    return job

@@ -10,7 +10,7 @@ from ccr.artifacts.jobs import Job
 from ccr.params.planning.captions import captions, no_parallel
 from ccr.params.planning.context import Planning
 from ccr.params.planning.evaluate import evaluation, learnt, run_of
-from ccr.params.planning.train import trained_on
+from ccr.params.planning.train import trained_on, untrainable
 from ccr.params.schema import Dataset
 
 TEST_SET = {"split": "by_language", "test": ""}  # importer options that set the test split, as in the papers
@@ -41,7 +41,7 @@ def no_row(planning: Planning, dataset: str, mt: str, visual: str, lang: str, na
             return reason
         if reason := _misfit(planning, home, owner):
             return reason
-    return ""
+    return untrainable(planning, home, "student", trained)
 
 
 def _misfit(planning: Planning, dataset: str, name: str) -> str:

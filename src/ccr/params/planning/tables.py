@@ -11,6 +11,7 @@ from ccr.params.entries import options_of
 from ccr.params.planning.context import Planning
 from ccr.params.planning.evaluate import alignment, label
 from ccr.params.planning.rows import no_row, row_of
+from ccr.params.planning.train import untrainable
 from ccr.params.planning.translate import quality
 from ccr.params.schema import Alignments, Table, Translations
 
@@ -114,6 +115,9 @@ def alignments(planning: Planning, name: str) -> Job:
 
     for dataset, mt in _data(planning, table, impossible, left_out):
         for lang, teacher in product(planning.params.datasets[dataset].target_langs, table.teachers):
+            if reason := untrainable(planning, dataset, "teacher", teacher):
+                left_out[f"{dataset}, {lang}, {teacher}: {reason}"] = None
+                continue
             jobs = [alignment(planning, dataset, mt, lang, teacher, seed, solver) for seed in table.seeds]
             seeds, metrics = list(table.seeds), [job.outputs["metrics"] for job in jobs]
             row = {"teacher": teacher, "seeds": seeds, "metrics": metrics}

@@ -7,12 +7,13 @@ from typing import Any
 from ccr import registry
 from ccr.artifacts.hashes import digest
 from ccr.artifacts.jobs import Job
-from ccr.errors import CcrError
 from ccr.params.entries import needs
 from ccr.params.planning.captions import captions, parallel
 from ccr.params.planning.context import Planning
 from ccr.params.planning.features import features
 from ccr.params.planning.translate import translation
+
+COMPUTED = "networks.*.text.frozen_prefix: computed"
 
 
 def teacher(planning: Planning, dataset: str, mt: str, langs: list[str], name: str, seed: int) -> Job:
@@ -32,6 +33,35 @@ def teacher(planning: Planning, dataset: str, mt: str, langs: list[str], name: s
         return _training(planning, dataset, target, inputs, {"role": "teacher", "objectives": objectives, **settings})
 
     return planning.once(target, make)
+
+
+def untrainable(planning: Planning, dataset: str, role: str, name: str) -> str:
+    """Why a `student`'s method, or a `teacher`, cannot be trained on a data set; empty when it can."""
+    section = {"student": "methods", "teacher": "teachers"}[role]
+    entry, settings = getattr(planning.params, section)[name], planning.training(dataset, role, name)
+    objectives, text = planning.objectives(role, name), settings["network"]["text"]
+    if needs(objectives, "cross") and text["block"] is None:
+        return (
+            f"the cross-attention teacher of {section}.{name} needs an attention block in the text encoder; give "
+            f"networks.*.text.block of the network that it trains on {dataset}"
+        )
+    if text["frozen_prefix"] == "cached":
+        where = f"{section}.{name}" if entry.word_dropout is not None else f"datasets.{dataset}.train.{role}"
+        hiding = [f"{where}.word_dropout"] if settings["word_dropout"] else []
+        hiding += [f"{section}.{name}.objectives.{term}.masked" for term, t in objectives.items() if t.get("masked")]
+        if hiding:
+            return f"frozen_prefix: cached has seen all words, so none can be hidden; set {hiding[0]}: 0, or {COMPUTED}"
+        kept = math.inf if text["frozen_layers"] == "all" else text["frozen_layers"]
+        layers = {term: options.get("layer") for term, options in objectives.items()}
+        low = [term for term, layer in layers.items() if isinstance(layer, int) and 0 <= layer < kept]
+        if low:
+            return (
+                f"{section}.{name}.objectives.{low[0]}.layer lies below the frozen layers, whose states frozen_prefix: "
+                f"cached does not keep; take a higher layer, or {COMPUTED}"
+            )
+    if role == "student" and (needs(objectives, "teacher") or entry.init):
+        return untrainable(planning, dataset, "teacher", entry.teacher)
+    return ""
 
 
 def student(planning: Planning, dataset: str, mt: str, visual: str, lang: str, name: str, seed: int) -> Job:
@@ -63,11 +93,6 @@ def _student(
 ) -> Job:
     entry, settings = planning.params.methods[name], planning.training(dataset, "student", name)
     objectives = planning.objectives("student", name)
-    if needs(objectives, "cross") and settings["network"]["text"]["block"] is None:
-        raise CcrError(
-            f"params.yaml: methods.{name}: its cross-attention teacher needs an attention block in the text "
-            f"encoder; give networks.*.text.block of the network that it trains on {dataset}."
-        )
     inputs = _texts(planning, dataset, mt, langs, registry.streams_of(objectives), settings["select_on"])
     inputs["features"] = features(planning, dataset, visual).outputs["features"]
     if needs(objectives, "teacher") or entry.init:
@@ -97,31 +122,7 @@ def _texts(
     return inputs
 
 
-def _check_cached(settings: dict[str, Any], target: str) -> None:
-    """Raise `CcrError` if something masks words that a cached prefix has seen, or needs states that it has not kept."""
-    text = settings["network"]["text"]
-    if text["frozen_prefix"] != "cached":
-        return
-    terms = settings["objectives"].items()
-    hiding = (
-        ["word_dropout"] if settings["word_dropout"] else [f"{name}.masked" for name, t in terms if t.get("masked")]
-    )
-    if hiding:
-        raise CcrError(
-            f"params.yaml: {target}: {hiding[0]} hides words, which frozen_prefix: cached has seen already. Set it "
-            "to 0, or frozen_prefix: computed."
-        )
-    kept = math.inf if text["frozen_layers"] == "all" else text["frozen_layers"]
-    low = [name for name, term in terms if isinstance(term.get("layer"), int) and 0 <= term["layer"] < kept]
-    if low:
-        raise CcrError(
-            f"params.yaml: {target}: {low[0]}.layer lies below the frozen layers, whose states frozen_prefix: cached "
-            "does not keep. Take a higher layer, or frozen_prefix: computed."
-        )
-
-
 def _training(planning: Planning, dataset: str, target: str, inputs: dict[str, Any], settings: dict[str, Any]) -> Job:
-    _check_cached(settings, target)
     texts = [inputs["captions"], *(p for role in ("translations", "back", "parallel") for p in inputs.get(role, ()))]
     files = ["model.safetensors", "config.json", "tokenizer.json", "history.csv", "provenance.json"]
     if settings["role"] == "teacher":
