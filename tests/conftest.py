@@ -34,6 +34,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: order.index(item.path))
 
 
+@pytest.fixture
+def ascii_locale(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A machine whose text files are ASCII unless an encoding is given, as with LC_ALL=C in older Pythons."""
+    monkeypatch.setattr("io.text_encoding", lambda encoding, *_: encoding or "ascii")
+
+
 @pytest.fixture(scope="session")
 def repository() -> Path:
     """The top folder of the project."""

@@ -176,6 +176,11 @@ def test_exported_translations_are_read_back_as_they_were(tmp_path, engine_made)
     assert read == {row["parent_id"]: (row["split"], "zh", "google_swap20", row["text"]) for row in rows}
 
 
+@pytest.mark.usefixtures("ascii_locale")
+def test_exported_lines_are_utf_8_on_every_machine(tmp_path):
+    assert export(tmp_path, [*translations(True)]).read_bytes().decode().startswith("train#0#enc2zh#0 一只狗\n")
+
+
 def test_every_direction_has_its_tag(tmp_path):
     rows = list(translations(True, "train"))
     for direction, tag in {"back": "enc2zh2enc", "queries": "zh2enc"}.items():
@@ -292,9 +297,31 @@ def test_two_files_of_one_item(visualsearch):
         import_(visualsearch, "visualsearch")
 
 
+def test_files_of_no_item_are_passed_over(visualsearch, caplog):
+    caplog.set_level(logging.INFO)
+    for name in ("x/Thumbs.db", "y/Thumbs.db", *(f"x/{item}.jpg" for item in "abcd")):
+        write(visualsearch / "images" / name, b"")
+    _, items = import_(visualsearch, "visualsearch")
+    assert {i["path"] for i in items} == {f"images/x/{item}.jpg" for item in "abcd"}
+    assert "belong to no item" not in caplog.text
+    (visualsearch / "images" / "x" / "d.jpg").rename(visualsearch / "images" / "x" / "d.png.jpg")
+    import_(visualsearch, "visualsearch")
+    assert (
+        "1 items have no file, and 3 files in images/ belong to no item, such as images/x/Thumbs.db; an item_id is the "
+        "name of its file without the extension"
+    ) in caplog.text
+
+
 def test_languages(visualsearch):
-    with pytest.raises(CcrError, match=r"no captions in 'fr' \(French\); there are captions in en"):
+    with pytest.raises(CcrError, match=r"no captions in 'fr' \(French\); there are captions in en, zh. Add"):
         import_(visualsearch, "visualsearch", langs=["en", "fr"])
+
+
+def test_visualsearch_in_a_variety_of_the_languages_of_its_files(visualsearch):
+    captions, _ = import_(visualsearch, "visualsearch", langs=["en-GB", "zh-SG"], translated="9-9")
+    asked, _ = import_(visualsearch, "visualsearch", langs=["en", "zh"], translated="9-9")
+    named = {"en": "en-GB", "zh": "zh-SG"}
+    assert captions == [row | {"lang": named[row["lang"]]} for row in asked]
 
 
 @pytest.mark.parametrize(
@@ -437,6 +464,21 @@ def test_multi30k_task1(multi30k):
     assert [(c["caption_id"], c["parent_id"], c["text"]) for c in captions[:2]] == [
         ("1#de#0", "1#en#0", "de 1.jpg"),
         ("1#en#0", None, "en 1.jpg"),
+    ]
+
+
+def test_multi30k_in_a_variety_of_the_languages_of_its_files(multi30k):
+    captions, _ = import_(multi30k, "multi30k", langs=["en-GB", "de-AT"])
+    asked, _ = import_(multi30k, "multi30k", langs=["en", "de"])
+    named = {"en": "en-GB", "de": "de-AT"}
+    assert captions == [row | {"lang": named[row["lang"]]} for row in asked]
+    for part in ("train", "val", "test_2016_flickr"):
+        there = (multi30k / f"task1/raw/{part}.de.gz").read_bytes()
+        (multi30k / f"task1/raw/{part}.de-AT.gz").write_bytes(there)
+    captions, _ = import_(multi30k, "multi30k", langs=["en", "de"])
+    assert [(c["caption_id"], c["parent_id"]) for c in captions if (c["item_id"], c["lang"]) == ("1", "de")] == [
+        ("1#de#0", "1#en#0"),
+        ("1#de-AT#0", "1#en#0"),
     ]
 
 

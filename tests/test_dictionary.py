@@ -124,10 +124,46 @@ def test_of_the_files_in_a_folder_the_one_that_says_the_pair(table, tmp_path):
     table("dog\tchien", name="my-en-fr.tsv")
     table("Hund\thound", name="x-deu-eng.tsv")
     table("no dictionary", name="notes.md")
+    table("cane\tdog", name="my.v1-it-en.tsv")
     assert translate(tmp_path, ["dog"]) == ["Hund"]
     assert translate(tmp_path, ["dog"], "en", "fr") == ["chien"]
     assert translate(tmp_path, ["Hund"], "de", "en") == ["Hound"]
     assert translate(tmp_path, ["chien"], "fr", "en") == ["dog"]  # reversed
+    assert translate(tmp_path, ["cane"], "it", "en") == ["dog"]
+    assert Engine(job(tmp_path, "it", "en")).name == "my.v1-it-en"
+
+
+@pytest.mark.parametrize(
+    ("source", "entries", "text", "made"),
+    [
+        ("hi", ["का\tof", "को\tto", "कि\tthat", "लड़का\tboy", "कुत्ता\tdog"], "कुत्ता, लड़का कि को के", "dog, boy that to के"),
+        ("hi", ["\u0932\u095c\u0915\u093e\tboy"], "लड़का", "boy"),  # ड़ as one character, as keyboards type it
+        ("th", ["ผู้ชาย\tman", "ผู้หญิง\twoman", "ชา\ttea", "และ\tand"], "ผู้ชายและผู้หญิง", "man and woman"),
+        ("fa", ["می\u200cرود\tgoes", "مرد\tman"], "مرد می\u200cرود", "man goes"),
+        ("ar", ["كَلْب\tdog", "أَحْمَر\tred"], "كَلْب أَحْمَر.", "dog red."),
+        ("tr", ["İstanbul\tIstanbul", "iki\ttwo", "ışık\tlight"], "İki IŞIK, İSTANBUL", "Two light, Istanbul"),
+        ("de", ["m\tmetre", "m²\tsquare metre"], "m² m ❤️", "square metre metre ❤️"),
+    ],
+)
+def test_words_are_whole_in_every_script(table, source, entries, text, made):
+    assert translate(table(*entries, name=f"{source}-en.tsv"), [clean(text)], source, "en") == [clean(made)]
+
+
+def test_targets_are_written_as_their_script_is(table):
+    thai = table("dog\tสุนัข", "black\tดำ", name="en-th.tsv")
+    assert translate(thai, ["Black dog, labrador retriever"], "en", "th") == ["ดำสุนัข,labrador retriever"]
+    assert translate(table("two\tiki", name="en-tr.tsv"), ["Two"], "en", "tr") == ["İki"]
+
+
+def test_unknown_words_with_vowel_signs_are_counted(table, caplog):
+    caplog.set_level(logging.INFO)
+    translate(table("का\tof", name="hi-en.tsv"), ["लड़का का"], "hi", "en")
+    assert "50.0 % of the words are not in hi-en" in caplog.text
+
+
+def test_a_translation_of_one_word_with_vowel_signs_ranks_before_two(tmp_path):
+    path = dictd(tmp_path, [("student", "student\nएक जन, विद्यार्थी\n")], "freedict-eng-hin")
+    assert translate(path, ["student"], "en", "hi") == ["विद्यार्थी"]
 
 
 # --- CC-CEDICT ---------------------------------------------------------------------------------------------

@@ -241,6 +241,14 @@ def test_published_matrix(tmp_path, shape):
     assert found.frames.tolist() == [1 if len(shape) == 2 else 3] * 3
 
 
+def test_an_id_is_a_line(tmp_path):
+    array = np.arange(6, dtype=np.float32).reshape(3, 2)
+    dump(tmp_path / "mine", array, ["beach 02", "plain", "beach 01"])
+    items = [(f"beach 0{n}", None, "image") for n in (1, 2)]
+    found, _ = run(tmp_path, items, "published", path="mine")
+    np.testing.assert_array_equal(found.array, array[[2, 0]])
+
+
 def test_published_files_as_of_i3d(tmp_path):
     (tmp_path / "i3d").mkdir()
     arrays = {"a": np.ones((1, 7, 4)), "b": 2 * np.ones((2, 4)), "c": 3 * np.ones((1, 1, 4))}

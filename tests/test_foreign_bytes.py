@@ -82,6 +82,17 @@ def mscoco(root):
     write(root / "coco-cn-version1805v1.1/imageid.human-written-caption.txt", lines)
 
 
+def xm3600(root):
+    said = {"en": {"caption": ["a dog"]}, "zh": {"caption": ["一只狗", "狗"]}}
+    write(root / "captions.jsonl", "".join(json.dumps({"image/key": key, **said}) + "\n" for key in "ab"))
+
+
+def xtd10(root):
+    write(root / "XTD10/test_image_names.txt", "a.jpg\nb.jpg\n")
+    write(root / "XTD10/test_1kcaptions_zh.txt", "狗\n两只狗\n")
+    write(root / "MIC/test_1kcaptions_en.txt", "a dog\ntwo dogs\n")
+
+
 def text_table(mark, name):
     def make(root):
         lines = [list(ROWS[0]), *(row.values() for row in ROWS)]
@@ -108,7 +119,7 @@ def features(root):
     folder = root / "FeatureData" / "x"
     folder.mkdir(parents=True)
     np.save(folder / "features.npy", np.arange(6, dtype=np.float32).reshape(2, 3))
-    write(folder / "ids.txt", "a b\n")
+    write(folder / "ids.txt", "a\nb\n")
     other = root / "FeatureData" / "y"
     write(other / "feature.bin", np.arange(6, dtype="<f4").tobytes())
     write(other / "shape.txt", "2 3")
@@ -147,6 +158,8 @@ READERS = {
     "vatex": (vatex, by_importer("vatex")),
     "multi30k": (multi30k, by_importer("multi30k")),
     "mscoco": (mscoco, by_importer("mscoco", ["en", "ja", "zh"])),
+    "xm3600": (xm3600, by_importer("xm3600")),
+    "xtd10": (xtd10, by_importer("xtd10")),
     "csv": (text_table(",", "captions.csv"), by_importer("table")),
     "semicolons": (text_table(";", "captions.csv"), by_importer("table")),
     "tsv": (text_table("\t", "captions.tsv"), by_importer("table", file="captions.tsv")),

@@ -267,7 +267,7 @@ def test_a_gzip_file_that_unpacks_to_gigabytes(monkeypatch):
 
 
 def media(root: Path) -> list[str | None]:
-    return with_media(pa.table({"item_id": ["a", "b"]}), root, "image")["path"].to_pylist()
+    return with_media(pa.table({"item_id": ["a", "b"]}), root, "image")[0]["path"].to_pylist()
 
 
 def test_links_that_lead_in_circles_end():

@@ -5,6 +5,7 @@ import logging
 import re
 import shutil
 from pathlib import Path
+from unicodedata import normalize
 
 import numpy as np
 import pyarrow as pa
@@ -150,7 +151,10 @@ def test_mscoco_without_the_images_of_another_test_set(mscoco, caplog):
     captions, items = import_(mscoco, "mscoco", ["en", "ja"], split="karpathy", leave_out=str(listed))
     assert splits_of(items) == {image(n): s for n, s in KARPATHY.items() if n not in (2, 4)}
     assert {c["item_id"] for c in captions} == {image(n) for n in KARPATHY if n not in (2, 4)}
-    assert f"2 images left out: they are in {listed}" in caplog.text
+    assert f"2 images left out (train 1, val 0, test 1): they are in {listed}" in caplog.text
+    assert "captions left out" not in caplog.text
+    import_(mscoco, "mscoco", ["en", "ja", "zh"], leave_out=str(listed))
+    assert "1 zh captions left out: their image is in another split" in caplog.text  # 1 of 2: the other is image 4's
     with pytest.raises(CcrError, match="nowhere.txt: missing. It lists the images to leave out"):
         import_(mscoco, "mscoco", ["en", "ja"], leave_out="nowhere.txt")
 
@@ -401,14 +405,27 @@ def test_xm3600(tmp_path):
         "00b1b8d8f7c1e1a2#qu#1": ("qu", "Huk michi"),
         "00b1b8d8f7c1e1a2#te#0": ("te", "పిల్లి"),
     }
-    with pytest.raises(CcrError, match=r"no captions in 'sw' \(Swahili\)"):
+    with pytest.raises(CcrError, match=r"no captions in 'sw' \(Swahili\); there are captions in en, fil, mi, qu, te. "):
         import_(tmp_path, "xm3600", ["en", "sw"])
+
+
+def test_xm3600_in_a_variety_of_the_languages_of_its_file(tmp_path):
+    line = photo("a", en=["A dog"], no=["En hund"], **{"pt": ["Um cão"], "pt-PT": ["Um cachorro", "Um cão"]})
+    write(tmp_path / "captions.jsonl", line)
+    captions, _ = import_(tmp_path, "xm3600", ["en", "nb", "pt"])
+    assert {c["caption_id"]: (c["lang"], c["text"]) for c in captions} == {
+        "a#en#0": ("en", "A dog"),
+        "a#nb#0": ("nb", "En hund"),
+        **{f"a#pt#{n}": ("pt", text) for n, text in enumerate(["Um cão", "Um cachorro", "Um cão"])},
+    }
 
 
 @pytest.mark.parametrize(
     ("line", "message"),
     [
         (PHOTOS[1][:-9], "captions.jsonl, line 2: not valid JSON"),
+        ("9" * 5000, "captions.jsonl, line 2: not the JSON that was expected"),
+        ("[" * 20_000, "captions.jsonl, line 2: not the JSON that was expected"),
         ('{"key": "a"}', "captions.jsonl, line 2: key 'image/key' must hold an id"),
         (photo("a", en=["x"]).replace('"caption":', '"text":'), r"line 2 \(a\): 'en' must hold a list of texts under"),
         (photo("a", klingon=["x"]), "captions.jsonl: unknown language 'klingon'"),
@@ -453,9 +470,11 @@ def xtd10(root, folders=True):
 
 
 @pytest.mark.parametrize("folders", [True, False])
-def test_xtd10(tmp_path, folders, caplog):
+@pytest.mark.parametrize("clone", ["", "Cross-lingual-Test-Dataset-XTD10"])
+def test_xtd10(tmp_path, folders, clone, caplog):
     caplog.set_level(logging.WARNING)
-    captions, items = import_(xtd10(tmp_path, folders), "xtd10", ["en", "de", "ja", "zh"])
+    xtd10(tmp_path / clone, folders)
+    captions, items = import_(tmp_path, "xtd10", ["en", "de", "ja", "zh"])
     assert splits_of(items) == {f"COCO_train2014_0000000618{n}": "test" for n in (44, 49)}
     assert counts(captions, "lang", "split", "origin") == {
         (lang, "test", "human"): 2 for lang in ("en", "de", "ja", "zh")
@@ -465,6 +484,17 @@ def test_xtd10(tmp_path, folders, caplog):
     assert caplog.text == ""
 
 
+def test_xtd10_in_a_variety_of_the_languages_of_its_files(tmp_path):
+    write(xtd10(tmp_path) / "MIC" / "test_1kcaptions_de-AT.txt", "at 1\nat 2\n")
+    captions, _ = import_(tmp_path, "xtd10", ["en", "de", "it-CH"])
+    assert {c["caption_id"].partition("#")[2]: c["text"] for c in captions if c["item_id"].endswith("44")} == {
+        "en#0": "en 1",
+        "de#0": "at 1",
+        "de#1": "de 1",
+        "it-CH#0": "it 1",
+    }
+
+
 def test_bad_xtd10(tmp_path):
     write(xtd10(tmp_path) / "MIC" / "test_1kcaptions_de.txt", "de 1\n")
     with pytest.raises(CcrError, match=r"_de.txt has 1 lines, .*test_image_names.txt has 2: line k"):
@@ -472,7 +502,7 @@ def test_bad_xtd10(tmp_path):
     with pytest.raises(CcrError, match=r"no captions in 'ko' \(Korean\)"):
         import_(tmp_path, "xtd10", ["en", "ko"])
     (tmp_path / "XTD10" / "test_image_names.txt").unlink()
-    with pytest.raises(CcrError, match=r"test_image_names.txt: missing, here and in XTD10, MIC, STAIR"):
+    with pytest.raises(CcrError, match=r"test_image_names.txt: missing, here and in every folder below"):
         import_(tmp_path, "xtd10", ["en", "it"])
 
 
@@ -533,6 +563,29 @@ def test_a_table_of_your_own(tmp_path, file):
     }
 
 
+def test_names_that_look_like_patterns(tmp_path, caplog):
+    caplog.set_level(logging.WARNING)
+    file = "captions [v2]?.csv"
+    write_table(tmp_path / file, ROWS)
+    captions, _ = import_(tmp_path, "table", file=file)
+    assert len(captions) == len(ROWS) and caplog.text == ""
+    own = {"importer": "table", "options": {"file": file}, "root": str(tmp_path)}
+    assert f"importer table, options {{file: {file}}}: 1 of 1 files" in says(tmp_path, own=own)
+    with pytest.raises(CcrError, match=r"missing  .*/captions \[v2\].csv"):
+        import_(tmp_path, "table", file="captions [v2].csv")
+    for path in sorted((flickr8k(tmp_path) / "TextData").iterdir()):
+        path.rename(path.with_name(path.name.replace("flickr8k", "my [v2]")))
+    import_(tmp_path, "visualsearch", collection="my [v2]")
+    assert "imported without" not in caplog.text
+
+
+@pytest.mark.parametrize("file", ["", ".", "/data/captions.csv", "*.csv"])
+def test_a_table_is_named_by_its_place_in_the_root(tmp_path, file):
+    write_table(tmp_path / "captions.csv", ROWS)
+    with pytest.raises(CcrError, match=rf"datasets.toy.options.file: expected the name .* found '{re.escape(file)}'"):
+        import_(tmp_path, "table", file=file)
+
+
 def test_a_table_with_translations_and_a_language_too_many(tmp_path, caplog):
     caplog.set_level(logging.INFO)
     made = [
@@ -551,6 +604,57 @@ def test_a_table_with_translations_and_a_language_too_many(tmp_path, caplog):
     }
     assert "1 captions in de left out: not among the chosen languages" in caplog.text
     assert "parent_id: 'note'" in caplog.text
+
+
+PAIRED = "caption_id,item_id,lang,origin,engine,parent_id,split,text"
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        (
+            ["a1,a,zh,,,a1"],
+            "line 2: caption a1 of item 'a' in 'zh' is a translation of a1, of item 'a' in 'zh'. A trans",
+        ),
+        (["a1,a,en,,,", "b1,b,en,,,", "b2,b,zh,mt,x,a1", "b3,b,zh,mt,y,a1"], "line 4: .*, of item 'a' in 'en' .1 more"),
+        (["a1,a,en,,,", "a2,a,en-GB,back,x,a1"], "line 3: caption a2 of item 'a' in 'en' is a translation of a1, of"),
+        (
+            ["a1,a,en,,,a2", "a2,a,zh,mt,x,a1"],
+            "line 2: caption a1 is a translation of a2, but no caption is the original",
+        ),
+        (["a1,a,en,,,", "a2,a,de,,,a1", "a3,a,zh,mt,x,a4", "a4,a,en,mt,x,a3"], r"line 4: .* lead round .*\(1 more"),
+        (
+            ["a1,a,en,,,", "a2,a,zh,mt,x,a1", "a3,a,zh,mt,x,a1"],
+            r"line 4: caption a3 is a second translation of a1 into 'zh' by 'x'; the first is a2 \(.*, line 3\). R",
+        ),
+        (
+            ["a1,a,sw,,,", "a2,a,zh,mt,x,a1"],
+            "line 3: .* of a1, whose language sw is not among those of datasets.toy. Add",
+        ),
+    ],
+)
+def test_translations_whose_original_cannot_be_theirs(tmp_path, rows, message):
+    write(tmp_path / "captions.csv", "\n".join([PAIRED, *(f"{row},train,x" for row in rows)]))
+    with pytest.raises(CcrError, match=message):
+        import_(tmp_path, "table", ["en", "zh", "de"])
+
+
+def test_translations_of_translations_by_people_and_engines(tmp_path):
+    rows = ["a1,a,en,,,", "a2,a,de,,,a1", "a3,a,zh,,,a2", "a4,a,en,mt,x,a3", "a5,a,zh,mt,x,a1", "a6,a,zh,mt,y,a1"]
+    rows += ["a7,a,en,back,x,a5", "a8,a,de,mt,x,a1", "a9,a,zh,,,a1"]
+    write(tmp_path / "captions.csv", "\n".join([PAIRED, *(f"{row},train,x" for row in rows)]))
+    captions, _ = import_(tmp_path, "table", ["en", "zh", "de"])
+    assert len(captions) == len(rows)
+
+
+@pytest.mark.parametrize(("form", "other"), [("NFC", "NFD"), ("NFD", "NFC")])
+def test_a_file_whose_name_is_composed_otherwise(tmp_path, form, other):
+    row = {"item_id": normalize(form, "café"), "split": "train", "lang": "en", "text": "x"}
+    write_table(tmp_path / "captions.csv", [row])
+    name = normalize(other, "café.jpg")
+    write(tmp_path / "images" / name, b"")
+    _, items = import_(tmp_path, "table", ["en"])
+    assert [(item["item_id"], item["path"]) for item in items] == [(row["item_id"], f"images/{name}")]
 
 
 def test_what_is_exported_can_be_imported(tmp_path):

@@ -104,6 +104,12 @@ def test_captions_of_a_variety_belong_to_the_language_that_is_asked_for(tag, ask
     assert languages.variety(tag, asked) == found
 
 
+def test_every_language_that_is_asked_for_has_the_tags_of_its_varieties():
+    tags = ["de-AT", "no", "no tag", "de", "fr", "zh_TW"]
+    assert languages.varieties(tags, ["nb", "de", "zh", "sw"]) == {"nb": ["no"], "de": ["de-AT", "de"]}
+    assert languages.varieties(tags, ["de", "de-AT"]) == {"de": ["de"], "de-AT": ["de-AT"]}
+
+
 @pytest.mark.parametrize(
     ("code", "tags", "found"),
     [

@@ -142,6 +142,13 @@ def test_features_where_there_are_no_pictures(mine, layout):
     assert {row["item_id"] for row in imported(mine, on_leak="drop")[1].values()} == set("acde")
 
 
+def test_ids_with_spaces_have_the_rows_of_their_lines(tmp_path):
+    rows = {"beach 01": np.array([1, 2]), "a": np.array([3, 4]), "beach 02": np.array([1, 2]), "01": np.array([5, 6])}
+    write_features(tmp_path, "matrix", rows)
+    ((first, second, a, other),) = row_hashes(tmp_path, ["beach 01", "beach 02", "a", "01"])
+    assert first == second and len({first, a, other, None}) == 4
+
+
 def test_rows_of_one_value_are_no_features(tmp_path):
     write_features(tmp_path, "matrix", {"a": np.zeros(3), "b": np.zeros(3), "c": np.arange(3)})
     ((a, b, c),) = row_hashes(tmp_path, "abc")
@@ -166,7 +173,7 @@ def test_texts_in_two_splits(mine):
 
 
 def test_a_caption_is_left_out_with_its_translations(mine):
-    rows = ["x,,,a,train,en,one", "y,mt,opus,a,train,zh,甲d", ",mt,opus,a,train,zh,乙"]
+    rows = ["x,,,a,train,en,one", "y,mt,opus,a,train,zh,甲d", ",mt,nllb,a,train,zh,乙"]
     file = mine / "captions.csv"
     lines = [f",,,{line}" for line in file.read_text().splitlines()[1:]]
     head = "caption_id,origin,engine,item_id,split,lang,text,parent_id"

@@ -439,6 +439,26 @@ def test_a_colleague_need_not_translate_again(tmp_path, monkeypatch):
     assert Careful.seen == []
 
 
+@pytest.mark.parametrize("pair", [("en", "zh-Hant"), ("pt-PT", "en"), ("zh-Hant", "pt-PT"), ("de-AT", "es-419")])
+def test_codes_with_hyphens(pair):
+    with Memory("careful", {}, *pair) as made:
+        made.add("a dog", "<a dog>")
+        made.add("stop!", Refused("too loud"))
+    assert memory.export(Path("tm.parquet")) == 2
+    (columns,) = {(row["from"], row["to"]) for row in read_parquet("tm.parquet", MEMORY).to_pylist()}
+    assert columns == pair
+    assert memory.forget_refused() == 1
+    assert memory.absorb(Path("tm.parquet")) == 1
+
+
+def test_a_folder_of_no_pair_is_named():
+    with Memory("careful", {}, "en", "zh") as made:
+        made.add("a dog", "<a dog>")
+    (made.folder.parent / "old-copy").mkdir()
+    with pytest.raises(CcrError, match="old-copy: expected a folder named after two languages.* Move it elsewhere"):
+        memory.export(Path("tm.parquet"))
+
+
 def test_what_is_no_memory_is_not_imported():
     Path("torn.parquet").write_bytes(b"PAR1")
     with pytest.raises(CcrError, match="torn.parquet: not a readable Parquet file"):

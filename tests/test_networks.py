@@ -210,6 +210,13 @@ def test_a_network_comes_back_from_disk(network, tmp_path):
         load_tokenizer(tmp_path / "tokenizer.json")
 
 
+@pytest.mark.usefixtures("ascii_locale")
+def test_a_tokenizer_is_utf_8_on_every_machine(tmp_path):
+    path = tmp_path / "tokenizer.json"
+    train_tokenizer(["狗 dog"], 50).save(str(path))
+    assert load_tokenizer(path).encode("狗").tokens == ["[CLS]", "狗", "[SEP]"]
+
+
 @pytest.fixture(scope="module")
 def published_form():
     """A network with `pooling: padded_mean`, and the same weights with `masked_mean`."""

@@ -27,6 +27,8 @@ from ccr.texts.tables import read_table
         ("AT&T; R&D &notit; &unknown; &;", "AT&T; R&D &notit; &unknown; &;"),
         ("fish &amp chips", "fish &amp chips"),  # no semicolon: a guess
         ("one\u2028two\u2029three\x85four", "one two three four"),
+        ("\u200eكلب\u200f \u2067שלום\u2069 \u202bسگ\u202c \u061cكلب", "كلب שלום سگ كلب"),  # writing directions
+        ("Donau\u00addampf&shy;schiff", "Donaudampfschiff"),
         ("क्\u200dष می\u200cخواهم", "क्\u200dष می\u200cخواهم"),  # joiners are part of scripts
         ("&#0; &#xD800; &#x110000;", "\ufffd \ufffd \ufffd"),
     ],
@@ -56,7 +58,7 @@ def test_what_is_clean_stays_as_it_is(text):
 def test_changes_are_counted_and_shown():
     texts = ["a&#39;b", "c", "a long sentence about dogs &amp; cats", "d \ufffd", "<b>e</b>"]
     changes = Changes()
-    clean(pa.array(texts), None, "decode", changes, [f"line {n}" for n in range(5)])
+    clean(pa.array(texts), "decode", changes, [f"line {n}" for n in range(5)])
     assert changes.notes("captions") == [
         "put right: HTML entities in 2 captions, as in line 0 'a&#39;b' -> \"a'b\"; "
         "line 2 'out dogs &amp; cats' -> 'out dogs & cats'",
@@ -122,6 +124,33 @@ def test_a_table_as_excel_saves_it(tmp_path):
             "a.csv: columns separated by semicolons, not commas",
             "a.csv: 1 lines without a value left out",
         ]
+
+
+@pytest.mark.parametrize("mark", MARKS)
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+@pytest.mark.parametrize(
+    "rows",
+    [
+        [("a", "train", '"one'), ("b", "train", 'two"'), ("c", "test", "three")],
+        [("a", "train", "one"), ("b", "train", '"two'), ("c", "", "3, or 4"), ("",), ("d", "test", 'five, six"')],
+        [('"a', "train", "one"), ('b"', "train", "two")],
+    ],
+)
+def test_a_quotation_mark_swallows_no_records(tmp_path, mark, end, rows):
+    rows = [[value.replace(",", "" if mark == "," else ",") for value in row] for row in rows]
+    file = write(tmp_path / "a.csv", end.join(map(mark.join, [("id", "split", "text"), *rows])) + end)
+    column, line = ("id", 2) if rows[0][0] == '"a' else ("text", 2 if rows[0][2] == '"one' else 3)
+    with pytest.raises(CcrError, match=f"a.csv, line {line}: column '{column}' holds whole lines .* not closed"):
+        read_table(file, ("id", "text"))
+
+
+@pytest.mark.parametrize("mark", MARKS)
+@pytest.mark.parametrize(
+    "text", ["one, two,\nthree, four, five, six", "a dog; wet\n\na cat; dry; asleep", "1 | 2\n3 | 4 | 5"]
+)
+def test_a_text_of_several_lines(tmp_path, mark, text):
+    file = write(tmp_path / "a.csv", mark.join(("id", "split", "text")) + "\n" + mark.join(("a", "train", f'"{text}"')))
+    assert read_table(file, NEEDED).records == [["a", "train", text]]
 
 
 CHARACTERS = st.characters(codec="utf-8", exclude_characters="\0\r\n\ufeff")

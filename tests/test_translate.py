@@ -211,8 +211,16 @@ def test_human_has_no_way_back_and_needs_captions(translate, caplog):
     with pytest.raises(CcrError, match="translate.variants.human: engine none translates nothing"):
         translate("queries", engine="none", variant="human")
     rows = [row for row in ROWS if row["lang"] == "en"]
-    with pytest.raises(CcrError, match="no human captions in 'zh'"):
+    with pytest.raises(CcrError, match="no human captions in 'zh': a"):
         translate("forward", engine="none", variant="human", rows=rows)
+
+
+def test_human_needs_captions_to_train_on_if_anything_is_trained(translate):
+    rows = [row for row in ROWS if not (row["origin"] == "human" and row["lang"] == "zh" and row["split"] == "train")]
+    with pytest.raises(CcrError, match="no human captions in 'zh' of train items: .*`supervised`"):
+        translate("forward", engine="none", variant="human", rows=rows)
+    rows = [row for row in ROWS if row["split"] == "test"]
+    assert ids(translate("forward", engine="none", variant="human", rows=rows)) == [("c#zh#0", "c#enc#0")]
 
 
 # --- the interface that engines implement ------------------------------------------------------------------

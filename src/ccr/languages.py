@@ -116,6 +116,13 @@ def variety(tag: str, codes: tuple[str, ...]) -> str | None:
     return nearest if nearest is not None and fits[nearest] <= REGION else None
 
 
+def varieties(tags: Iterable[str], codes: Iterable[str]) -> dict[str, list[str]]:
+    """Each of `codes` -> those of `tags` whose captions are in it (see `variety`), if there are any."""
+    codes = tuple(codes)
+    own = {tag: variety(tag, codes) for tag in tags}
+    return {code: [tag for tag in own if own[tag] == code] for code in codes if code in own.values()}
+
+
 def served(lang: str, tags: Iterable[str]) -> str | None:
     """The one of an engine's or a model's tags that can serve for a language; None if there is none."""
     written: dict[str, str] = {}

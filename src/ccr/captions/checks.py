@@ -24,7 +24,7 @@ def checked(raw: Raw, entities: str = "decode") -> tuple[pa.Table, pa.Table, lis
     Args:
         entities: what to do with HTML entities in captions: `decode` or `keep`.
     Raises `CcrError` at the first item in two splits or listed twice, duplicate caption id, caption of an item in no
-    split, caption that is empty or too long, or translation without its original.
+    split, caption that is empty or too long, translation without its original, or two by one engine of one caption.
     """
     notes = list(raw.notes)
     check_items(raw.items)
@@ -124,11 +124,8 @@ def _with_clean_text(captions: pa.Table, entities: str, notes: list[str]) -> pa.
             f"characters{_more(count)}; a caption has at most {LONGEST:,}. Have lines run together (a quotation mark "
             "that is not closed)? Fix the file."
         )
-    texts, changes = captions["text"].combine_chunks(), Changes()
-    for lang in pc.unique(captions["lang"]).to_pylist():
-        mask = pc.equal(captions["lang"], lang).combine_chunks()
-        ids = captions["caption_id"].filter(mask)
-        texts = pc.replace_with_mask(texts, mask, clean(texts.filter(mask), lang, entities, changes, ids))
+    changes = Changes()
+    texts = clean(captions["text"].combine_chunks(), entities, changes, captions["caption_id"])
     notes += changes.notes("captions")
     return captions.set_column(captions.schema.get_field_index("text"), "text", texts)
 
@@ -170,12 +167,54 @@ def _check_ids(captions: pa.Table) -> None:
 
 
 def _check_parents(captions: pa.Table) -> None:
+    """`CcrError` at the first caption that cannot be the translation of its parent."""
     parents = captions["parent_id"]
-    known = pc.is_in(parents, captions["caption_id"].combine_chunks())
-    bad, count = _first(pc.and_not(pc.is_valid(parents), known))
+    at = pc.index_in(parents, captions["caption_id"].combine_chunks())
+    bad, count = _first(pc.and_(pc.is_valid(parents), pc.is_null(at)))
     if bad >= 0:
         raise CcrError(
             f"{_where(captions, bad)}: caption {_caption(captions, bad)} is a translation of "
             f"{short(parents[bad].as_py())}, which is not in the data set{_more(count)}. Add the original or remove "
             "the translation."
+        )
+    other_item = pc.not_equal(captions["item_id"], captions["item_id"].take(at))
+    same_lang = pc.equal(captions["lang"], captions["lang"].take(at))
+    bad, count = _first(pc.fill_null(pc.or_(other_item, same_lang), False))
+    if bad >= 0:
+        rows = (bad, at[bad].as_py())
+        own, other = (f"item {_name(captions, row)!r} in {captions['lang'][row].as_py()!r}" for row in rows)
+        raise CcrError(
+            f"{_where(captions, bad)}: caption {_caption(captions, bad)} of {own} is a translation of "
+            f"{short(parents[bad].as_py())}, of {other}{_more(count)}. A translation and its original are captions of "
+            "one item in two languages: fix the parent_id."
+        )
+    _check_chains(captions, at)
+    _check_engines(captions)
+
+
+def _check_chains(captions: pa.Table, at: pa.ChunkedArray) -> None:
+    """`CcrError` at the first caption whose parents lead to no original; `at`: the row of each caption's parent."""
+    above = np.append(pc.fill_null(at, -1).to_numpy(), -1)  # the last stands for no caption
+    for _ in range(len(captions).bit_length()):  # each round doubles the number of steps
+        above = above[above]
+    bad, count = _first(pa.chunked_array([pa.array(above >= 0)]))
+    if bad >= 0:
+        raise CcrError(
+            f"{_where(captions, bad)}: caption {_caption(captions, bad)} is a translation of "
+            f"{short(captions['parent_id'][bad].as_py())}, but no caption is the original: the parent_ids lead round "
+            f"in a circle{_more(count)}. Leave that of the original empty."
+        )
+
+
+def _check_engines(captions: pa.Table) -> None:
+    """`CcrError` at the second translation of one caption by one engine into one language: only one can be used."""
+    made = captions.filter(pc.is_in(captions["origin"], pa.array(["mt", "back"])))
+    keys = pc.binary_join_element_wise(made["parent_id"], made["engine"], made["lang"], "\n")
+    if (pair := _repeated(keys)) is not None:
+        one, two = pair
+        engine, lang = (short(made[name][two].as_py()) for name in ("engine", "lang"))
+        raise CcrError(
+            f"{_where(made, two)}: caption {_caption(made, two)} is a second translation of "
+            f"{short(made['parent_id'][two].as_py())} into {lang!r} by {engine!r}; the first is {_caption(made, one)} "
+            f"({_where(made, one)}). Remove one, or write another engine."
         )

@@ -1,9 +1,11 @@
 """A raw data set in its publisher's format -> captions.parquet and items.parquet."""
 
 import logging
+import re
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path, PurePath
+from unicodedata import normalize
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -29,9 +31,10 @@ def run(job: Job) -> None:
     Nothing is dropped without a message in the log.
     """
     settings, root = job.settings, Path(job.inputs["root"])
-    files = IMPORTERS[settings["importer"]].load().expected(settings)
-    missing = [file for file in files if not any(root.glob(file))]
-    if len(missing) == len(files):
+    importer = IMPORTERS[settings["importer"]].load()
+    files = importer.expected(settings)
+    missing = absent(root, files)
+    if len(missing) == len(files) and not importer.layouts(root):  # else they may be named by a variety of a language
         raise CcrError(_missing(root, files, missing, settings))
     taken = take_in(root, settings, job.threads)
     if not len(taken.captions):
@@ -45,6 +48,14 @@ def run(job: Job) -> None:
     write_parquet(items, job.outputs["items"], ITEMS, key=job.key, metadata=metadata)
     write_json({**metadata, "notes": taken.notes, "leaks": taken.leaks}, job.outputs["report"])
     log.info("%s", summary(settings, taken))
+
+
+def absent(root: Path, files: list[str]) -> list[str]:
+    """The files of an importer's `expected` that are not in `root`.
+
+    Only `*` stands for other names: options name files, too, and `[v2]` is a name.
+    """
+    return [file for file in files if not any(root.glob(re.sub(r"[\[?]", r"[\g<0>]", file)))]
 
 
 @dataclass(frozen=True)
@@ -65,7 +76,8 @@ def take_in(root: Path, settings: dict, threads: int = 1) -> TakenIn:
     """Read, check and correct a data set, and compare its splits; media files are read by `threads` threads."""
     raw = IMPORTERS[settings["importer"]].load().read(root, settings)
     items, captions, notes = checked(raw, settings["entities"])
-    items = with_media(items, root, settings["kind"])
+    items, unnamed = with_media(items, root, settings["kind"])
+    notes += unnamed
     if settings["source"] == "synthetic":  # its splits are drawn from the same few scenes
         return TakenIn(items, captions, notes, [])
     found, unseen = leaks.find(root, items, captions, threads)
@@ -104,25 +116,50 @@ def _check_coverage(root: Path, captions: pa.Table, settings: dict) -> None:
         if lang not in there:
             raise CcrError(
                 f"{root}: no captions in {lang!r} ({languages.name(lang)}); there are captions in "
-                f"{', '.join(sorted(there))}. Add its files, or take it out of datasets.{settings['data']}."
+                f"{', '.join(sorted(there | _langs(root, settings) - {lang}))}. Add its files, or take it out of "
+                f"datasets.{settings['data']}."
             )
 
 
-def with_media(items: pa.Table, root: Path, kind: str) -> pa.Table:
-    """Items with the path of their file in `images/` or `videos/` or a subfolder, null if there is none."""
+def _langs(root: Path, settings: dict) -> set[str]:
+    """The languages of the files that these settings refer to, also those that the data set does not ask for."""
+    importer = IMPORTERS[settings["importer"]].load()
+    main = importer.expected(settings)[0]
+    layouts = [(layout["langs"], settings | {"options": layout["options"]}) for layout in importer.layouts(root)]
+    return {lang for langs, meant in layouts if importer.expected(meant)[0] == main for lang in langs}
+
+
+def with_media(items: pa.Table, root: Path, kind: str) -> tuple[pa.Table, list[str]]:
+    """Items with the path of their file in `images/` or `videos/` or a subfolder, null if there is none; and a note if
+    files may be named wrongly.
+
+    Names are compared in NFC: archives from a Mac have them in NFD.
+    """
+    names = [normalize("NFC", item) for item in items["item_id"].to_pylist()]
+    wanted, others = set(names), []
     paths: dict[str, str] = {}
-    for folder, folders, names in walk(root / f"{kind}s"):
+    for folder, folders, files in walk(root / f"{kind}s"):
         folders[:] = (name for name in folders if not name.startswith("."))
-        for name in (name for name in names if not name.startswith(".")):
-            stem, path = PurePath(name).stem, PurePath(folder, name).relative_to(root).as_posix()
-            if stem in paths:
+        for name in (name for name in files if not name.startswith(".")):
+            stem, path = normalize("NFC", PurePath(name).stem), PurePath(folder, name).relative_to(root).as_posix()
+            if stem not in wanted:  # such as Thumbs.db
+                others.append(path)
+            elif stem in paths:
                 raise CcrError(f"{root}: {paths[stem]} and {path} are one item's files. Keep one.")
-            paths[stem] = path
-    found = [paths.get(item) for item in items["item_id"].to_pylist()]
+            else:
+                paths[stem] = path
+    found = [paths.get(name) for name in names]
     if odd := next((path for path in found if path and not _is_text(path)), None):
         raise CcrError(f"{root}: the name of {odd!a} is not UTF-8. Rename it, or the folder that it is in.")
+    notes = []
+    if others and None in found:
+        name = others[0].encode(errors="backslashreplace").decode()
+        notes.append(
+            f"{found.count(None):,} items have no file, and {len(others):,} files in {kind}s/ belong to no item, such "
+            f"as {name}; an item_id is the name of its file without the extension"
+        )
     path = pa.array(found, pa.string())
-    return items.append_column("path", path).append_column("kind", pa.repeat(pa.scalar(kind), len(items)))
+    return items.append_column("path", path).append_column("kind", pa.repeat(pa.scalar(kind), len(items))), notes
 
 
 def _is_text(path: str) -> bool:

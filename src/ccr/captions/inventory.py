@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from ccr.artifacts.files import read_json
-from ccr.captions.dataset import summary, take_in
+from ccr.captions.dataset import absent, summary, take_in
 from ccr.captions.rows import feature_folders
 from ccr.errors import CcrError
 from ccr.params.entries import clean_variant, extractor_of, options_of, variant_of
@@ -81,7 +81,7 @@ def _source(root: Path) -> str:
 def _described(root: Path, layout: Layout, features: set[str], params: Params) -> list[str]:
     settings, importer = layout.settings, IMPORTERS[layout.settings["importer"]].load()
     expected = importer.expected(settings)
-    missing = [file for file in expected if not any(root.glob(file))]
+    missing = absent(root, expected)
     there = f"{len(expected) - len(missing)} of {len(expected)} files"
     given = f"{{{', '.join(f'{name}: {value}' for name, value in settings['options'].items() if value)}}}"
     lines = [f"importer {settings['importer']}, options {given}: {there}"]

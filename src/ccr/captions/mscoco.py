@@ -23,9 +23,11 @@ Written from descriptions of these files and from code that reads them; the file
 """
 
 import re
+from collections import Counter
 from pathlib import Path, PurePath
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from ccr.artifacts.schemas import SPLITS
 from ccr.captions.checks import check_items
@@ -72,7 +74,8 @@ def read(root: Path, settings: dict) -> Raw:
     karpathy = dict(zip(items, (KARPATHY[record["split"]] for record in records), strict=True))
     coco_cn = _lists(root) if _needs_lists(settings) else {}
     splits = _splits(settings["options"]["split"], karpathy, coco_cn)
-    left_out = splits.keys() & _left_out(settings)
+    listed_elsewhere = _left_out(settings)
+    left_out = {item: split for item, split in splits.items() if item in listed_elsewhere}
     splits = {item: split for item, split in splits.items() if item not in left_out}
     captions = {
         "en": lambda: _english(root / ENGLISH, items, records),
@@ -84,6 +87,7 @@ def read(root: Path, settings: dict) -> Raw:
     for lang in settings["langs"]:
         exact = settings["options"]["split"] == "by_language" and lang != settings["langs"][0]
         table = captions[lang]()
+        table = table.filter(pc.invert(pc.is_in(table["item_id"], pa.array(left_out, pa.string()))))
         keep = [_belongs(item, homes[lang], splits, exact) for item in table["item_id"].to_pylist()]
         kept.append(table.filter(pa.array(keep, pa.bool_())))
         if lost := len(keep) - sum(keep):
@@ -92,7 +96,9 @@ def read(root: Path, settings: dict) -> Raw:
     if lacking := len(coco_cn.keys() - karpathy.keys()):
         notes.append(f"{lacking:,} images of COCO-CN left out: they are not in {ENGLISH}")
     if left_out:
-        notes.append(f"{len(left_out):,} images left out: they are in {settings['options']['leave_out']}")
+        counts = Counter(left_out.values())
+        sizes = ", ".join(f"{split} {counts[split]:,}" for split in SPLITS)
+        notes.append(f"{len(left_out):,} images left out ({sizes}): they are in {settings['options']['leave_out']}")
     listing = listed(root / ENGLISH, items, [splits.get(item) for item in items])
     return Raw.collect([listing.filter(listing["split"].is_valid())], kept, notes)
 

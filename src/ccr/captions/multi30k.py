@@ -2,7 +2,7 @@
 
 Task 1: `task1/raw/{split}.{lang}.gz`, one sentence per line, aligned with the image names in
 `task1/image_splits/{split}.txt`; the German, French and Czech sentences are human translations of the English, as are
-languages added by others: any language whose code (`ccr.languages`) names its files is read. Task 2:
+languages added by others: any language whose tag (`ccr.languages`) names its files is read. Task 2:
 `task2/raw/{split}.{1..5}.{lang}.gz`, five independent descriptions per image in English and German, aligned with
 `task2/image_splits/{split}_images.txt`; other languages are taken from task 1, for the same images. An item's id is
 its file name without the extension.
@@ -37,10 +37,10 @@ def _parts(settings: dict) -> dict[str, str]:
     return {"train": "train", "val": "val", "test": options["test"] or TEST[options["task"]]}
 
 
-def _source(settings: dict, lang: str, part: str) -> tuple[int, str]:
+def _source(settings: dict, tag: str, part: str) -> tuple[int, str]:
     """The task and part that hold the captions of a language."""
     task = settings["options"]["task"]
-    if task == 1 or lang in DESCRIBED or settings["source"] == "synthetic":
+    if task == 1 or tag in DESCRIBED or settings["source"] == "synthetic":
         return task, part
     return 1, f"{part}_flickr" if part.startswith("test") else part
 
@@ -66,9 +66,7 @@ def expected(settings: dict) -> list[str]:
 
 def layouts(root: Path) -> list[dict]:
     """Options and languages of every task in `root`."""
-    folders = {task: root / f"task{task}" / "raw" for task in LIST}
-    held = {task: {path.name.split(".")[-2] for path in folder.glob("*.*.gz")} for task, folder in folders.items()}
-    held = {task: {name for name in names if languages.known(name) == name} for task, names in held.items()}
+    held = {task: {code for tag in _tags(root, task) if (code := languages.known(tag))} for task in LIST}
     held[2] |= held[1] - set(DESCRIBED) if held[2] else set()  # see `_source`
     langs = {task: languages.ordered(there) for task, there in held.items()}
     return [
@@ -81,21 +79,24 @@ def layouts(root: Path) -> list[dict]:
 def read(root: Path, settings: dict) -> Raw:
     """The captions in `langs` of train, val and the chosen test part."""
     items, captions, photos = [], [], _photos(settings)
+    tags = languages.varieties(sorted(_tags(root, 1) | _tags(root, 2)), settings["langs"])
+    langs = [(lang, tag) for lang, own in tags.items() for tag in own]
     for split, part in _parts(settings).items():
         files = {}
-        for lang in settings["langs"]:
-            task, there = _source(settings, lang, part)
-            files |= {lang: paths} if (paths := _files(root / f"task{task}" / "raw", there, lang, task)) else {}
+        for lang, tag in langs:
+            task, there = _source(settings, tag, part)
+            files |= {(lang, tag): paths} if (paths := _files(root / f"task{task}" / "raw", there, tag, task)) else {}
         if not files:
             continue
         names = root / _list(settings["options"]["task"], part)
         items.append(listed(names, _item_ids(names, photos), split))
-        for lang, paths in files.items():
-            names = root / _list(*_source(settings, lang, part))
+        english = next((lang for lang, tag in files if tag == "en"), None)
+        for (lang, tag), paths in files.items():
+            names = root / _list(*_source(settings, tag, part))
             item_ids = _item_ids(names, photos)
-            original = "en" if settings["options"]["task"] == 1 and lang != "en" and "en" in files else None
+            original = "en" if settings["options"]["task"] == 1 and english not in (None, lang) else None
             for n, path in enumerate(paths):
-                captions.append(_captions(path, names, item_ids, n, lang, split, original))
+                captions.append(_captions(path, names, item_ids, n, tag, lang, split, original))
     raw = Raw.collect(items, captions, [])
     return _split_anew(raw, photos, settings["options"]) if photos else raw
 
@@ -144,12 +145,17 @@ def _item_ids(names: Path, photos: Mapping[str, str]) -> list[str]:
     return [photos.get(item, item) for item in ids]
 
 
-def _files(folder: Path, part: str, lang: str, task: int) -> list[Path]:
-    """The existing caption files of a part and language; a gap in their numbers is an error."""
+def _tags(root: Path, task: int) -> set[str]:
+    """What the names of a task's files have in the place of a language."""
+    return {path.name.split(".")[-2] for path in (root / f"task{task}" / "raw").glob("*.*.gz")}
+
+
+def _files(folder: Path, part: str, tag: str, task: int) -> list[Path]:
+    """The existing caption files of a part with a tag; a gap in their numbers is an error."""
     if task == 1:
-        path = folder / f"{part}.{lang}.gz"
+        path = folder / f"{part}.{tag}.gz"
         return [path] if path.exists() else []
-    paths = [folder / f"{part}.{n}.{lang}.gz" for n in range(1, DESCRIPTIONS + 1)]
+    paths = [folder / f"{part}.{n}.{tag}.gz" for n in range(1, DESCRIPTIONS + 1)]
     there = [path for path in paths if path.exists()]
     if there != paths[: len(there)]:
         gap = next(path for path in paths if not path.exists())
@@ -158,7 +164,7 @@ def _files(folder: Path, part: str, lang: str, task: int) -> list[Path]:
 
 
 def _captions(
-    path: Path, names: Path, item_ids: list[str], n: int, lang: str, split: str, parent_tag: str | None
+    path: Path, names: Path, item_ids: list[str], n: int, tag: str, lang: str, split: str, parent_tag: str | None
 ) -> pa.Table:
     lines = read_lines(path)
     if len(lines) != len(item_ids):
@@ -169,7 +175,7 @@ def _captions(
     return found(
         path,
         item_id=item_ids,
-        tag=lang,
+        tag=tag,
         n=[n] * len(lines),
         text=lines,
         row=range(1, len(lines) + 1),

@@ -102,7 +102,7 @@ def read_pairs(job: Job) -> list[Pair]:
 def _clean(job: Job, side: str, lines: list[str]) -> list[str]:
     changes, entities = Changes(), job.settings["entities"]
     names = [f"line {number}" for number in range(1, len(lines) + 1)]
-    texts = clean(pa.array(lines, pa.string()), job.settings[f"{side}_lang"], entities, changes, names)
+    texts = clean(pa.array(lines, pa.string()), entities, changes, names)
     for note in changes.notes("lines"):
         log.info("%s: %s", job.inputs[side], note)
     return texts.to_pylist()

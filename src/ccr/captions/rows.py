@@ -9,7 +9,7 @@ import numpy as np
 from ccr.artifacts.hashes import bytes_hash
 from ccr.errors import CcrError
 from ccr.store.arrays import read_array
-from ccr.texts.files import read_text
+from ccr.texts.files import read_ids, read_text
 
 
 def feature_folders(root: Path) -> list[Path]:
@@ -41,7 +41,7 @@ def _matrix(folder: Path, items: Sequence[str]) -> list[str | None]:
         ids = read_text(folder / "id.txt").split()
     elif (folder / "features.npy").exists():
         matrix = read_array(folder / "features.npy")
-        ids = read_text(folder / "ids.txt").split()
+        ids = read_ids(folder / "ids.txt")
     else:
         return []
     place = {item: row for row, item in enumerate(ids[: len(matrix)])}

@@ -7,7 +7,7 @@ the captions of an item, language and engine from 0, in row order. An item's pic
 `videos/` named `item_id`, with any extension.
 """
 
-from pathlib import Path
+from pathlib import Path, PurePath
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -29,7 +29,13 @@ CHOICES = {"split": SPLITS, "origin": ("human", "mt", "back")}
 
 def expected(settings: dict) -> list[str]:
     """The files that the pipeline needs, relative to the root."""
-    return [settings["options"]["file"]]
+    file = settings["options"]["file"]
+    if not PurePath(file).name or PurePath(file).is_absolute() or "*" in file:
+        raise CcrError(
+            f"datasets.{settings['data']}.options.file: expected the name of a table in the data set's root, such as "
+            f"captions.csv, found {file!r}."
+        )
+    return [file]
 
 
 def layouts(root: Path) -> list[dict]:
@@ -49,10 +55,13 @@ def read(root: Path, settings: dict) -> Raw:
     items = rows.group_by(["item_id", "split"], use_threads=False).aggregate([("row", "min")])
     items = items.rename_columns(["item_id", "split", "row"]).sort_by("row")
     items = items.append_column("file", pa.repeat(pa.scalar(str(path)), len(items))).select(LISTED.names).cast(LISTED)
-    chosen = pc.is_in(rows["lang"], pa.array(settings["langs"]))
-    left_out = rows.filter(pc.invert(chosen))["lang"].value_counts().to_pylist()
+    captions = _captions(path, rows)
+    chosen = pc.is_in(captions["lang"], pa.array(settings["langs"]))
+    captions, others = captions.filter(chosen), captions.filter(pc.invert(chosen))
+    _check_originals(path, captions, others, settings["data"])
+    left_out = others["lang"].value_counts().to_pylist()
     notes += [f"{c['counts']:,} captions in {c['values']} left out: not among the chosen languages" for c in left_out]
-    return Raw.collect([items], [_captions(path, rows.filter(chosen))], notes)
+    return Raw.collect([items], [captions], notes)
 
 
 def _is_meant(path: Path) -> bool:
@@ -152,6 +161,20 @@ def _with_codes(rows: pa.Table, asked: list[str]) -> pa.Table:
     codes = [languages.variety(tag, tuple(asked)) or languages.code(tag) for tag in tags.dictionary.to_pylist()]
     codes = pa.array(codes, pa.string()).take(tags.indices)
     return rows.set_column(rows.schema.get_field_index("lang"), "lang", codes)
+
+
+def _check_originals(path: Path, captions: pa.Table, others: pa.Table, data: str) -> None:
+    """`CcrError` at the first caption that translates one of `others`, those in languages not asked for."""
+    here, elsewhere = (
+        pc.is_in(captions["parent_id"], table["caption_id"].combine_chunks()) for table in (captions, others)
+    )
+    if row := _first(captions, pc.and_not(elsewhere, here)):
+        lang = others["lang"][pc.index(others["caption_id"], row["parent_id"]).as_py()]
+        raise CcrError(
+            f"{_where(path, row)}: caption {short(row['caption_id'])} is a translation of {short(row['parent_id'])}, "
+            f"whose language {lang} is not among those of datasets.{data}. Add that to target_langs, or remove the "
+            "translation."
+        )
 
 
 def _first(rows: pa.Table, mask: pa.ChunkedArray) -> dict | None:

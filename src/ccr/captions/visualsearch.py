@@ -10,6 +10,7 @@ of an item in each target language translate its source captions of the same num
 
 import logging
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -38,21 +39,19 @@ NUMBERS = re.compile(r"([0-9]{1,9})-([0-9]{1,9})")
 
 @dataclass(frozen=True)
 class CaptionFile:
-    """What the name of a caption file says."""
+    """What the name of a caption file says; `langs`: the tag's chain of languages, None for an unknown one."""
 
     path: Path
     split: str
     engine: str | None
     tag: str
-
-    @property
-    def langs(self) -> list[str | None]:
-        """The tag's chain of languages; None for an unknown one."""
-        return [_lang(part) for part in self.tag.split("2")]
+    langs: list[str | None]
 
 
-def _lang(tag: str) -> str | None:
-    return "en" if tag == ENGLISH else languages.known(tag)
+def _lang(tag: str, asked: Sequence[str]) -> str | None:
+    """The requested language that a tag is a variety of, else its code."""
+    tag = "en" if tag == ENGLISH else tag
+    return languages.variety(tag, tuple(asked)) or languages.known(tag)
 
 
 def _tag(lang: str) -> str:
@@ -88,10 +87,12 @@ def layouts(root: Path) -> list[dict]:
 def read(root: Path, settings: dict) -> Raw:
     """All human captions in `langs`, and every published machine translation between them."""
     items, captions, notes = [], [], []
-    translated = _translated(settings)
-    for file in _files(root / "TextData", _collection(settings)):
+    files = _files(root / "TextData", _collection(settings), settings["langs"])
+    source, translated = settings["langs"][0], _translated(settings)
+    original = next((file.tag for file in files if file.langs == [source]), _tag(source))
+    for file in files:
         if set(file.langs) <= set(settings["langs"]):
-            captions.append(_captions(file, settings["langs"][0], translated))
+            captions.append(_captions(file, original if file.langs != [source] else None, translated))
         else:
             known = all(file.langs)
             why = "not among the chosen languages" if known else "no language"
@@ -102,13 +103,14 @@ def read(root: Path, settings: dict) -> Raw:
     return Raw.collect(items, captions, notes)
 
 
-def _files(folder: Path, collection: str) -> list[CaptionFile]:
+def _files(folder: Path, collection: str, asked: Sequence[str] = ()) -> list[CaptionFile]:
     pattern = re.compile(rf"{re.escape(collection)}({'|'.join(SPLITS)})(?:_(.+))?\.caption\.txt")
     files = []
     for path in sorted(folder.glob("*.caption.txt")):
         if match := pattern.fullmatch(path.name):
             engine, _, tag = (match[2] or "enc").rpartition("_")
-            files.append(CaptionFile(path, match[1], engine or None, tag))
+            langs = [_lang(part, asked) for part in tag.split("2")]
+            files.append(CaptionFile(path, match[1], engine or None, tag, langs))
     return files
 
 
@@ -124,7 +126,8 @@ def _translated(settings: dict) -> range:
     return range(int(numbers[1]), int(numbers[2]) + 1) if numbers else range(0)
 
 
-def _captions(file: CaptionFile, source: str, translated: range) -> pa.Table:
+def _captions(file: CaptionFile, original: str | None, translated: range) -> pa.Table:
+    """`original`: for human target captions, the tag of the source captions that numbers `translated` translate."""
     depth = len(file.langs)
     if depth not in ORIGIN or (depth > 1) != bool(file.engine):
         raise CcrError(
@@ -146,8 +149,8 @@ def _captions(file: CaptionFile, source: str, translated: range) -> pa.Table:
         )
     n = n.cast(pa.int32())
     parent_tag, has_parent = file.tag.rpartition("2")[0] or None, None
-    if depth == 1 and file.langs != [source]:
-        parent_tag = _tag(source)
+    if depth == 1 and original:
+        parent_tag = original
         has_parent = pc.and_(pc.greater_equal(n, translated.start), pc.less(n, translated.stop))
     return found(
         file.path,
@@ -216,5 +219,5 @@ def export(job: Job, split: str, path: Path) -> None:
                 "That needs an item without spaces, an id with a number (`item#en#0`), and no line break in the text."
             )
     with atomic(path) as temporary:
-        temporary.write_text("".join(f"{line}\n" for line in lines))
+        temporary.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
     log.info("%s: %s lines %s", path, f"{len(lines):,}", f"{{item}}#{tag}#{{n}} {{text}}")

@@ -33,7 +33,7 @@ def layouts(root: Path) -> list[dict]:
     if not path.exists() or KEY.encode() not in _first_line(path):
         return []
     try:
-        langs = languages.ordered(_tags(path, _records(path)))
+        langs = languages.ordered(_tags(path, _records(path)).values())
     except CcrError:  # `read` says why
         langs = []
     return [{"options": {}, "langs": langs}]
@@ -45,8 +45,8 @@ def read(root: Path, settings: dict) -> Raw:
     if not path.exists():
         return Raw.collect([], [], [])
     records = _records(path)
-    tags = _tags(path, records)
-    captions = [_captions(path, records, lang, tags[lang]) for lang in settings["langs"] if lang in tags]
+    tags = languages.varieties(_tags(path, records), settings["langs"])
+    captions = [_captions(path, records, *lang) for lang in tags.items()]
     return Raw.collect([listed(path, [record[KEY] for record in records], "test")], captions, [])
 
 
@@ -63,6 +63,8 @@ def _records(path: Path) -> list[dict[str, Any]]:
             record = json.loads(line)
         except json.JSONDecodeError as error:
             raise CcrError(f"{where}: not valid JSON ({error.msg}). Fetch the file again.") from error
+        except (RecursionError, ValueError) as error:  # deeply nested brackets; a number with thousands of digits
+            raise CcrError(f"{where}: not the JSON that was expected ({error}). Fetch the file again.") from error
         if not isinstance(record, dict) or not isinstance(record.get(KEY), str) or not record[KEY]:
             raise CcrError(f"{where}: key {KEY!r} must hold an id. Fix the line.")
         for tag, said in _languages(record):
@@ -79,19 +81,19 @@ def _languages(record: dict[str, Any]) -> Iterator[tuple[str, Any]]:
 
 
 def _tags(path: Path, records: list[dict[str, Any]]) -> dict[str, str]:
-    """Code of each language with captions -> the file's tag for it."""
+    """The file's tag of each language with captions -> its code."""
     tags = dict.fromkeys(tag for record in records for tag, said in _languages(record) if said["caption"])
     try:
-        return {languages.code(tag): tag for tag in tags}
+        return {tag: languages.code(tag) for tag in tags}
     except CcrError as error:
         raise CcrError(f"{path}: {error}") from error
 
 
-def _captions(path: Path, records: list[dict[str, Any]], lang: str, tag: str) -> pa.Table:
+def _captions(path: Path, records: list[dict[str, Any]], lang: str, tags: list[str]) -> pa.Table:
     rows = [
         (record[KEY], n, text, number)
         for number, record in enumerate(records, start=1)
-        for n, text in enumerate(record.get(tag, {"caption": []})["caption"])
+        for n, text in enumerate(text for tag in tags if tag in record for text in record[tag]["caption"])
     ]
     item_id, n, text, row = zip(*rows, strict=True)
     return found(path, item_id=item_id, tag=lang, n=n, text=text, row=row, lang=lang)

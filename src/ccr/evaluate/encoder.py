@@ -101,7 +101,7 @@ def embed(files: Mapping[str, str], collection: Path, output: Path, batch: int, 
 def queries(path: Path, entities: str = "decode") -> list[str]:
     """The lines of a text file, cleaned; the log says what was changed. Raises `CcrError` naming an empty line."""
     lines, changes = pa.array(read_lines(path), pa.string()), Changes()
-    texts = clean(lines, None, entities, changes, [f"line {number}" for number in range(1, len(lines) + 1)]).to_pylist()
+    texts = clean(lines, entities, changes, [f"line {number}" for number in range(1, len(lines) + 1)]).to_pylist()
     if not texts or "" in texts:
         line = texts.index("") + 1 if texts else 1
         raise CcrError(f"{path}: line {line} is empty; every line is a text to embed.")

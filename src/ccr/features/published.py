@@ -18,7 +18,7 @@ from ccr.errors import CcrError
 from ccr.features import visualsearch
 from ccr.features.items import Item
 from ccr.store.arrays import read_array
-from ccr.texts.files import read_text
+from ccr.texts.files import read_ids
 
 
 def read(
@@ -64,7 +64,7 @@ def _matrix(folder: Path) -> tuple[Container[str], Callable[[str], np.ndarray], 
     array = _load(folder / "features.npy", mmap=True)
     if not (folder / "ids.txt").is_file():
         raise CcrError(f"{folder / 'ids.txt'}: no such file. It names the rows of features.npy, one id per line.")
-    ids = read_text(folder / "ids.txt").split()
+    ids = read_ids(folder / "ids.txt")
     if array.ndim not in (2, 3):
         raise CcrError(
             f"{folder / 'features.npy'}: shape {array.shape}, expected (items, dim) or (items, frames, dim)."

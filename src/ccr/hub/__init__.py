@@ -81,7 +81,7 @@ class Checkpoint:
         """The JSON object in a file; empty if the file does not exist. `CcrError` if it is not a JSON object."""
         path = self.folder / file
         try:
-            content = json.loads(path.read_text()) if path.exists() else {}
+            content = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
         except (ValueError, RecursionError) as error:
             raise CcrError(f"{path}: not valid JSON ({error}). Fetch the model again.") from error
         if not isinstance(content, dict):

@@ -80,7 +80,7 @@ def load_text_encoder(network: DualEncoder, model: str | PathLike) -> None:
 def load_tokenizer(path: str | PathLike) -> Tokenizer:
     """The tokenizer of a run; `CcrError` when it is missing or damaged."""
     try:
-        return Tokenizer.from_str(Path(path).read_text())
+        return Tokenizer.from_str(Path(path).read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise CcrError(f"{path}: no such file. Train the run first.") from error
     except Exception as error:  # the tokenizers library raises bare Exception

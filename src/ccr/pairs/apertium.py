@@ -46,7 +46,8 @@ def chain(source: str, target: str, pivot: str, where: str) -> list[str]:
 def files(modes: list[str]) -> list[str]:
     """All files that a translation with these modes depends on: the command (its text has the version), modes, data."""
     written = [_folder() / f"modes/{mode}.mode" for mode in modes]
-    data = sorted({name for path in written for name in _FILE.findall(path.read_text()) if Path(name).is_file()})
+    texts = [path.read_text(encoding="utf-8") for path in written]
+    data = sorted({name for text in texts for name in _FILE.findall(text) if Path(name).is_file()})
     return [shutil.which("apertium"), *map(str, written), *data]
 
 

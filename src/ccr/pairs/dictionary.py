@@ -53,6 +53,11 @@ def find(path: str, source: str, target: str, where: str) -> Found:
     )
 
 
+def stem(file: Path) -> str:
+    """The name of a dictionary, without its ending and `.gz`."""
+    return Path(file.name.removesuffix(".gz")).stem
+
+
 def _format(file: Path) -> str | None:
     name = file.name.removesuffix(".gz").lower()
     if name.endswith(".tsv"):
@@ -66,7 +71,7 @@ def _is_of(file: Path, form: str, source: str, target: str) -> bool:
     """Whether a file translates a pair, judging by its name."""
     if form == "cedict":
         return target == "en" and source in ("zh", "zh-Hant")
-    match = _NAME.fullmatch(file.name.removesuffix(".gz").removesuffix(file.suffixes[0] if file.suffixes else ""))
+    match = _NAME.fullmatch(stem(file))
     tags = match.groups() if match else ("", "")
     return bool(match and languages.served(source, tags[:1]) and languages.served(target, tags[1:]))
 

@@ -48,6 +48,7 @@ _CODES = {
         "yue zh-Hans zh-Hant zu"
     ),
 }
+TAGS = {"zt": "zh-Hant"}  # codes that services use instead of a language's tag
 CODES = {service: codes.split() for service, codes in _CODES.items()}
 
 
@@ -68,5 +69,6 @@ def serving(source: str, target: str) -> list[str]:
 
 
 def _pair(name: str, source: str, target: str) -> tuple[str, str] | None:
-    pair = languages.served(source, CODES[name]), languages.served(target, CODES[name])
+    tags = {TAGS.get(code, code): code for code in CODES[name]}
+    pair = tuple(tags.get(languages.served(lang, tags)) for lang in (source, target))
     return pair if all(pair) and pair[0] != pair[1] else None

@@ -104,7 +104,7 @@ class Group:
 def read_object(path: Path) -> dict[str, Any]:
     """The object in a JSON file; `CcrError` if the file is missing, damaged or holds something else."""
     try:
-        content = json.loads(path.read_text())
+        content = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise CcrError(f"{path.name}: no such file.") from error
     except ValueError as error:

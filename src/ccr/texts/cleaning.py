@@ -14,8 +14,9 @@ import regex
 
 from ccr.texts.files import short
 
-# Zero-width space, word joiner and byte-order mark: invisible, not part of a text (joiners of scripts stay).
-INVISIBLE = "[\u200b\u2060\ufeff]"
+# Zero-width space, word joiner, byte-order mark, soft hyphen and marks of the writing direction: invisible, not part of
+# a text (joiners of scripts stay).
+INVISIBLE = "[\u200b\u2060\ufeff\u00ad\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]"
 CONTROL = "[\\p{Cc}\u2028\u2029]+"
 SPACE = r"\p{Z}+"
 ENTITY = r"&(?:#[0-9]{1,7}|#[xX][0-9a-fA-F]{1,6}|[A-Za-z][A-Za-z0-9]{1,31});"
@@ -36,14 +37,14 @@ EXAMPLES, AROUND, SHOWN = 2, 10, 40  # texts shown per kind; characters shown be
 Step = Callable[[pa.Array], pa.Array]
 
 
-def steps(lang: str | None = None, entities: str = "decode") -> dict[str, Step]:
-    """The cleaning steps for texts of a language (None: unknown), in order, by name; each maps an array to another.
+def steps(entities: str = "decode") -> dict[str, Step]:
+    """The cleaning steps in order, by name; each maps an array to another.
 
     Args:
         entities: what to do with HTML entities (`&#39;`, `&amp;`): `decode` or `keep`.
     """
     put_right: dict[str, Step] = {
-        "zero-width characters": lambda texts: pc.replace_substring_regex(texts, INVISIBLE, ""),
+        "invisible characters": lambda texts: pc.replace_substring_regex(texts, INVISIBLE, ""),
         "characters not composed (NFC)": lambda texts: pc.utf8_normalize(texts, "NFC"),
     }
     if entities == "decode":
@@ -98,18 +99,14 @@ def _where_different(before: str, after: str) -> tuple[str, str]:
 
 
 def clean(
-    texts: pa.Array,
-    lang: str | None = None,
-    entities: str = "decode",
-    changes: Changes | None = None,
-    names: Sequence[str] = (),
+    texts: pa.Array, entities: str = "decode", changes: Changes | None = None, names: Sequence[str] = ()
 ) -> pa.Array:
     """Texts after all cleaning steps; clean texts stay as they are.
 
     Args:
         changes: records what is changed in which text, by its name in `names`.
     """
-    for what, step in steps(lang, entities).items():
+    for what, step in steps(entities).items():
         done = step(texts)
         if changes is not None:
             changes.changed(what, names, texts, done)
@@ -119,9 +116,9 @@ def clean(
     return texts
 
 
-def clean_text(text: str, lang: str | None = None, entities: str = "decode") -> str:
+def clean_text(text: str, entities: str = "decode") -> str:
     """One text, cleaned."""
-    return clean(pa.array([text], pa.string()), lang, entities)[0].as_py()
+    return clean(pa.array([text], pa.string()), entities)[0].as_py()
 
 
 def letters(text: str) -> str:

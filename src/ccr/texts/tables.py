@@ -2,6 +2,7 @@
 
 import csv
 import io
+import re
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +12,7 @@ from ccr.texts.files import read_text, short
 
 DELIMITERS = {".csv": ",", ".tsv": "\t"}
 NAMES = {",": "commas", "\t": "tabs", ";": "semicolons", "|": "vertical bars"}
+QUOTES = 'A text with quotation marks in it stands between quotation marks, and its own are doubled: "a ""stop"" sign".'
 HINT = "sep="  # what some programs write before the column names: `sep=;`
 
 
@@ -31,7 +33,8 @@ def read_table(path: Path, needed: Collection[str]) -> Table:
     """A CSV or TSV file with at least these columns.
 
     Values are separated by commas (.csv) or tabs (.tsv), or whatever the first line uses instead. Lines without a value
-    are left out. Raises `CcrError` naming the line that is not a record, or the column that is missing or occurs twice.
+    are left out. Raises `CcrError` naming the line that is not a record or whose quotation mark swallows others, or the
+    column that is missing or occurs twice.
     """
     text = read_text(path)
     mark = _delimiter(path, text, needed)
@@ -47,6 +50,12 @@ def read_table(path: Path, needed: Collection[str]) -> Table:
             raise CcrError(
                 f"{path}, line {line}: {len(record)} values, but there are {len(header)} columns. A text with "
                 f"{NAMES[mark]} in it stands between quotation marks."
+            )
+        if (column := _swallowing(record, mark)) is not None:
+            raise CcrError(
+                f"{path}, line {line}: column {header[column]!r} holds whole lines of the table, "
+                f"{short(repr(record[column]))}: a quotation mark that is not closed on its line. {QUOTES} If they are "
+                "one text, write it on one line."
             )
         if any(value.strip() for value in record):
             records.append(record)
@@ -95,7 +104,20 @@ def _records(path: Path, text: str, mark: str) -> Iterator[tuple[int, list[str]]
                 yield start, record
             start = reader.line_num + 1
     except csv.Error as error:
-        raise CcrError(
-            f"{path}, line {start}: {error}. A text with quotation marks in it stands between quotation marks, and "
-            'its own are doubled: "a ""stop"" sign".'
-        ) from error
+        raise CcrError(f"{path}, line {start}: {error}. {QUOTES}") from error
+
+
+def _swallowing(record: list[str], mark: str) -> int | None:
+    """The column whose value looks like the rest of one record, whole ones, and the beginning of another."""
+    separator = re.compile(rf"{re.escape(mark)}(?! )")  # after a comma in a text there is a space
+    last = len(record) - 1
+    for column, value in enumerate(record):
+        rest, *lines = re.split(r"\r\n?|\n", value) if mark in value else [value]
+        if not lines:
+            continue
+        if mark == "\t":  # in no text together with line breaks
+            return column
+        least = [last - column, *(last if line else 0 for line in lines[:-1]), column]
+        if all(len(separator.findall(line)) >= n for line, n in zip([rest, *lines], least, strict=True)):
+            return column
+    return None

@@ -4,19 +4,22 @@ The weakest real translation: no grammar, no context, one translation per word w
 """
 
 import logging
-import re
 from collections.abc import Iterator
+from pathlib import Path
 
 import pyarrow as pa
+import regex
 
 from ccr import languages
 from ccr.artifacts.jobs import Job
-from ccr.pairs.dictionary import find
+from ccr.pairs.dictionary import find, stem
 from ccr.translate.engine import languages as languages_of
-from ccr.translate.wordlists import Sense, read
+from ccr.translate.text import clean
+from ccr.translate.wordlists import FIRST, WORD, Sense, read
 
-_WORD = re.compile(r"\w+")
-_CHARACTER = re.compile(r"[0-9A-Za-z\u00c0-\u024f]+|\w")
+_CHARACTER = regex.compile(rf"[0-9A-Za-z\u00c0-\u024f]+|(?={FIRST})\X")  # with its marks
+_LETTERS = regex.compile(r"[\p{L}\p{M}\u200c\u200d]+")
+_DOTTED = ("tr", "az")  # languages in which I is the capital of ı, and İ that of i
 WITHIN = {"", "-", "'", "’"}  # allowed between the words of a phrase, in addition to spaces
 
 log = logging.getLogger(__name__)
@@ -34,9 +37,11 @@ class Engine:
         source, target = languages_of(job)
         path = job.settings["options"]["path"]
         found = find(path, source, target, f"translate.variants.{job.settings['variant']}")
-        self.name = found.files[0].rpartition("/")[2].partition(".")[0] + (" inverted" if found.inverted else "")
+        self.name = stem(Path(found.files[0])) + (" inverted" if found.inverted else "")
         self._english = source == "en"
-        self._cut = _WORD if languages.spaced(source) else _CHARACTER
+        self._capitals = str.maketrans("Iİ", "ıi") if source.split("-")[0] in _DOTTED else {}
+        self._upper = str.maketrans("i", "İ") if target.split("-")[0] in _DOTTED else {}
+        self._cut = WORD if languages.spaced(source) else _CHARACTER
         self._spaces = languages.spaced(source), languages.spaced(target)
         self._phrases = self._best(read(found))
         self._longest = max(map(len, self._phrases), default=1)
@@ -48,26 +53,29 @@ class Engine:
         for text in parents["text"].to_pylist():
             units = list(self._units(text))
             words += sum(word != "" for _, word, _ in units)
-            unknown += sum(known is None and word.isalpha() for _, word, known in units)
+            unknown += sum(known is None and bool(_LETTERS.fullmatch(word)) for _, word, known in units)
             made.append(self._written(units, text) or text)
         share = 100 * unknown / words if words else 0.0
         log.info("%s: %.1f %% of the words are not in %s", self._target, share, self.name)
         return made
 
     def _best(self, senses: list[Sense]) -> dict[tuple[str, ...], str]:
-        """The best translation of each phrase, by the phrase's words in lower case."""
+        """The best translation of each phrase, by the phrase's words in lower case, spelt as captions are."""
         best: dict[tuple[str, ...], tuple[tuple[int, int, float], str]] = {}
         for sense in senses:
-            key = tuple(self._cut.findall(sense.source.lower()))
+            key = tuple(self._cut.findall(self._lower(clean(sense.source))))
             worth = sense.rank, sense.words, -sense.weight
             if key and (key not in best or worth < best[key][0]):
                 best[key] = worth, sense.target
         return {key: target for key, (_, target) in best.items()}
 
+    def _lower(self, text: str) -> str:
+        return text.translate(self._capitals).lower()
+
     def _units(self, text: str) -> Iterator[tuple[str, str, str | None]]:
         """(text before a phrase, the phrase, its translation or None if unknown); last, the text after all phrases."""
         found = list(self._cut.finditer(text))
-        keys, at, end = [match[0].lower() for match in found], 0, 0
+        keys, at, end = [self._lower(match[0]) for match in found], 0, 0
         while at < len(found):
             length, known = self._longest_match(text, found, keys, at)
             start, stop = found[at].start(), found[at + length - 1].end()
@@ -76,7 +84,7 @@ class Engine:
         if text[end:]:
             yield text[end:], "", ""
 
-    def _longest_match(self, text: str, found: list[re.Match], keys: list[str], at: int) -> tuple[int, str | None]:
+    def _longest_match(self, text: str, found: list[regex.Match], keys: list[str], at: int) -> tuple[int, str | None]:
         reach = 1
         while (
             reach < self._longest
@@ -102,7 +110,8 @@ class Engine:
             apart = spaced or not mark and _latin(text[-1:]) and _latin(word[:1])
             text += mark + (" " if apart and text and word else "") + word
         text = text.strip()
-        return text[:1].upper() + text[1:] if source.strip()[:1].isupper() and len(text[:1].upper()) == 1 else text
+        first = text[:1].translate(self._upper).upper()
+        return first + text[1:] if source.strip()[:1].isupper() and len(first) == 1 else text
 
 
 def _stems(word: str) -> Iterator[str]:
@@ -120,4 +129,4 @@ def _stems(word: str) -> Iterator[str]:
 
 
 def _latin(character: str) -> bool:
-    return character.isalnum() and ord(character) < 0x2E80
+    return character.isalnum() and ord(character) < 0x250

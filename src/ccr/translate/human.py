@@ -40,7 +40,8 @@ def pair(captions: pa.Table, source_lang: str, target_lang: str) -> pa.Table:
     """Human target captions (schema CAPTIONS), each with a source caption of its item as `parent_id`.
 
     The n-th is paired with the n-th; if there are fewer source captions, they are reused in order. Target captions of
-    an item without a source caption are left out and counted in the log.
+    an item without a source caption are left out and counted in the log. `CcrError` if there are no target captions, or
+    none of train items though there are train items.
     """
     human = captions.filter(pc.equal(captions["origin"], "human"))
     sources = human.filter(pc.equal(human["lang"], source_lang))
@@ -63,4 +64,11 @@ def pair(captions: pa.Table, source_lang: str, target_lang: str) -> pa.Table:
     if parents.null_count:
         log.warning("%s captions left out: their items have no caption in %s", parents.null_count, source_lang)
     paired = targets.set_column(targets.schema.get_field_index("parent_id"), "parent_id", parents)
-    return paired.filter(parents.is_valid())
+    paired = paired.filter(parents.is_valid())
+    if "train" in sources["split"].to_pylist() and "train" not in paired["split"].to_pylist():
+        raise CcrError(
+            f"no human captions in {target_lang!r} of train items: a translation variant with engine none, as in the "
+            "row `supervised`, puts them in the place of translations. Add them, or take the methods that use it out "
+            "of the table."
+        )
+    return paired

@@ -20,6 +20,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from ccr import languages
 from ccr.artifacts.files import atomic, make_folder, read_json, write_json
 from ccr.artifacts.hashes import digest
 from ccr.artifacts.jobs import Job
@@ -28,7 +29,8 @@ from ccr.artifacts.refusals import writing
 from ccr.artifacts.room import room_for
 from ccr.errors import CcrError
 from ccr.translate import evidence
-from ccr.translate.engine import Outcome, Refused, Remembered, Unanswered, Withdrawn, languages
+from ccr.translate.engine import Outcome, Refused, Remembered, Unanswered, Withdrawn
+from ccr.translate.engine import languages as languages_of
 from ccr.translate.evidence import APART, REFUSED_FOR, RUNS, counted, when
 from ccr.translate.text import clean
 
@@ -43,7 +45,7 @@ log = logging.getLogger(__name__)
 
 def remembered(engine: Remembered, texts: list[str], job: Job) -> list[Outcome]:
     """The outcome of each text: from the memory, or translated now and stored. `CcrError` if some are left."""
-    with Memory(job.settings["engine"], engine.identity, *languages(job)) as memory:
+    with Memory(job.settings["engine"], engine.identity, *languages_of(job)) as memory:
         missing = list(dict.fromkeys(text for text in map(clean, texts) if text not in memory.known))
         log.info("%s: %s texts, %s of them new to the memory", job.target, f"{len(texts):,}", f"{len(missing):,}")
         if missing:
@@ -291,5 +293,14 @@ def _folders() -> Iterator[tuple[Path, dict[str, str]]]:
     for file in sorted(TM.glob("*/identity.json")):
         identity = read_json(file)
         for folder in sorted(f for f in file.parent.iterdir() if f.is_dir()):
-            source, target = folder.name.split("-")
-            yield folder, described(file.parent.name.rsplit("-", 1)[0], identity, source, target)
+            yield folder, described(file.parent.name.rsplit("-", 1)[0], identity, *_pair(folder))
+
+
+def _pair(folder: Path) -> tuple[str, str]:
+    """The two languages that a folder is named after; a code may have hyphens of its own (`en-zh-Hant`)."""
+    parts = folder.name.split("-")
+    for n in range(1, len(parts)):
+        source, target = "-".join(parts[:n]), "-".join(parts[n:])
+        if languages.known(source) == source and languages.known(target) == target:
+            return source, target
+    raise CcrError(f"{folder}: expected a folder named after two languages, such as en-zh-Hant. Move it elsewhere.")

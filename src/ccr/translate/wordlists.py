@@ -9,16 +9,20 @@ from itertools import combinations
 from pathlib import Path
 from string import ascii_lowercase, ascii_uppercase, digits
 
+import regex
+
+from ccr import languages
 from ccr.errors import CcrError
 from ccr.pairs.dictionary import Found
 from ccr.texts.files import read_bytes
 
 BASE64 = {sign: value for value, sign in enumerate(ascii_uppercase + ascii_lowercase + digits + "+/")}
 ARTICLES = ("a", "an", "the")  # Chinese has none
+FIRST = r"[\p{L}\p{N}_]"  # begins a word; a mark alone, as in ❤️, is none
+WORD = regex.compile(rf"{FIRST}(?:{languages.WORD}|\p{{N}})*")
 LONGEST = 6  # characters of a Chinese word that is searched for in others
 
 _ASIDE = re.compile(r"\([^()]*\)|<[^<>]*>|\[[^\[\]]*\]|//?[^/\s][^/]*//?|\b(?:etw|jd[mns]?|sb|sth)\.")
-_WORD = re.compile(r"\w+")
 _SENSE = re.compile(r"\s*\d+\.\s+")
 _PIECES = re.compile(r"\s*[,;]\s*")
 _TRIMMED = re.compile(r"^(?:to|an?|the)\s+")
@@ -61,7 +65,7 @@ def _ranked(pairs: list[tuple[str, str, int]], parts: Callable[[str], Iterable[s
     counts = Counter(part for target in {target for _, target, _ in pairs} for part in parts(target))
     senses = []
     for source, target, rank in pairs:
-        words = _WORD.findall(target)
+        words = WORD.findall(target)
         senses.append(Sense(source, target, rank, len(words), min((counts[word] for word in words), default=0)))
     return senses
 
@@ -120,7 +124,7 @@ def _dictd(found: Found) -> list[Sense]:
         entry = data[start : start + size].decode("utf-8", errors="replace").split("\n")
         rank = int(_plain(entry[0]).casefold() != word.casefold())
         pairs += [(word, target, rank) for target in _translations(entry[1:])]
-    return _ranked([(b, a, rank) for a, b, rank in pairs] if found.inverted else pairs, _WORD.findall)
+    return _ranked([(b, a, rank) for a, b, rank in pairs] if found.inverted else pairs, WORD.findall)
 
 
 def _number(text: str) -> int | None:
@@ -169,7 +173,7 @@ def _cedict(found: Found) -> list[Sense]:
         word = match[1 if found.traditional else 2]
         pairs += [(word, phrase, rank) for gloss in match[3].split("/") for phrase, rank in _phrases(gloss).items()]
     if not found.inverted:
-        return _ranked(pairs, _WORD.findall)
+        return _ranked(pairs, WORD.findall)
     turned = _ranked([(phrase, word, rank) for word, phrase, rank in pairs], _stretches)
     return [*(Sense(article, "") for article in ARTICLES), *turned]
 
