@@ -226,7 +226,7 @@ def make(job, rows=ROWS):
 
 def asks_for_a_run(job) -> bool:
     """Whether Snakemake, which compares file times, would run the job."""
-    times = [path.stat().st_mtime_ns for path in (noted(job, {}), Path("in.parquet"))]
+    times = [path.stat().st_mtime_ns for path in (noted(job, content_hash), Path("in.parquet"))]
     return Path("out.parquet").stat().st_mtime_ns < max(times)
 
 
@@ -261,9 +261,9 @@ def test_a_file_edited_in_place_in_raw_data_asks_for_a_run(tmp_path):
     (raw / "images/a.jpg").write_bytes(b"1")
     job = Job("captions", "out.parquet", {"root": "raw"}, {"captions": "out.parquet"}, {}, "ccr.captions.dataset")
     make(replace(job, key=job_key(job)))
-    assert noted(job, {}).stat().st_mtime < output.stat().st_mtime
+    assert noted(job, content_hash).stat().st_mtime < output.stat().st_mtime
     (raw / "images/a.jpg").write_bytes(b"2")
-    assert noted(job, {}).stat().st_mtime > output.stat().st_mtime
+    assert noted(job, content_hash).stat().st_mtime > output.stat().st_mtime
 
 
 def test_what_is_content_of_a_folder(tmp_path):

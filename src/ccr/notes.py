@@ -9,10 +9,10 @@ import logging
 import os
 import time
 import uuid
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
-from ccr.artifacts.contents import content_hash
 from ccr.artifacts.files import make_folder
 from ccr.artifacts.hashes import touch
 from ccr.artifacts.jobs import Job, job_key
@@ -30,7 +30,7 @@ def note(job: Job) -> None:
     _write(job, {"digest": job.digest, "key": job.key}, old=True)
 
 
-def noted(job: Job, contents: dict[str, str]) -> Path:
+def noted(job: Job, content: Callable[[str], str]) -> Path:
     """The job's note.
 
     It becomes newer than the outputs if these were made with other settings, other code or other inputs (raw data that
@@ -40,16 +40,16 @@ def noted(job: Job, contents: dict[str, str]) -> Path:
     checkout`, a copy) and whatever their times: they become newer than its inputs, which are settled before.
 
     Args:
-        contents: path -> hash of its content, for the jobs of one pipeline: each input is looked at once.
+        content: path -> hash of its content, remembered for the jobs of one pipeline: each input is looked at once.
     """
     path = _path(job)
     try:
         made = json.loads(path.read_text())
     except (OSError, ValueError):
         made = {}
-    key = _key_of_outputs(job)
+    key = key_of_outputs(job)
     same = key is not None and made == {"digest": job.digest, "key": key}
-    present = _present_key(job, contents)
+    present = present_key(job, content)
     same = same and present in (key, None)
     if same and not _older_than_inputs(job) and not _of_tomorrow(job):
         return path
@@ -58,6 +58,23 @@ def noted(job: Job, contents: dict[str, str]) -> Path:
             touch(output)
         return _write(job, {"digest": job.digest, "key": key}, old=True)
     return path if same else _write(job, {"digest": job.digest, "key": None}, old=False)
+
+
+def key_of_outputs(job: Job) -> str | None:
+    """The key that the job's outputs are sealed with; None if they are not all there, or damaged (with a warning)."""
+    try:
+        return sealed_key(job)
+    except (CcrError, OSError) as error:
+        log.warning("%s", error)
+        return None
+
+
+def present_key(job: Job, content: Callable[[str], str]) -> str | None:
+    """The key that the job would make its outputs under now; None while an input is missing or torn."""
+    try:
+        return job_key(job, content)
+    except (CcrError, OSError):
+        return None
 
 
 def _of_tomorrow(job: Job) -> bool:
@@ -104,25 +121,3 @@ def _outputs(job: Job) -> list[Path]:
 def _marker(path: str) -> Path:
     """The file whose time Snakemake looks at: for a folder, the manifest."""
     return Path(path, "manifest.json") if Path(path).is_dir() else Path(path)
-
-
-def _key_of_outputs(job: Job) -> str | None:
-    try:
-        return sealed_key(job)
-    except (CcrError, OSError) as error:
-        log.warning("%s", error)
-        return None
-
-
-def _present_key(job: Job, contents: dict[str, str]) -> str | None:
-    """The job's key; None while an input is missing or torn."""
-
-    def content(path: str) -> str:
-        if path not in contents:
-            contents[path] = content_hash(path)
-        return contents[path]
-
-    try:
-        return job_key(job, content)
-    except (CcrError, OSError):
-        return None

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import ccr
 import yaml
+from ccr.artifacts.contents import content_hash
 from ccr.artifacts.files import atomic
 from ccr.artifacts.hashes import digest
 from ccr.artifacts.refusals import writing
@@ -91,7 +92,7 @@ class Planned:
         if job.target not in NOTES:  # its inputs first
             for need in PLAN.needs(job.target):
                 if need.target not in NOTES:
-                    NOTES[need.target] = for_people(noted, need, CONTENTS)
+                    NOTES[need.target] = for_people(noted, need, CONTENT)
         paths = sorted({made_or_found(path) for path in job.prerequisites()})
         for path in filter(PATHVAR_REGEX.search, paths):
             sys.exit(f"{path}: Snakemake puts something else in the place of `<name>` in a path. Rename the folder.")
@@ -134,7 +135,7 @@ shell.prefix(
 
 PLAN = for_people(settings.plan, for_people(settings.validate, config))
 PARAMS = for_people(snapshot, config)
-NOTES, CONTENTS = {}, {}
+NOTES, CONTENT = {}, cache(content_hash)  # each input is looked at once
 # jobs find the `ccr` of this Python, whether or not its environment is activated
 PATH = os.pathsep.join([str(Path(sys.executable).parent), *os.get_exec_path()])
 os.environ.update(PATH=PATH, CCR_SETTINGS=PARAMS)

@@ -1,19 +1,19 @@
 """What the tables under `run` in params.yaml need of this machine: raw data, models, keys, disk."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from functools import cache
 from pathlib import Path
 
 from ccr import params
 from ccr.artifacts.contents import content_hash
-from ccr.artifacts.jobs import Job, job_key
+from ccr.artifacts.jobs import Job
 from ccr.artifacts.room import free_bytes
-from ccr.artifacts.seals import sealed_key
 from ccr.doctor.estimate import Estimate
 from ccr.doctor.machine import has_bf16
 from ccr.doctor.section import Section
 from ccr.doctor.services import is_cached
 from ccr.errors import CcrError
+from ccr.notes import key_of_outputs, present_key
 from ccr.params.plan import Plan
 
 
@@ -45,18 +45,10 @@ def _to_do(plan: Plan, jobs: Iterable[Job]) -> list[Job]:
     content, found = cache(content_hash), {}
     for job in jobs:
         behind = (plan.makers[path].target for path in job.input_paths() if path in plan.makers)
-        if any(target in found for target in behind) or not _is_made(job, content):
+        key = key_of_outputs(job)
+        if key is None or key != present_key(job, content) or any(target in found for target in behind):
             found[job.target] = job
     return list(found.values())
-
-
-def _is_made(job: Job, content: Callable[[str], str]) -> bool:
-    """Whether a job's outputs carry its present key."""
-    try:
-        key = sealed_key(job)
-        return key is not None and key == job_key(job, content)
-    except (CcrError, OSError):  # damaged, or an input is gone
-        return False
 
 
 def _lacking(plan: Plan, jobs: list[Job]) -> Iterator[str]:

@@ -3,16 +3,19 @@
 import base64
 import json
 import logging
+from collections.abc import Callable
+from functools import cache
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment
 
+from ccr.artifacts.contents import content_hash
 from ccr.artifacts.files import atomic
-from ccr.artifacts.jobs import Job, job_key
-from ccr.artifacts.seals import sealed_key
+from ccr.artifacts.jobs import Job
 from ccr.errors import CcrError
+from ccr.notes import key_of_outputs, present_key
 from ccr.params import Plan
 from ccr.report import drawings
 from ccr.report.breakdowns import breakdowns
@@ -40,7 +43,8 @@ def write(plan: Plan, job: Job, differences: list[tuple[str, Any, Any]], path: s
         raise CcrError(f"{job.target}: no table of retrieval, and only these have a report.")
     if not Path(job.target).is_file():
         raise CcrError(f"{job.target}: no such table yet. Make it first: make {job.target}")
-    if old := next((need.target for need in plan.needs(job.target) if _made_otherwise(need)), None):
+    content = cache(content_hash)
+    if old := next((need.target for need in plan.needs(job.target) if _made_otherwise(need, content)), None):
         raise CcrError(f"{old}: was made with other settings or code than there are now. First: make {job.target}")
     rows = compare([read_row(settings) for settings in job.settings["rows"]])
     groups = [_group(Group(plan, group), plan.params.evaluate.batch) for group in columns.groups(rows)]
@@ -61,12 +65,10 @@ def write(plan: Plan, job: Job, differences: list[tuple[str, Any, Any]], path: s
     log.info("%s: %.1f MB", path, len(page.encode()) / 1e6)
 
 
-def _made_otherwise(job: Job) -> bool:
+def _made_otherwise(job: Job, content: Callable[[str], str]) -> bool:
     """Whether what is there of a job has another key than the job has now; not if one of them cannot be known."""
-    try:
-        return sealed_key(job) not in (None, job_key(job))
-    except (CcrError, OSError):
-        return False
+    keys = {key_of_outputs(job), present_key(job, content)}
+    return len(keys) == 2 and None not in keys
 
 
 def _group(group: Group, batch: int) -> dict[str, Any]:
