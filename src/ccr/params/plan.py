@@ -41,7 +41,7 @@ class Plan:
 
     def find(self, target: str) -> Job | None:
         """The job that makes `target`, a path from the working directory, for a table or not; None if there is none."""
-        target = os.path.relpath(target)
+        target = os.path.relpath(target or os.curdir)
         if target not in self.jobs:
             for stage in (captions, translate, features):
                 stage.every(self._planning)
@@ -56,8 +56,8 @@ class Plan:
         """
         job = self.find(target)
         if job is None:
-            close = difflib.get_close_matches(target, self.jobs, n=3, cutoff=0.3)
-            raise CcrError(f"{target}: params.yaml plans no such job. Nearest: {', '.join(close) or 'none'}.")
+            close = ", ".join(difflib.get_close_matches(target, self.jobs, n=3, cutoff=0.3)) or "none"
+            raise CcrError(f"{target or repr(target)}: params.yaml plans no such job. Nearest: {close}.")
         if "parallel" in job.outputs:
             self._check_parallel(job)
         elif job.stage == "captions" and job.settings["source"] == "official":
