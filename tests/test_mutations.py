@@ -9,6 +9,8 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import torch
 from hypothesis import HealthCheck, Phase, given, settings
@@ -285,3 +287,20 @@ def test_what_changes_a_file_changes_it():
     data = bytes(range(100))
     for kind in ("flip", "set", "cut", "drop", "insert", "double", "zeros"):
         assert changed(data, [(kind, 0.5, b"\xff\x01")]) != data
+
+
+def test_no_damage_to_the_metadata_of_a_parquet_file_ends_the_process(tmp_path):
+    """pyarrow itself aborts on some: a reader in C++ throws where Python does not catch."""
+    path = tmp_path / "lists.parquet"
+    pq.write_table(pa.table({"v": pa.array([[1.0], [2.0, 3.0]])}), path)
+    good = path.read_bytes()
+    start = len(good) - 8 - int.from_bytes(good[-8:-4], "little")
+    refused = 0
+    for place in range(start, len(good) - 8):
+        for bit in (1, 16):
+            path.write_bytes(good[:place] + bytes([good[place] ^ bit]) + good[place + 1 :])
+            try:
+                read_parquet(path)
+            except CcrError:
+                refused += 1
+    assert refused
