@@ -304,3 +304,12 @@ def test_no_damage_to_the_metadata_of_a_parquet_file_ends_the_process(tmp_path):
             except CcrError:
                 refused += 1
     assert refused
+
+
+def test_a_picture_that_announces_gigabytes_does_not_reserve_them(tmp_path):
+    reader = picture("png", tmp_path, tmp_path)
+    changes = [("set", 0.5, b"\x8d\xef\xaa"), ("cut", 0.8, b"\xac(\x01"), ("drop", 0.2752547, b"\x01*\xfb \x1cmZ:\xc8")]
+    changes += [("flip", 0.76248, b"{}"), ("insert", 0.62724, b"f^"), ("flip", 0.0239265, b"GBD?")]
+    reader.path.write_bytes(changed(reader.path.read_bytes(), changes))
+    with bounded(), pytest.raises(Unreadable):
+        reader.read()

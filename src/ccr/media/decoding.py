@@ -1,6 +1,7 @@
 """Pixels of image and video files: upright, RGB, 8 bits."""
 
 from collections.abc import Callable
+from io import BytesIO
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
@@ -34,7 +35,8 @@ def read_image(
         draft: sufficient (width, height): a JPEG may be decoded at half, a quarter or an eighth of its size.
     """
     try:
-        with Image.open(path) as image:
+        # from memory: a decoder that asks a file for 3 GB, as a damaged header says, reserves them
+        with Image.open(BytesIO(path.read_bytes()) if isinstance(path, Path) else path) as image:
             if draft:
                 image.draft("RGB", draft)
             ImageOps.exif_transpose(image, in_place=True)
