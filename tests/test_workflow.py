@@ -8,7 +8,6 @@ import shutil
 import subprocess
 import sys
 import time
-from pathlib import Path
 from urllib.parse import unquote
 
 import pytest
@@ -325,7 +324,7 @@ def test_two_clones_make_the_same_bytes(made, fresh, tmp_path):
     other.run()
     files = {path.relative_to(made.folder) for top in ("data", "results") for path in (made.folder / top).rglob("*")}
     table = {path for path in files if "tiny" in path.as_posix() and (made.folder / path).is_file()}
-    assert {Path("results/tiny.csv"), Path("results/figures/tiny/recall.svg")} <= table
+    assert len(table) == 18
     trained = {path for path in files if path.name == "seal.json" and {"runs", "teachers"} & {*path.parts}}
     for path in files - trained:
         if (made.folder / path).is_file() and path.name != "provenance.json":

@@ -125,7 +125,7 @@ def opened(path: str | os.PathLike, **options: Any) -> Iterator[pq.ParquetFile]:
     """A Parquet file, opened to check page checksums; whatever is wrong with its bytes is a `CcrError`."""
     try:
         with pq.ParquetFile(path, page_checksum_verification=True, **options) as file:
-            _open_columns(path, file.num_row_groups)
+            _open_columns(path, file.metadata)
             _refuse_bomb(path, file.metadata)
             yield file
     except FileNotFoundError as error:
@@ -140,13 +140,13 @@ def _check_kind(path: str | os.PathLike, field: pa.Field, schema: pa.Schema | No
         raise CcrError(f"{path}: column {field.name!r} holds {_kind(field.type)}, expected {expected}.")
 
 
-def _open_columns(path: str | os.PathLike, row_groups: int) -> None:
+def _open_columns(path: str | os.PathLike, metadata: pq.FileMetaData) -> None:
     """Raise an error for damaged metadata of a column, at which `row_group.column` would abort the whole process.
 
     Batches of no rows open the columns of a row group, and read and unpack nothing.
     """
-    with pq.ParquetFile(path, pre_buffer=False, buffer_size=4096) as file:
-        for number in range(row_groups):
+    with pq.ParquetFile(path, metadata=metadata, pre_buffer=False, buffer_size=4096) as file:
+        for number in range(metadata.num_row_groups):
             next(file.reader.iter_batches(0, [number], use_threads=False), None)
 
 

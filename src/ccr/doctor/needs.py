@@ -1,6 +1,6 @@
 """What the tables under `run` in params.yaml need of this machine: raw data, models, keys, disk."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import cache
 from pathlib import Path
 
@@ -45,10 +45,15 @@ def _to_do(plan: Plan, jobs: Iterable[Job]) -> list[Job]:
     content, found = cache(content_hash), {}
     for job in jobs:
         behind = (plan.makers[path].target for path in job.input_paths() if path in plan.makers)
-        key = key_of_outputs(job)
-        if key is None or key != present_key(job, content) or any(target in found for target in behind):
+        if any(target in found for target in behind) or not _is_made(job, content):
             found[job.target] = job
     return list(found.values())
+
+
+def _is_made(job: Job, content: Callable[[str], str]) -> bool:
+    """Whether a job's outputs carry its present key."""
+    key = key_of_outputs(job)
+    return key is not None and key == present_key(job, content)
 
 
 def _lacking(plan: Plan, jobs: list[Job]) -> Iterator[str]:
