@@ -16,7 +16,7 @@ from safetensors.torch import save_file
 from ccr.artifacts.contents import content_hash
 from ccr.artifacts.files import atomic, atomic_folder, read_json, write_json
 from ccr.artifacts.jobs import Job, job_key, provenance
-from ccr.artifacts.memo import adopt, kept_keys, memo_path, recall, remember, unneeded
+from ccr.artifacts.memo import adopt, forget, kept_keys, memo_path, recall, remember, unneeded
 from ccr.artifacts.parquet import read_parquet, write_parquet
 from ccr.artifacts.runs import evaluations_of
 from ccr.artifacts.schemas import CAPTIONS, ITEMS, RUN_FILES
@@ -195,16 +195,23 @@ def test_results_are_adopted_only_under_the_key_that_made_them(job):
 
 
 def test_entries_are_needed_without_the_shards_that_they_were_made_of(job):
-    """`features.shards` affects no result; neither does an entry that is being written, or was when it was killed."""
+    """`features.shards` affects no result; neither does an entry that is being written, or that a kill left behind."""
     shard = replace(job, target="shard.parquet", outputs={"captions": "shard.parquet"}, settings={"shard": 1})
     shard = replace(shard, key=job_key(shard))
     joined = replace(job, after=("shard.parquet",))
     for made in (shard, joined):
         write_parquet(ROWS, made.outputs["captions"], ITEMS, key=made.key)
         remember(made)
-    shutil.copytree(memo_path(job.key), memo_path(job.key).with_name(f".{job.key}.1234abcd.tmp"))
+    incomplete = memo_path(job.key).with_name(f".{job.key}.1234abcd.tmp")
+    shutil.copytree(memo_path(job.key), incomplete)
     assert kept_keys() == sorted([shard.key, job.key])
-    assert [entry.key for entry in unneeded([job])] == [shard.key]
+    assert [entry.folder for entry in unneeded([job])] == [memo_path(shard.key)]
+    two_hours_ago = time.time() - 7200
+    os.utime(incomplete, (two_hours_ago, two_hours_ago))
+    left, unplanned = unneeded([job])
+    assert (left.folder, unplanned.folder) == (incomplete, memo_path(shard.key))
+    forget(left)
+    assert not incomplete.exists() and kept_keys() == sorted([shard.key, job.key])
 
 
 def test_a_result_made_without_git(job, monkeypatch):

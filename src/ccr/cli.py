@@ -370,7 +370,7 @@ def collect(
     """Delete what no job of params.yaml needs from the memo."""
     entries = unneeded(params.plan(params.load(file)).jobs.values(), older_than, down_to)
     for entry in entries:
-        log.info("%s %s: %s MB", entry.key[:12], entry.target, f"{entry.size / 1e6:,.1f}")
+        log.info("%s %s: %s MB", entry.folder.name[:12], entry.target, f"{entry.size / 1e6:,.1f}")
         if not dry_run:
             forget(entry)
     print(

@@ -3,7 +3,7 @@
 import logging
 import shutil
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, fields, replace
 from functools import cache
@@ -23,6 +23,7 @@ from ccr.errors import CcrError
 
 MEMO = Path("work/memo")
 DAMAGED = MEMO / "damaged"  # entries that were set aside
+HOUR = 3600  # no process takes that long between two writes into an entry
 RECORD = "job.json"  # next to a job's outputs, which are stored under their roles
 
 log = logging.getLogger(__name__)
@@ -168,9 +169,9 @@ def _copy(source: Path, target: str | PathLike) -> None:
 
 @dataclass(frozen=True)
 class Entry:
-    """An entry of the memo: its size in bytes, and when it was last used (seconds since the epoch)."""
+    """An entry of the memo: its folder, its size in bytes, and when it was last used (seconds since the epoch)."""
 
-    key: str
+    folder: Path
     target: str
     size: int
     used: float
@@ -180,7 +181,7 @@ def unneeded(jobs: Iterable[Job], days: float = 0.0, gigabytes: float | None = N
     """Entries that no planned job would recall, the longest unused first.
 
     An entry is needed if its target is planned with the settings and the code that made it, and the entries that it was
-    made from are needed too. Entries that were set aside are never needed.
+    made from are needed too. Entries that were set aside are never needed, nor are those that a kill left incomplete.
 
     Args:
         days: only entries unused for at least this long.
@@ -197,8 +198,9 @@ def unneeded(jobs: Iterable[Job], days: float = 0.0, gigabytes: float | None = N
         makers = {record["makers"].get(path) for path in read}
         return current and all(needed(maker) for maker in makers if maker in records)
 
-    found = [Entry(key, records[key]["target"], *_measured(memo_path(key))) for key in records if not needed(key)]
-    found += [Entry(path.name, "(set aside)", *_measured(path)) for path in DAMAGED.glob("*")]
+    found = [_entry(memo_path(key), records[key]["target"]) for key in records if not needed(key)]
+    found += [_entry(folder, "(set aside)") for folder in DAMAGED.glob("*")]
+    found += [_entry(folder, "(incomplete)") for folder in _abandoned()]
     found = [entry for entry in found if entry.used <= time.time() - 86400 * days]
     found.sort(key=lambda entry: entry.used)
     if gigabytes is not None and MEMO.exists():
@@ -208,13 +210,26 @@ def unneeded(jobs: Iterable[Job], days: float = 0.0, gigabytes: float | None = N
     return found
 
 
+def _abandoned() -> Iterator[Path]:
+    for folder in MEMO.glob("??/.*.tmp"):
+        with suppress(FileNotFoundError):  # completed in the meantime
+            if folder.stat().st_mtime < time.time() - HOUR:
+                yield folder
+
+
+def _entry(folder: Path, target: str) -> Entry:
+    return Entry(folder, target, *_measured(folder))
+
+
 def _measured(path: Path) -> tuple[int, float]:
     """Bytes of a file, or of all files in a folder; its modification time."""
-    files = path.rglob("*") if path.is_dir() else [path]
-    return sum(file.stat().st_size for file in files if file.is_file()), path.stat().st_mtime
+    size = 0
+    for file in path.rglob("*") if path.is_dir() else [path]:
+        with suppress(FileNotFoundError):  # another process was faster
+            size += file.stat().st_size if file.is_file() else 0
+    return size, path.stat().st_mtime
 
 
 def forget(entry: Entry) -> None:
     """Delete an entry."""
-    folder = memo_path(entry.key)
-    shutil.rmtree(folder if folder.is_dir() else DAMAGED / entry.key)
+    shutil.rmtree(entry.folder)
