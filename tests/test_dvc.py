@@ -194,6 +194,17 @@ def test_results_of_other_settings_that_are_put_back_are_not_taken_for_fresh(rep
 
 
 @pytest.mark.slow
+def test_results_that_dvc_restores_next_to_old_logs_are_up_to_date(reproduced, tmp_path):
+    """Without dvc.lock, DVC takes every stage's outputs out of its cache, with new times."""
+    checkout = reproduced.copy(tmp_path / "restored")
+    assert list((checkout.folder / "logs").rglob("*.tsv"))
+    (checkout.folder / "dvc.lock").unlink()
+    assert checkout.repro() == (set(), set())
+    shutil.rmtree(checkout.folder / "work/memo")
+    assert "Nothing to be done" in checkout.run()
+
+
+@pytest.mark.slow
 def test_twenty_clones_have_nothing_to_do(reproduced, tmp_path):
     for number in range(20):
         clone = type(reproduced)(tmp_path / str(number))
@@ -310,8 +321,7 @@ def test_killed_in_any_stage_and_reproduced_it_makes_the_same_table(fresh, repos
     def look() -> None:
         if list((checkout.folder / ".dvc/cache/files/md5").glob("??/*")):
             assert checkout.broken() == []
-        if has_torn_lock_file(checkout):
-            (checkout.folder / "dvc.lock").unlink()  # as docs/dvc.md says
+        delete_torn_files(checkout)
 
     kills = killed_until_done(lambda: checkout.launch("-m", "dvc", "repro"), (2.0, 15.0), look)
     assert kills >= 5
@@ -321,24 +331,41 @@ def test_killed_in_any_stage_and_reproduced_it_makes_the_same_table(fresh, repos
     assert "Nothing to be done" in checkout.run()
 
 
-def has_torn_lock_file(checkout: Tracked) -> bool:
-    """Whether DVC was killed while it wrote dvc.lock, which it then refuses to read."""
+# what DVC writes in place, by what it says if such a file is torn
+IN_PLACE = {"Unable to read RWLock-file": ".dvc/tmp/rwlock", "dvc.lock": "dvc.lock"}
+
+
+def torn_file(checkout: Tracked) -> str | None:
+    """The file that DVC refuses to read because it was stopped while it wrote it."""
     command = [sys.executable, "-m", "dvc", "status"]
     result = subprocess.run(command, cwd=checkout.folder, env=checkout.environment, **CAUGHT)
-    assert result.returncode == 0 or "dvc.lock" in result.stdout
-    return result.returncode != 0
+    if result.returncode == 0:
+        return None
+    (file,) = (file for message, file in IN_PLACE.items() if message in result.stdout)
+    return file
+
+
+def delete_torn_files(checkout: Tracked) -> list[str]:
+    """Do what docs/dvc.md says."""
+    deleted = []
+    while file := torn_file(checkout):
+        (checkout.folder / file).unlink()
+        deleted.append(file)
+    return deleted
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("share", [0, 0.4])
-def test_a_torn_lock_file_is_deleted_and_nothing_computed_again(reproduced, tmp_path, share):
+@pytest.mark.parametrize("file", IN_PLACE.values())
+def test_a_torn_file_is_deleted_and_nothing_computed_again(reproduced, tmp_path, file, share):
     checkout = reproduced.copy(tmp_path / "torn")
-    lock = checkout.folder / "dvc.lock"
-    lock.write_bytes(lock.read_bytes()[: int(share * lock.stat().st_size)])
-    torn = has_torn_lock_file(checkout)
-    assert torn or share  # what is left may be readable, with stages missing
-    if torn:
-        lock.unlink()
+    assert delete_torn_files(checkout) == []
+    torn = checkout.folder / file
+    content = torn.read_bytes() if file == "dvc.lock" else b'{"/folder": {"write": {"pid": 1}}}'
+    torn.write_bytes(content[: int(share * len(content))])
+    deleted = delete_torn_files(checkout)
+    # what is left of dvc.lock may be readable, with stages missing
+    assert deleted == [file] or (deleted == [] and file == "dvc.lock" and share)
     assert checkout.repro()[0] == set()
     assert checkout.read() == reproduced.read()
     assert checkout.git("status", "--short").strip() == ""
@@ -366,10 +393,11 @@ def test_a_full_disk_is_an_error_and_nothing_is_recorded(reproduced, tmp_path, f
             [sys.executable, "-m", "dvc", "repro"], cwd=checkout.folder, env=checkout.environment, **CAUGHT
         )
         assert result.returncode != 0
-        assert "No space left on device" in result.stdout
+        assert "No space left on device" in result.stdout or "Unable to read RWLock-file" in result.stdout
         recorded, before = (yaml.safe_load(text)["stages"] for text in (checkout.read("dvc.lock"), lock))
         assert recorded[f"train@{DATA}"] == before[f"train@{DATA}"]
         (disk / "filler").unlink()
+        assert delete_torn_files(checkout) in ([], [".dvc/tmp/rwlock"])
         checkout.dvc("checkout", "--force")
         assert checkout.repro()[0] == expected
         assert checkout.broken() == []

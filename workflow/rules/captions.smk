@@ -1,6 +1,6 @@
-WORLD = Planned("data/raw/{data}")
-CAPTIONS = Planned("data/{data}/captions.parquet")
-PARALLEL = Planned("data/{data}/parallel/{parallel}/{lang}.parquet")
+WORLD = Planned("data/raw/{data}", "logs/captions/{data}/world")
+CAPTIONS = Planned("data/{data}/captions.parquet", "logs/captions/{data}/captions")
+PARALLEL = Planned("data/{data}/parallel/{parallel}/{lang}.parquet", "logs/captions/{data}/parallel/{parallel}/{lang}")
 
 
 # the mini-world publishes raw data; its manifest names every file and is written last
@@ -10,9 +10,9 @@ rule world:
     output:
         "data/raw/{data}/manifest.json",
     log:
-        "logs/captions/{data}/world.log",
+        WORLD.log,
     benchmark:
-        "logs/captions/{data}/world.tsv"
+        WORLD.benchmark
     priority: 1  # takes several cores, which one-core jobs would not leave free
     conda:
         "../../environment.yml"
@@ -37,9 +37,9 @@ rule captions:
         "data/{data}/captions.report.json",
         "data/{data}/captions.seal.json",
     log:
-        "logs/captions/{data}/captions.log",
+        CAPTIONS.log,
     benchmark:
-        "logs/captions/{data}/captions.tsv"
+        CAPTIONS.benchmark
     priority: 1  # takes several cores, which one-core jobs would not leave free
     conda:
         "../../environment.yml"
@@ -64,9 +64,9 @@ rule parallel:
         "data/{data}/parallel/{parallel}/{lang}.rejected.parquet",
         "data/{data}/parallel/{parallel}/{lang}.seal.json",
     log:
-        "logs/captions/{data}/parallel/{parallel}/{lang}.log",
+        PARALLEL.log,
     benchmark:
-        "logs/captions/{data}/parallel/{parallel}/{lang}.tsv"
+        PARALLEL.benchmark
     conda:
         "../../environment.yml"
     threads: PARALLEL.threads

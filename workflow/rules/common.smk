@@ -5,6 +5,7 @@ import platform
 import re
 import shlex
 import sys
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 
@@ -76,10 +77,12 @@ def snapshot(config):
 
 
 class Planned:
-    """A kind of job, given by the pattern of its targets: functions of the wildcards, answered by the plan."""
+    """A kind of job, given by the patterns of its targets and logs: functions of the wildcards, answered by the plan."""
 
-    def __init__(self, target):
+    def __init__(self, target, log):
         self.target = target
+        self.log = f"{log}.log"
+        self.benchmark = f"{log}.tsv"
 
     def job(self, wildcards):
         return for_people(PLAN.job, self.target.format(**dict(wildcards.items())))
@@ -93,6 +96,9 @@ class Planned:
             for need in PLAN.needs(job.target):
                 if need.target not in NOTES:
                     NOTES[need.target] = for_people(noted, need, CONTENT)
+        # to Snakemake it is an output, but DVC does not restore it with the others, so its time says nothing
+        with suppress(OSError):  # there is none, or it is another user's
+            os.utime(self.benchmark.format(**dict(wildcards.items())))
         paths = sorted({made_or_found(path) for path in job.prerequisites()})
         for path in filter(PATHVAR_REGEX.search, paths):
             sys.exit(f"{path}: Snakemake puts something else in the place of `<name>` in a path. Rename the folder.")

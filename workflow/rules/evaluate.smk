@@ -1,5 +1,11 @@
-EVALUATION = Planned("results/evaluations/{data}/{mt}/{visual}/{lang}/{method}/seed{seed}")
-ALIGNMENT = Planned("results/alignments/{data}/{mt}/{lang}/{teacher}/seed{seed}")
+EVALUATION = Planned(
+    "results/evaluations/{data}/{mt}/{visual}/{lang}/{method}/seed{seed}",
+    "logs/evaluate/{data}/{mt}/{visual}/{lang}/{method}/seed{seed}",
+)
+ALIGNMENT = Planned(
+    "results/alignments/{data}/{mt}/{lang}/{teacher}/seed{seed}",
+    "logs/evaluate/alignments/{data}/{mt}/{lang}/{teacher}/seed{seed}",
+)
 
 
 rule evaluate:
@@ -13,9 +19,9 @@ rule evaluate:
             "seal.json",
         ),
     log:
-        "logs/evaluate/{data}/{mt}/{visual}/{lang}/{method}/seed{seed}.log",
+        EVALUATION.log,
     benchmark:
-        "logs/evaluate/{data}/{mt}/{visual}/{lang}/{method}/seed{seed}.tsv"
+        EVALUATION.benchmark
     conda:
         "../../environment.yml"
     threads: EVALUATION.threads
@@ -41,9 +47,9 @@ rule alignment:
             "seal.json",
         ),
     log:
-        "logs/evaluate/alignments/{data}/{mt}/{lang}/{teacher}/seed{seed}.log",
+        ALIGNMENT.log,
     benchmark:
-        "logs/evaluate/alignments/{data}/{mt}/{lang}/{teacher}/seed{seed}.tsv"
+        ALIGNMENT.benchmark
     conda:
         "../../environment.yml"
     threads: ALIGNMENT.threads

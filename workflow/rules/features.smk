@@ -1,5 +1,7 @@
-FEATURES = Planned("data/{data}/features/{visual}.parquet")
-FEATURES_SHARD = Planned("work/features/shards/{data}/{visual}/{shard}.parquet")
+FEATURES = Planned("data/{data}/features/{visual}.parquet", "logs/features/{data}/{visual}")
+FEATURES_SHARD = Planned(
+    "work/features/shards/{data}/{visual}/{shard}.parquet", "logs/features/{data}/{visual}/{shard}"
+)
 
 
 rule features:
@@ -10,9 +12,9 @@ rule features:
         "data/{data}/features/{visual}.rejected.parquet",
         "data/{data}/features/{visual}.seal.json",
     log:
-        "logs/features/{data}/{visual}.log",
+        FEATURES.log,
     benchmark:
-        "logs/features/{data}/{visual}.tsv"
+        FEATURES.benchmark
     priority: 1  # takes several cores, which one-core jobs would not leave free
     conda:
         "../../environment.yml"
@@ -36,9 +38,9 @@ rule features_shard:
         "work/features/shards/{data}/{visual}/{shard}.parquet",
         "work/features/shards/{data}/{visual}/{shard}.seal.json",
     log:
-        "logs/features/{data}/{visual}/{shard}.log",
+        FEATURES_SHARD.log,
     benchmark:
-        "logs/features/{data}/{visual}/{shard}.tsv"
+        FEATURES_SHARD.benchmark
     priority: 1  # takes several cores, which one-core jobs would not leave free
     conda:
         "../../environment.yml"

@@ -1,4 +1,4 @@
-TABLE = Planned("results/{table}.csv")
+TABLE = Planned("results/{table}.csv", "logs/tables/{table}")
 
 
 ruleorder: alignments > translations > tables
@@ -44,9 +44,9 @@ rule tables:
             labels={"table": "{table}", "figure": "SumR"},
         ),
     log:
-        "logs/tables/{table}.log",
+        TABLE.log,
     benchmark:
-        "logs/tables/{table}.tsv"
+        TABLE.benchmark
     conda:
         "../../environment.yml"
     threads: TABLE.threads
@@ -75,9 +75,9 @@ rule alignments:
             labels={"table": "{table}", "figure": "alignment error rate"},
         ),
     log:
-        "logs/tables/{table}.log",
+        TABLE.log,
     benchmark:
-        "logs/tables/{table}.tsv"
+        TABLE.benchmark
     wildcard_constraints:
         table="|".join(map(re.escape, PLAN.params.alignments)) or "(?!)",
     conda:
@@ -114,9 +114,9 @@ rule translations:
             labels={"table": "{table}", "figure": "translation quality"},
         ),
     log:
-        "logs/tables/{table}.log",
+        TABLE.log,
     benchmark:
-        "logs/tables/{table}.tsv"
+        TABLE.benchmark
     wildcard_constraints:
         table="|".join(map(re.escape, PLAN.params.translations)) or "(?!)",
     conda:

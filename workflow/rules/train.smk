@@ -1,6 +1,12 @@
-TEACHER = Planned("results/teachers/{data}/{mt}/{langs}/{teacher}/seed{seed}")
-STUDENT = Planned("results/runs/{data}/{mt}/{visual}/{langs}/{method}/seed{seed}")
-STATES = Planned("work/states/{data}/{encoder}/{texts}.parquet")
+TEACHER = Planned(
+    "results/teachers/{data}/{mt}/{langs}/{teacher}/seed{seed}",
+    "logs/train/teachers/{data}/{mt}/{langs}/{teacher}/seed{seed}",
+)
+STUDENT = Planned(
+    "results/runs/{data}/{mt}/{visual}/{langs}/{method}/seed{seed}",
+    "logs/train/runs/{data}/{mt}/{visual}/{langs}/{method}/seed{seed}",
+)
+STATES = Planned("work/states/{data}/{encoder}/{texts}.parquet", "logs/train/states/{data}/{encoder}/{texts}")
 
 
 # states of texts after a named encoder's frozen layers (frozen_prefix: cached), for all training runs and evaluations
@@ -11,9 +17,9 @@ rule states:
         "work/states/{data}/{encoder}/{texts}.parquet",
         "work/states/{data}/{encoder}/{texts}.seal.json",
     log:
-        "logs/train/states/{data}/{encoder}/{texts}.log",
+        STATES.log,
     benchmark:
-        "logs/train/states/{data}/{encoder}/{texts}.tsv"
+        STATES.benchmark
     conda:
         "../../environment.yml"
     threads: STATES.threads
@@ -45,9 +51,9 @@ rule teacher:
             "seal.json",
         ),
     log:
-        "logs/train/teachers/{data}/{mt}/{langs}/{teacher}/seed{seed}.log",
+        TEACHER.log,
     benchmark:
-        "logs/train/teachers/{data}/{mt}/{langs}/{teacher}/seed{seed}.tsv"
+        TEACHER.benchmark
     conda:
         "../../environment.yml"
     threads: TEACHER.threads
@@ -76,9 +82,9 @@ rule student:
             "seal.json",
         ),
     log:
-        "logs/train/runs/{data}/{mt}/{visual}/{langs}/{method}/seed{seed}.log",
+        STUDENT.log,
     benchmark:
-        "logs/train/runs/{data}/{mt}/{visual}/{langs}/{method}/seed{seed}.tsv"
+        STUDENT.benchmark
     conda:
         "../../environment.yml"
     threads: STUDENT.threads

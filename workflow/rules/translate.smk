@@ -1,6 +1,11 @@
-TRANSLATION = Planned("data/{data}/translations/{mt}/{lang}{direction}.parquet")
-SHARD = Planned("work/tm/shards/{data}/{mt}/{lang}{direction}/{shard}.parquet")
-QUALITY = Planned("data/{data}/translations/{mt}/{lang}.quality.json")
+TRANSLATION = Planned(
+    "data/{data}/translations/{mt}/{lang}{direction}.parquet", "logs/translate/{data}/{mt}/{lang}{direction}"
+)
+SHARD = Planned(
+    "work/tm/shards/{data}/{mt}/{lang}{direction}/{shard}.parquet",
+    "logs/translate/{data}/{mt}/{lang}{direction}/{shard}",
+)
+QUALITY = Planned("data/{data}/translations/{mt}/{lang}.quality.json", "logs/translate/{data}/{mt}/{lang}.quality")
 
 
 # direction: empty (forward), .back or .queries; a forward job may also write an alignment or weights, which the
@@ -12,9 +17,9 @@ rule translate:
         "data/{data}/translations/{mt}/{lang}{direction}.parquet",
         "data/{data}/translations/{mt}/{lang}{direction}.seal.json",
     log:
-        "logs/translate/{data}/{mt}/{lang}{direction}.log",
+        TRANSLATION.log,
     benchmark:
-        "logs/translate/{data}/{mt}/{lang}{direction}.tsv"
+        TRANSLATION.benchmark
     conda:
         "../../environment.yml"
     threads: TRANSLATION.threads
@@ -37,9 +42,9 @@ rule translate_shard:
         "work/tm/shards/{data}/{mt}/{lang}{direction}/{shard}.parquet",
         "work/tm/shards/{data}/{mt}/{lang}{direction}/{shard}.seal.json",
     log:
-        "logs/translate/{data}/{mt}/{lang}{direction}/{shard}.log",
+        SHARD.log,
     benchmark:
-        "logs/translate/{data}/{mt}/{lang}{direction}/{shard}.tsv"
+        SHARD.benchmark
     conda:
         "../../environment.yml"
     threads: SHARD.threads
@@ -62,9 +67,9 @@ rule quality:
         "data/{data}/translations/{mt}/{lang}.quality.json",
         "data/{data}/translations/{mt}/{lang}.quality.seal.json",
     log:
-        "logs/translate/{data}/{mt}/{lang}.quality.log",
+        QUALITY.log,
     benchmark:
-        "logs/translate/{data}/{mt}/{lang}.quality.tsv"
+        QUALITY.benchmark
     conda:
         "../../environment.yml"
     threads: QUALITY.threads
