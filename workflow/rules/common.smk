@@ -15,6 +15,7 @@ from ccr.artifacts.contents import content_hash
 from ccr.artifacts.files import atomic
 from ccr.artifacts.hashes import digest
 from ccr.artifacts.refusals import writing
+from ccr.artifacts.seals import seal_path
 from ccr.notes import noted
 from ccr import params as settings
 from ccr.errors import CcrError
@@ -96,9 +97,10 @@ class Planned:
             for need in PLAN.needs(job.target):
                 if need.target not in NOTES:
                     NOTES[need.target] = for_people(noted, need, CONTENT)
-        # to Snakemake it is an output, but DVC does not restore it with the others, so its time says nothing
-        with suppress(OSError):  # there is none, or it is another user's
-            os.utime(self.benchmark.format(**dict(wildcards.items())))
+        # Snakemake counts the benchmark file among the outputs, but DVC does not restore it with them
+        with suppress(OSError):  # either is missing, or it is another user's
+            made = os.stat(seal_path(job))
+            os.utime(self.benchmark.format(**dict(wildcards.items())), ns=(made.st_atime_ns, made.st_mtime_ns))
         paths = sorted({made_or_found(path) for path in job.prerequisites()})
         for path in filter(PATHVAR_REGEX.search, paths):
             sys.exit(f"{path}: Snakemake puts something else in the place of `<name>` in a path. Rename the folder.")
