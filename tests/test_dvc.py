@@ -355,6 +355,19 @@ def delete_torn_files(checkout: Tracked) -> list[str]:
 
 
 @pytest.mark.slow
+def test_what_a_kill_left_half_written_is_in_no_output(reproduced, tmp_path):
+    checkout = reproduced.copy(tmp_path / "left")
+    left = checkout.folder / f"results/runs/{CL2CM}/.seed0.0123abcd.tmp"
+    left.mkdir()
+    (left / "model.safetensors").write_bytes(b"half")
+    (checkout.folder / "results/figures/tiny/.sumr.pdf.0123abcd.tmp").write_bytes(b"")
+    assert "up to date" in checkout.dvc("status")
+    (checkout.folder / "dvc.lock").unlink()
+    assert checkout.repro() == (set(), set())
+    assert checkout.git("status", "--short").strip() == ""
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("share", [0, 0.4])
 @pytest.mark.parametrize("file", IN_PLACE.values())
 def test_a_torn_file_is_deleted_and_nothing_computed_again(reproduced, tmp_path, file, share):

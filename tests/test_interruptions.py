@@ -14,6 +14,8 @@ import pytest
 from checkouts import CL2CM, DATA, TABLE, Checkout
 from small_disks import fill, small_disk
 
+from ccr.artifacts.refusals import TEMPORARY
+
 RUN = f"results/runs/{CL2CM}/seed0"
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGKILL)
 KILLS = 30
@@ -33,7 +35,8 @@ def results(checkout: Checkout) -> dict[str, bytes]:
 
 def torn(checkout: Checkout) -> list[Path]:
     """Empty files among the results, as an interrupted write might leave them under their final names."""
-    return [file for file in checkout.folder.glob("results/**/*") if file.is_file() and not file.stat().st_size]
+    files = [file for file in checkout.folder.glob("results/**/*") if not TEMPORARY.search(str(file))]
+    return [file for file in files if file.is_file() and not file.stat().st_size]
 
 
 def end(process: subprocess.Popen, number: int) -> None:

@@ -115,6 +115,16 @@ def test_deleted_results_come_back_from_the_memo(checkout):
     assert checkout.read() == table
 
 
+def test_old_logs_run_nothing_and_deleted_results_between_others_are_made_again(checkout):
+    """Snakemake counts a job's benchmark file among its outputs."""
+    for file in (checkout.folder / "logs").rglob("*.tsv"):
+        os.utime(file, (1, 1))
+    assert "Nothing to be done" in checkout.run("--dry-run")
+    for kind in ("runs", "evaluations"):
+        shutil.rmtree(checkout.folder / f"results/{kind}/{CL2CM}/seed0")
+    assert checkout.planned() == {"student", "evaluate", "tables"}
+
+
 def test_a_comment_runs_nothing_and_a_real_change_trains_again(checkout):
     code = checkout.folder / "src/ccr/objectives/infonce.py"
     code.write_text(code.read_text() + "\n# a remark\n")
