@@ -214,6 +214,24 @@ def test_entries_are_needed_without_the_shards_that_they_were_made_of(job):
     assert not incomplete.exists() and kept_keys() == sorted([shard.key, job.key])
 
 
+def test_a_result_is_whole_though_the_memo_is_deleted_meanwhile(job, monkeypatch, caplog):
+    write_parquet(ROWS, "out.parquet", ITEMS, key=job.key)
+    copy = shutil.copyfile
+
+    def copied_and_deleted(source, target):
+        copy(source, target)
+        shutil.rmtree("work/memo")
+
+    with monkeypatch.context() as meanwhile:
+        meanwhile.setattr(shutil, "copyfile", copied_and_deleted)
+        remember(job)
+    assert "was deleted while it was written. The result is whole" in caplog.text
+    assert kept_keys() == [] and adopt(job)
+    with monkeypatch.context() as meanwhile:
+        meanwhile.setattr(shutil, "copyfile", lambda source, target: (shutil.rmtree("work/memo"), copy(source, target)))
+        assert not recall(job)
+
+
 def test_a_result_made_without_git(job, monkeypatch):
     monkeypatch.setenv("PATH", "")
     assert provenance(job)["code"] == "unknown"

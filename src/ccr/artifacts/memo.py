@@ -56,11 +56,14 @@ def recall(job: Job) -> bool:
     folder = memo_path(job.key)
     if not is_kept(job.key) or any(not (folder / role).exists() for role in job.outputs):
         return False
-    if damage := damage_of(job.key):
-        _set_aside(job.key, damage)
+    try:
+        if damage := damage_of(job.key):
+            _set_aside(job.key, damage)
+            return False
+        for role, path in job.outputs.items():
+            _copy(folder / role, path)
+    except FileNotFoundError:  # the memo was deleted meanwhile
         return False
-    for role, path in job.outputs.items():
-        _copy(folder / role, path)
     seal(job)
     with suppress(PermissionError):  # another user's
         utime(folder)  # when it was last used
@@ -75,7 +78,8 @@ def is_kept(key: str) -> bool:
 def remember(job: Job, cost: dict[str, Any] | None = None) -> None:
     """Seal a job's outputs and store them in the memo, along with the job and its cost: `recorded_job`.
 
-    If the memo's disk refuses the write, the outputs are complete and sealed where they are, and the log says so.
+    If the memo's disk refuses the write, or the memo is deleted meanwhile, the outputs are complete and sealed all the
+    same, and the log says so.
     """
     record = _record(job, seal(job), cost)
     size = sum(_measured(Path(path))[0] for path in job.outputs.values())
@@ -85,8 +89,9 @@ def remember(job: Job, cost: dict[str, Any] | None = None) -> None:
             for role, path in job.outputs.items():
                 _copy(Path(path), temporary / role)
             write_json(record, temporary / RECORD)
-    except CcrError as error:
-        log.warning("%s The result is whole, but not in the memo; `ccr memo adopt` takes it in later.", error)
+    except (CcrError, FileNotFoundError) as error:
+        reason = error if isinstance(error, CcrError) else f"{memo_path(job.key)}: was deleted while it was written."
+        log.warning("%s The result is whole, but not in the memo; `ccr memo adopt` takes it in later.", reason)
 
 
 def compute_into(job: Job, compute: Callable[[Job], None]) -> None:
