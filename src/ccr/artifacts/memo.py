@@ -65,7 +65,7 @@ def recall(job: Job) -> bool:
     except FileNotFoundError:  # the memo was deleted meanwhile
         return False
     seal(job)
-    with suppress(PermissionError):  # another user's
+    with suppress(PermissionError, FileNotFoundError):  # another user's, or deleted meanwhile
         utime(folder)  # when it was last used
     return True
 
