@@ -180,8 +180,9 @@ def report(
 ) -> None:
     """Write the report of a table that has been made: results/report/{table}.html."""
     plan = params.plan(params.load(file))
-    path = f"results/report/{table}.html"
-    import_module("ccr.report.page").write(plan, plan.job(f"results/{table}.csv"), params.differences(file), path)
+    job = plan.job(f"results/{table}.csv")
+    import_module("ccr.report.made").check(plan, job)
+    import_module("ccr.report.page").write(plan, job, params.differences(file), f"results/report/{table}.html")
 
 
 exports = typer.Typer(no_args_is_help=True, help="Trained runs for other programs.")

@@ -3,19 +3,14 @@
 import base64
 import json
 import logging
-from collections.abc import Callable
-from functools import cache
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment
 
-from ccr.artifacts.contents import content_hash
 from ccr.artifacts.files import atomic
 from ccr.artifacts.jobs import Job
-from ccr.errors import CcrError
-from ccr.notes import key_of_outputs, present_key
 from ccr.params import Plan
 from ccr.report import drawings
 from ccr.report.breakdowns import breakdowns
@@ -35,17 +30,9 @@ def write(plan: Plan, job: Job, differences: list[tuple[str, Any, Any]], path: s
     """Write the report of an existing table of retrieval.
 
     Args:
-        job: the table's. differences: of params.yaml from its preset: key, value, preset's value.
-    Raises:
-        CcrError: a table of another kind, one that has not been made, or was made with other settings or code.
+        job: the table's, which `ccr.report.made.check` accepts.
+        differences: of params.yaml from its preset: key, value, preset's value.
     """
-    if "recall" not in job.outputs:
-        raise CcrError(f"{job.target}: no table of retrieval, and only these have a report.")
-    if not Path(job.target).is_file():
-        raise CcrError(f"{job.target}: no such table yet. Make it first: make {job.target}")
-    content = cache(content_hash)
-    if old := next((need.target for need in plan.needs(job.target) if _made_otherwise(need, content)), None):
-        raise CcrError(f"{old}: was made with other settings or code than there are now. First: make {job.target}")
     rows = compare([read_row(settings) for settings in job.settings["rows"]])
     groups = [_group(Group(plan, group), plan.params.evaluate.batch) for group in columns.groups(rows)]
     environment = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
@@ -63,12 +50,6 @@ def write(plan: Plan, job: Job, differences: list[tuple[str, Any, Any]], path: s
     with atomic(path) as temporary:
         temporary.write_text(page, encoding="utf-8")
     log.info("%s: %.1f MB", path, len(page.encode()) / 1e6)
-
-
-def _made_otherwise(job: Job, content: Callable[[str], str]) -> bool:
-    """Whether what is there of a job has another key than the job has now; not if one of them cannot be known."""
-    keys = {key_of_outputs(job), present_key(job, content)}
-    return len(keys) == 2 and None not in keys
 
 
 def _group(group: Group, batch: int) -> dict[str, Any]:

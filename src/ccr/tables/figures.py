@@ -13,6 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import MaxNLocator
 
 from ccr.artifacts.files import atomic
@@ -184,7 +185,7 @@ def _noise_rate(row: Row | alignments.Row) -> float:
 
 
 def _panels(n: int, width: float, height: float) -> tuple[Figure, Sequence[Axes]]:
-    figure = Figure(figsize=(width, height * n), layout="constrained")
+    figure = Figure(figsize=(width, height * n))
     FigureCanvasAgg(figure)
     panels = figure.subplots(n, 1, squeeze=False)[:, 0]
     for axes in panels:
@@ -246,8 +247,7 @@ def _read_history(path: str | Path) -> dict[str, np.ndarray]:
 
 def _save(figure: Figure, path: str) -> None:
     """Write a figure as .png (`path`), .pdf and .svg, fonts embedded or as text."""
-    figure.get_layout_engine().execute(figure)
-    figure.set_layout_engine("none")  # otherwise each format would lay it out anew
+    ConstrainedLayoutEngine().execute(figure)  # once: an engine of the figure's own would draw it twice in each format
     with rc_context({"pdf.fonttype": 42, "svg.fonttype": "none", "svg.hashsalt": "ccr"}):
         for form, metadata in FORMATS.items():
             with atomic(Path(path).with_suffix(f".{form}")) as temporary:
