@@ -54,11 +54,22 @@ def planned(data: str, method: str, seed: int, edits: Mapping[str, Any]) -> Plan
     return params.plan(params.validate(settings))
 
 
-def prepare(plan: Plan) -> None:
-    """Make the inputs of the training runs before these start, so that no two of them make the same file."""
+def prepare(plan: Plan, made: dict[str, str], name: str) -> None:
+    """Make the inputs of the training runs before these start, so that no two of them make the same file.
+
+    `made`: the key of each file made so far. A try that needs another file of the same name (its edits change the data,
+    not only the training) is refused: the runs of all tries start afterwards and would read the last one.
+    """
     for job in plan.needs("results/search.csv"):
-        if job.module != "ccr.train" and job.stage not in ("evaluate", "tables"):
-            execute(plan.keyed(job.target))
+        if job.module == "ccr.train" or job.stage in ("evaluate", "tables"):
+            continue
+        job = plan.keyed(job.target)
+        if made.setdefault(job.target, job.key) != job.key:
+            raise SystemExit(
+                f"search: {name} needs another {job.target} than the tries before it. All tries of a search share "
+                "their data; put this one into a search of its own, or run it alone with --only."
+            )
+        execute(job)
 
 
 def trainings(plan: Plan) -> list[Job]:
@@ -103,10 +114,10 @@ def main() -> None:
         for seed in search["seeds"]
     ]
     shutil.rmtree(FOLDER, ignore_errors=True)
-    students, teachers = [], {}
-    for _, *one in tries:
+    students, teachers, made = [], {}, {}
+    for name, *one in tries:
         plan = planned(search["data"], *one)
-        prepare(plan)
+        prepare(plan, made, name)
         *above, student = trainings(plan)
         students.append(student)
         teachers |= {job.key: job for job in above}
