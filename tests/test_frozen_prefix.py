@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import transformers as hf
 from late import Late
 from safetensors.numpy import load_file
 from safetensors.torch import load_file as load_weights
@@ -17,6 +18,7 @@ from ccr import params
 from ccr.artifacts.files import read_json
 from ccr.errors import CcrError
 from ccr.evaluate.encoder import Encoder
+from ccr.networks.checkpoint import load_network
 from ccr.networks.ragged import Ragged
 from ccr.networks.states import States
 from ccr.networks.tokens import Tokens, pretrained_tokenizer
@@ -27,9 +29,9 @@ pretrained = Late("ccr.networks.pretrained")
 pytestmark = pytest.mark.usefixtures("in_a_folder_of_its_own")
 
 
-def encoder_of(folder: str, frozen: int | str, prefix: str = "cached") -> torch.nn.Module:
+def encoder_of(folder: str, frozen: int | str, prefix: str = "cached", **options) -> torch.nn.Module:
     """The text encoder of a folder."""
-    settings = {"encoder": folder, "frozen_layers": frozen, "frozen_prefix": prefix}
+    settings = {"encoder": folder, "frozen_layers": frozen, "frozen_prefix": prefix, **options}
     return pretrained.Encoder(settings, pretrained.encoder_config(settings, 0), pretrained=True).eval()
 
 
@@ -51,6 +53,29 @@ def test_prefix_and_the_layers_above_it_are_the_model(family, frozen):
     assert all(state is None for state in above[: encoder.frozen])
     for one, other in zip(whole[encoder.frozen :], above[encoder.frozen :], strict=True):
         assert torch.allclose(one, other, atol=1e-5)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("layers", [1, 2])
+@torch.no_grad()
+def test_the_lower_layers_of_a_model_are_a_model(family, layers):
+    """What the layer gives, and after it only what the model itself does to its last layer's states."""
+    folder = text_encoder(Path("model"), family)
+    encoder, model = encoder_of(folder, "all", layers=layers), hf.AutoModel.from_pretrained(folder).eval()
+    shape, ids = Ragged(torch.tensor([8])), torch.randint(5, 40, (8,))
+    expected = model(input_ids=ids[None], output_hidden_states=True).hidden_states[layers][0]
+    if family == "modernbert":
+        expected = model.final_norm(expected)
+    assert encoder.layers == layers
+    assert torch.allclose(encoder(ids, shape)[-1], expected, atol=1e-5)
+    assert torch.allclose(encoder.prefix(ids, shape), expected, atol=1e-5)
+
+
+def test_more_layers_than_a_model_has_are_a_message():
+    folder = text_encoder(Path("model"))
+    assert encoder_of(folder, "all", layers=3).layers == 3
+    with pytest.raises(CcrError, match=r"networks\.\*\.text\.layers: 4, but 'model' has 3"):
+        encoder_of(folder, "all", layers=4)
 
 
 def test_dropout_is_off_in_the_prefix_alone():
@@ -193,6 +218,18 @@ def test_a_training_on_cached_states_is_that_on_computed_ones(plan_of):
     assert names["cached"] == names["computed"]
     assert not any(".embeddings." in name or ".layer.1." in name for name in names["cached"])
     assert torch.allclose(embedded["cached"], embedded["computed"], atol=5e-3)
+
+
+def test_a_run_that_uses_the_lower_layers_is_read_with_them(plan_of):
+    plan = plan_of(layers=2, frozen_layers="all")
+    run = student(plan)
+    make_all(plan, until=run.target)
+    network, _ = load_network(run.outputs["model"], run.outputs["config"])
+    assert network.text.layers == 2
+    assert run.after != student(plan_of(frozen_layers="all")).after
+    files = {role: run.outputs[role] for role in ("model", "config", "tokenizer")}
+    one, other = (Encoder(files, 8).texts(TEXTS[:2]) for _ in range(2))
+    assert torch.equal(one, other) and not torch.allclose(one[0], one[1])
 
 
 def test_a_run_of_another_model_is_not_evaluated(plan_of):

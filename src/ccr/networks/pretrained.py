@@ -22,19 +22,27 @@ from ccr.networks.ragged import Ragged
 
 
 def encoder_config(settings: Mapping[str, Any], vocabulary: int) -> dict[str, Any]:
-    """The `transformers` config of the model that `settings` (`networks.*.text`) name.
+    """The `transformers` config of the model that `settings` (`networks.*.text`) name, with as many layers as they say.
 
-    Raises `CcrError` when it is not on disk and cannot be downloaded.
+    Raises `CcrError` when it is not on disk and cannot be downloaded, or has fewer layers.
     """
-    return _pretrained(AutoConfig, settings["encoder"]).to_dict()
+    config = _pretrained(AutoConfig, settings["encoder"])
+    if (layers := settings.get("layers")) is not None:
+        if layers > config.num_hidden_layers:
+            raise CcrError(
+                f"networks.*.text.layers: {layers}, but {settings['encoder']!r} has {config.num_hidden_layers}. Leave "
+                "it out to use all."
+            )
+        config.num_hidden_layers = layers
+    return config.to_dict()
 
 
-def _pretrained(loader: Any, name: str) -> Any:
+def _pretrained(loader: Any, name: str, **options: Any) -> Any:
     verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
     logging.set_verbosity_error()  # else it prints a table of the model's unused weights
     logging.disable_progress_bar()
     try:
-        return loader.from_pretrained(name)
+        return loader.from_pretrained(name, **options)
     except Exception as error:  # no such model, a truncated file, a pickle that asks for more than weights
         raise CcrError(
             f"networks.*.text.encoder: {name!r} could not be loaded ({error}). Give a folder with config.json, "
@@ -61,7 +69,9 @@ class Encoder(FrozenPrefix):
     def __init__(self, settings: Mapping[str, Any], config: Mapping[str, Any], pretrained: bool, padded: bool = False):
         super().__init__()
         if pretrained:
-            self.model = _pretrained(AutoModel, settings["encoder"])
+            layers = settings.get("layers")
+            fewer = {} if layers is None else {"num_hidden_layers": layers}
+            self.model = _pretrained(AutoModel, settings["encoder"], **fewer)
         else:
             self.model = AutoModel.from_config(AutoConfig.for_model(**config))
         if getattr(self.model, "pooler", None) is not None:

@@ -98,7 +98,7 @@ class TextNetwork(Section):
 
     `kind`: a name in `registry.TEXT_ENCODERS` (by default `scratch` or `pretrained`, depending on `encoder`);
     `options`: its own. Any other kind uses the sizes that it needs, and `encoder` names its tokenizer. The sizes are
-    given only for `scratch`; a named model has its own.
+    given only for `scratch`; a named model has its own. Of a named model, only the lower `layers` are used if given.
     `frozen_layers`: the embeddings and this many lower layers (or `all`) are frozen and use no dropout; 0 freezes
     nothing. `frozen_prefix`: `cached` computes their output states once per text, `computed` in every step. `prompt`:
     prepended to each text. `block`: null averages the encoder's states.

@@ -91,8 +91,10 @@ def _check_networks(params: Params) -> None:
             path = f"networks.{name}.text.{key}"
             if scratch and getattr(network.text, key) is None:
                 raise CcrError(f"params.yaml: {path}: missing. encoder: scratch needs it.")
-            if not scratch and getattr(network.text, key) is not None:
+            if not scratch and key != "layers" and getattr(network.text, key) is not None:
                 raise CcrError(f"params.yaml: {path}: comes from {network.text.encoder!r}; leave it out.")
+        if not scratch and network.text.layers == 0:
+            raise CcrError(f"params.yaml: networks.{name}.text.layers: 0, but a named encoder needs 1 or more.")
         blocks = (
             ("text", network.text, network.text.hidden),
             ("text.block", network.text.block, getattr(network.text.block, "hidden", None)),

@@ -159,7 +159,7 @@ def states(planning: Planning, dataset: str, settings: dict[str, Any], paths: li
         return ()
     used = {
         key: text[key]
-        for key in ("kind", "encoder", "options", "frozen_layers", "frozen_prefix", "max_tokens", "prompt")
+        for key in ("kind", "encoder", "options", "layers", "frozen_layers", "frozen_prefix", "max_tokens", "prompt")
     }
     data, threads = planning.data(dataset), planning.params.train.threads
     targets = []
