@@ -90,6 +90,12 @@ def test_it_trains_and_its_run_is_loaded_again(data, tmp_path, registered, part)
     assert torch.allclose(texts.norm(dim=1), torch.ones(2)) and np.isfinite(items.numpy()).all()
 
 
+def test_it_may_use_the_sizes_as_it_likes(repository, registered):
+    raw = yaml.safe_load((repository / "params.yaml").read_text())
+    raw["networks"]["mbert"]["text"] |= {"kind": "bag", "layers": 0}
+    assert params.validate(raw).networks["mbert"].text.layers == 0
+
+
 def test_params_check_and_complete_its_options(repository, registered):
     raw = yaml.safe_load((repository / "params.yaml").read_text())
     small = raw["networks"]["small"]

@@ -88,13 +88,14 @@ def _check_networks(params: Params) -> None:
         scratch = network.text.encoder == "scratch"
         sizes = ("hidden", "layers", "heads", "feedforward", "vocabulary", "dropout")
         for key in sizes if kind in ("scratch", "pretrained") else ():
-            path = f"networks.{name}.text.{key}"
-            if scratch and getattr(network.text, key) is None:
+            path, value = f"networks.{name}.text.{key}", getattr(network.text, key)
+            if scratch and value is None:
                 raise CcrError(f"params.yaml: {path}: missing. encoder: scratch needs it.")
-            if not scratch and key != "layers" and getattr(network.text, key) is not None:
+            if not scratch and key == "layers" and kind == "pretrained":  # the lower ones of the model's own
+                if value == 0:
+                    raise CcrError(f"params.yaml: {path}: 0, but a named encoder needs 1 or more.")
+            elif not scratch and value is not None:
                 raise CcrError(f"params.yaml: {path}: comes from {network.text.encoder!r}; leave it out.")
-        if not scratch and network.text.layers == 0:
-            raise CcrError(f"params.yaml: networks.{name}.text.layers: 0, but a named encoder needs 1 or more.")
         blocks = (
             ("text", network.text, network.text.hidden),
             ("text.block", network.text.block, getattr(network.text.block, "hidden", None)),
